@@ -1,0 +1,227 @@
+/*
+ * mu.h - libmu, Mu consensus (Aguilera et al., "Microsecond Consensus for
+ * Microsecond Applications", OSDI 2020) as a step machine.
+ *
+ * A replica is two planes. The data plane proposes, replicates, commits and
+ * hands out committed entries; the background plane keeps heartbeats, detects
+ * failures and hands out write permissions. Each plane is driven by one thread
+ * (or both by one, as the simulator does) that calls its step function with
+ * the time. Nothing here starts threads, reads clocks or blocks. Results are
+ * pulled; there are no callbacks.
+ *
+ * Words used throughout: an LSN is a byte offset into the log that only grows;
+ * an entry is named by the LSN at which it starts. A ballot is
+ * (round << 8) | replica id. Times are nanoseconds of a monotonic clock but
+ * for timestamps, which are milliseconds since 1970.
+ */
+#ifndef MU_H
+#define MU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "mu_fabric.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MU_VERSION_STRING "0.1.0"
+#define MU_LSN_NONE UINT64_MAX
+
+enum mu_error {
+	MU_OK = 0,
+	MU_ERR_INVALID,    /* an argument or setting is out of its range */
+	MU_ERR_NOT_LEADER, /* this replica does not lead: nothing was proposed */
+	MU_ERR_FULL,       /* no room just now (log ring, or proposals outstanding): try again */
+	MU_ERR_TOO_LARGE,  /* larger than max_proposal_bytes: will never fit */
+	MU_ERR_STALE,      /* the log no longer reaches back to the LSN asked for */
+	MU_ERR_MISMATCH,   /* memory of another format, group or shape */
+	MU_ERR_NO_MEMORY,
+};
+const char *mu_strerror(enum mu_error error);
+
+struct mu_config {
+	unsigned id;             /* 1..MU_MAX_REPLICAS */
+	uint32_t member_mask;    /* bit i: replica i is a member */
+	uint64_t group_id;       /* memories of different groups refuse each other */
+	uint8_t checksum_key[32]; /* the group's secret: keys the checksum of entries */
+
+	uint64_t ring_bytes;         /* power of two, at least 4 KiB */
+	uint32_t max_entry_bytes;    /* payload of one entry; longer proposals are fragmented */
+	uint64_t max_proposal_bytes; /* at most ring_bytes / 4 */
+
+	uint64_t tick_ns;             /* period of heartbeats and of reading the peers' */
+	uint64_t data_stall_ns;       /* a data plane silent for longer stops the heartbeat */
+	uint64_t takeover_timeout_ns; /* a candidate without success by then gives up */
+	uint64_t random_seed;         /* for back-off */
+};
+/* Defaults for all but id, members, group and key. */
+void mu_config_init(struct mu_config *config);
+enum mu_error mu_config_check(const struct mu_config *config, const char **why);
+
+/* Bytes that a region of this configuration takes. */
+size_t mu_region_bytes(const struct mu_config *config, enum mu_region region);
+
+/*
+ * Format fresh memory: a replica that remembers nothing, and so must not vote
+ * until it is readmitted or the whole group starts cold (rules 2 and 11).
+ * incarnation: random, never 0, another for each loss of memory.
+ */
+void mu_format(const struct mu_config *config, uint64_t incarnation, void *regions[MU_REGIONS]);
+
+struct mu;
+
+/* The fabric's memory is formatted or resumed. The fabric stays the caller's. */
+enum mu_error mu_open(struct mu **out, const struct mu_config *config, struct mu_fabric *fabric);
+void mu_close(struct mu *mu);
+
+/* ------------------------------------------------------------------ roles */
+
+enum mu_role {
+	MU_ROLE_BLANK = 0, /* memory lost: neither votes nor leads */
+	MU_ROLE_FOLLOWER,
+	MU_ROLE_CANDIDATE, /* has asked for permissions, or is taking over */
+	MU_ROLE_LEADER,
+};
+const char *mu_role_name(enum mu_role role);
+
+/* What the application says of the state it applies entries to. */
+enum mu_backend_health {
+	MU_BACKEND_UNKNOWN = 0, /* not heard from yet */
+	MU_BACKEND_LEVEL,       /* applies the log from this replica's memory */
+	MU_BACKEND_DOWN,        /* does not answer: may not lead */
+	MU_BACKEND_STALE,       /* cannot be brought level from the log: out of service */
+};
+const char *mu_backend_health_name(enum mu_backend_health health);
+
+/* ------------------------------------------------------------- data plane */
+
+/*
+ * Advance the data plane: complete operations, take over, catch followers up,
+ * move the commit LSN. Call it in every turn of the loop, and after proposing.
+ * Returns when it next wants to be called at the latest (ns on the same clock;
+ * `now_ns` itself means at once, UINT64_MAX means only when woken).
+ */
+uint64_t mu_step(struct mu *mu, uint64_t now_ns);
+
+/* The data plane as of its last step. Cheap; read it after every step. */
+struct mu_view {
+	enum mu_role role;
+	uint64_t ballot;       /* the ballot led under while role is LEADER, else 0 */
+	unsigned leader;       /* who leads as far as this replica knows, 0: nobody */
+	uint64_t leader_ballot;
+	uint64_t commit_lsn;   /* start of the last entry known to be committed */
+	uint64_t end_lsn;      /* end of the own log (leader), or of its committed part */
+	uint64_t fence;        /* highest fence ticket passed, in this ballot */
+};
+void mu_view(const struct mu *mu, struct mu_view *view);
+
+/*
+ * A timestamp for the next proposal: the wall clock, but never behind an
+ * entry already in the log (rule 14).
+ */
+uint64_t mu_timestamp(const struct mu *mu, uint64_t wall_ms);
+
+/*
+ * Append one proposal (leader only): the concatenation of iov, copied. On
+ * MU_OK *lsn names it (its last fragment): it is committed once
+ * view.commit_lsn >= *lsn while view.ballot is unchanged. If view.ballot
+ * changes first its outcome is unknown: it may yet turn up in mu_next(), and
+ * it is certain not to once an entry of kind MU_ENTRY_LEADER and a higher
+ * ballot has.
+ * On any error nothing was proposed.
+ */
+enum mu_error mu_propose(struct mu *mu, const struct iovec *iov, int iovcnt,
+			 uint64_t timestamp_ms, uint64_t *lsn);
+
+/*
+ * Ask for proof that this replica still leads (DESIGN 3.4). A read that
+ * arrived before this call may be answered, from a state that holds all that
+ * was committed when it arrived, once view.fence >= *ticket in this ballot.
+ */
+enum mu_error mu_fence(struct mu *mu, uint64_t *ticket);
+
+/* Give up leading, when everything outstanding is decided (drain, or backend lost). */
+void mu_resign(struct mu *mu);
+
+/* --- handing committed entries to the application (every replica) --- */
+
+enum mu_entry_kind {
+	MU_ENTRY_APPLICATION = 1, /* a proposal, whole */
+	MU_ENTRY_LEADER = 2,      /* a leader's first: no proposal of a lower ballot follows */
+};
+struct mu_entry {
+	uint64_t lsn; /* what to hand to mu_applied() and mu_seek() */
+	uint64_t ballot;
+	uint64_t timestamp_ms;
+	enum mu_entry_kind kind;
+	const void *payload; /* valid until the next call of mu_next() or mu_step() */
+	size_t payload_bytes;
+};
+
+/*
+ * Stand behind the entry that starts at applied_lsn: mu_next() continues with
+ * the one after it. 0 = nothing applied yet. MU_ERR_STALE if the log does not
+ * hold that entry any more, or never did (the state is not of this log).
+ * MU_ERR_FULL if the log here is not yet known to reach that far: try again.
+ */
+enum mu_error mu_seek(struct mu *mu, uint64_t applied_lsn);
+/*
+ * The next committed entry, in log order, each once. False if there is none
+ * yet, before mu_seek(), or when the log was cut behind the reader's back
+ * (then mu_stale() is true).
+ */
+bool mu_next(struct mu *mu, struct mu_entry *entry);
+bool mu_stale(const struct mu *mu);
+/*
+ * Everything up to this entry is in the application's own durable state: a
+ * restart will mu_seek() here or later. Ring space is reclaimed behind it.
+ */
+void mu_applied(struct mu *mu, uint64_t lsn);
+void mu_set_backend(struct mu *mu, enum mu_backend_health health);
+
+/* ------------------------------------------------------- background plane */
+
+/*
+ * Advance the background plane: heartbeat, scores, permissions, campaigns.
+ * Returns when it next wants to be called (about every tick_ns).
+ */
+uint64_t mu_background_step(struct mu *mu, uint64_t now_ns);
+/*
+ * True if the data thread should be woken: there is something new for it (a
+ * permission, a wish to stop, an entry to apply), or its pulse is wanted.
+ * Asking clears it. Background thread only.
+ */
+bool mu_data_wanted(struct mu *mu);
+
+/* ------------------------------------------------------------- inspection */
+
+struct mu_replica_status {
+	bool member;
+	bool alive;
+	unsigned score;        /* 0..15, own: 15 */
+	enum mu_role role;
+	bool voting;
+	bool confirmed;        /* as this replica, leading, sees it; else false */
+	uint64_t granted_ballot;
+	uint64_t commit_lsn;   /* as that replica last published */
+	uint64_t applied_lsn;
+	enum mu_backend_health backend;
+	unsigned leader_seen;
+};
+struct mu_group_status {
+	unsigned id;
+	unsigned leader;
+	uint64_t ballot;
+	struct mu_replica_status replica[MU_ID_SLOTS];
+};
+/* What this replica knows of its group. Any thread; each field is current on its own. */
+void mu_group_status(const struct mu *mu, struct mu_group_status *status);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

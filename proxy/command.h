@@ -1,0 +1,88 @@
+/*
+ * command.h - what is known of Redis commands. Which exist, which write and
+ * where their keys are is asked of the backend (COMMAND, over hiredis), so a
+ * newer server's commands work unchanged; a small table in command_special.c
+ * names those that need treatment of their own, and why.
+ */
+#ifndef MP_COMMAND_H
+#define MP_COMMAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "resp.h"
+#include "slice.h"
+
+enum mp_class {
+	MP_CLASS_READ,    /* the leader's backend answers, after a fence */
+	MP_CLASS_WRITE,   /* through the log */
+	MP_CLASS_LOCAL,   /* the session answers: PING, ECHO, SELECT, CLIENT, HELLO, QUIT, ... */
+	MP_CLASS_REFUSED, /* not served (yet, or ever): mp_command.refusal says why */
+};
+
+/* Treatments of a write; 0 = forward as it is. */
+enum mp_rewrite {
+	MP_REWRITE_NONE = 0,
+	MP_REWRITE_SET,      /* SET k v [EX|PX|EXAT|PXAT t] ... */
+	MP_REWRITE_SETEX,    /* SETEX/PSETEX k t v -> SET k v PXAT t */
+	MP_REWRITE_EXPIRE,   /* EXPIRE/PEXPIRE/EXPIREAT -> PEXPIREAT, flags kept */
+	MP_REWRITE_GETEX,    /* GETEX k EX|PX|EXAT t -> PXAT */
+	MP_REWRITE_RESTORE,  /* RESTORE k ttl v -> ABSTTL */
+	MP_REWRITE_FLUSHALL, /* FLUSHALL -> one FLUSHDB per visible database */
+};
+
+struct mp_command {
+	char name[32]; /* lower case */
+	enum mp_class class;
+	enum mp_rewrite rewrite;
+	int arity; /* as COMMAND reports it: negative = at least */
+	int first_key, last_key, key_step;
+	/*
+	 * A blind write: what it leaves behind does not depend on what it finds,
+	 * so running a run of them again from any earlier point ends in the same
+	 * state (SET without options but an absolute deadline, DEL, UNLINK, MSET).
+	 */
+	bool blind;
+	bool denyoom;
+	const char *refusal; /* e.g. "blocking commands are not served yet" */
+	const void *subcommands; /* container commands (CONFIG, OBJECT, ...) */
+};
+
+struct mp_commands; /* the table: immutable once built */
+
+/*
+ * Ask a backend for its table. address: "unix:/path" or "host:port".
+ * Blocking, bounded by timeout_ms; for start-up and reconnects, not the data
+ * path. NULL with a one-line reason in err.
+ */
+struct mp_commands *mp_commands_fetch(const char *address, int timeout_ms, char *err,
+				      size_t err_bytes);
+void mp_commands_free(struct mp_commands *);
+
+/*
+ * Look a request up (argv[0], for containers argv[1] too), case-insensitively.
+ * NULL: unknown; *error then holds Redis's own text ("ERR unknown command
+ * 'foo', with args beginning with: ..."). Also checks arity ("ERR wrong number
+ * of arguments for 'get' command").
+ */
+const struct mp_command *mp_command_find(const struct mp_commands *, const struct resp_request *,
+					 char *error, size_t error_bytes);
+
+/* Is this very request a blind write (options looked at)? Only for class WRITE. */
+bool mp_command_is_blind(const struct mp_command *, const struct resp_request *);
+
+/*
+ * Make a write deterministic: relative deadlines absolute with now_ms, and so
+ * on (DESIGN 6.4). Writes the multibulk form of what goes into the log to out.
+ * Returns its length; 0 with *error set if the request is refused (Redis's own
+ * text for a bad argument: the reply the client would have got); > cap if it
+ * did not fit (call again with more). With MP_REWRITE_FLUSHALL the result is
+ * several commands in a row ("SELECT 0" "FLUSHDB" "SELECT 1" ...), see
+ * *commands; for all others *commands is 1. databases: the number that clients see.
+ */
+size_t mp_command_rewrite(const struct mp_command *, const struct resp_request *, int64_t now_ms,
+			  int databases, char *out, size_t cap, int *commands, char *error,
+			  size_t error_bytes);
+
+/* The COMMAND, COMMAND COUNT, COMMAND DOCS, COMMAND INFO ... reads are the backend's own. */
+#endif

@@ -1,0 +1,53 @@
+/*
+ * record.h - what a log entry's payload is made of: records, one a write,
+ * each 8-byte aligned. A record is what every replica sends to its backend,
+ * in wire form, and who asked for it.
+ */
+#ifndef MP_RECORD_H
+#define MP_RECORD_H
+
+#include <assert.h>
+#include <stdint.h>
+
+enum mp_protocol {
+	MP_REDIS = 1,
+	MP_MEMCACHED = 2,
+};
+
+/* Format of the payload; a replica refuses one that it does not know. */
+#define MP_RECORD_VERSION 1
+
+enum mp_record_flags {
+	MP_RECORD_BLIND = 1, /* running it again is harmless (command.h) */
+};
+
+/*
+ * The origin of a request: unique for all time. origin_nonce changes with
+ * every start of the process that took the request (DESIGN 3.7, rule 12).
+ */
+struct mp_origin {
+	uint64_t nonce;    /* of the replica's process */
+	uint32_t session;  /* within the process */
+	uint8_t replica;
+	uint8_t pad[3];
+	uint64_t sequence; /* within the session, from 1, in request order */
+};
+
+struct mp_record {
+	uint32_t bytes; /* of wire form that follows, unpadded */
+	uint8_t version;
+	uint8_t protocol; /* enum mp_protocol */
+	uint8_t flags;
+	uint8_t commands; /* how many commands (and so replies) the bytes are; the last one's is the client's */
+	uint32_t database;
+	uint32_t pad;
+	struct mp_origin origin;
+};
+static_assert(sizeof(struct mp_origin) == 24, "layout of the log");
+static_assert(sizeof(struct mp_record) == 40, "layout of the log");
+
+static inline uint64_t mp_record_span(uint32_t bytes)
+{
+	return sizeof(struct mp_record) + (((uint64_t)bytes + 7) & ~7ULL);
+}
+#endif

@@ -1,0 +1,84 @@
+/*
+ * resp.h - the Redis wire protocol (RESP2), fed bytes, yielding requests and
+ * the bounds of replies. Knows no sockets and keeps no bytes: state is offsets
+ * into the caller's buffer, which may move, and grow at its end, between calls.
+ * Protocol: https://redis.io/docs/latest/develop/reference/protocol-spec/
+ */
+#ifndef MP_RESP_H
+#define MP_RESP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "slice.h"
+
+enum resp_result {
+	RESP_DONE,  /* one whole message */
+	RESP_MORE,  /* need more bytes */
+	RESP_ERROR, /* not the protocol: answer parser->error, then close */
+};
+
+struct resp_limits {
+	size_t max_bulk_bytes;    /* one argument (Redis: proto-max-bulk-len) */
+	size_t max_request_bytes; /* a whole request */
+	int max_args;             /* Redis: 1024 * 1024 */
+	size_t max_inline_bytes;  /* Redis: 64 KiB, also of a "$<len>" line */
+};
+void resp_limits_init(struct resp_limits *limits);
+
+/* One request, as slices of the caller's buffer; valid until the buffer moves. */
+struct resp_request {
+	int argc; /* 0: an empty line or *0: skip it */
+	const struct mp_slice *argv;
+	struct mp_slice raw; /* the bytes as sent */
+	bool is_inline;      /* raw is not in multibulk form: re-encode with resp_encode */
+};
+
+struct resp_parser; /* one a connection; takes memory only as arguments grow in number */
+struct resp_parser *resp_parser_new(const struct resp_limits *limits);
+void resp_parser_free(struct resp_parser *);
+
+/*
+ * Parse one request at data, which holds everything unconsumed so far. On
+ * RESP_DONE *used is its length. After RESP_MORE call again with the same
+ * bytes and more behind them; no byte is scanned twice. On RESP_ERROR
+ * resp_parser_error() is Redis's own text, without '-' and CRLF ("ERR
+ * Protocol error: invalid bulk length").
+ */
+enum resp_result resp_parse(struct resp_parser *, const char *data, size_t len, size_t *used,
+			    struct resp_request *request);
+const char *resp_parser_error(const struct resp_parser *);
+/* How many bytes the message under way needs at least in all (to size the buffer); 0: unknown. */
+size_t resp_parser_wants(const struct resp_parser *);
+
+/*
+ * Finds the end of a reply (RESP2; RESP3 types are framed as well). A zeroed
+ * framer is ready. Feeds on any pieces: *used bytes of data belong to the
+ * current reply; RESP_DONE when they end it (and the framer is ready for the
+ * next). Nested arrays of any size; depth is bounded by 32.
+ */
+struct resp_framer {
+	uint64_t remaining[32]; /* elements still to come, per level */
+	uint32_t depth;
+	uint64_t skip;    /* bytes of a bulk payload still to pass over */
+	char line[32];    /* a header line cut between pieces */
+	uint8_t line_len;
+	uint8_t in_line;  /* the line's type byte, while its end is not yet seen */
+};
+enum resp_result resp_frame(struct resp_framer *, const char *data, size_t len, size_t *used);
+
+/*
+ * The array reply of an EXEC, taken apart: like resp_frame, but reports after
+ * the array's own header line (RESP_DONE with *count = elements, -1 for a nil
+ * array) so that the caller can frame the elements one by one. An error reply
+ * is not taken: RESP_ERROR, nothing used.
+ */
+enum resp_result resp_array_header(const char *data, size_t len, size_t *used, int64_t *count);
+
+/* Encode a request in multibulk form; returns its length; writes only if it fits cap. */
+size_t resp_encode(char *out, size_t cap, int argc, const struct mp_slice *argv);
+
+/* Parse a decimal int64 exactly as Redis's string2ll does: no spaces, no '+', no leading 0. */
+bool mp_parse_i64(struct mp_slice text, int64_t *value);
+#endif
