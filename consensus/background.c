@@ -1,0 +1,323 @@
+/*
+ * background.c - the background plane: the own heartbeat, pull-scores of the
+ * peers (Mu section 6: reading a counter that the peer increments cannot be
+ * delayed into a false alarm the way a message can), what is published, and
+ * the lines that peers' slots shall hold.
+ */
+#include <string.h>
+
+#include "node.h"
+
+enum {
+	SCORE_MAX = 15,   /* paper, section 6 */
+	SCORE_FAILED = 2, /* below: failed */
+	SCORE_ALIVE = 6,  /* above: alive */
+};
+
+enum background_op { OP_READ_LINES = 1, OP_REQUEST, OP_GRANT };
+
+/* xorshift64*: only spreads back-off. */
+uint64_t mu_random(struct mu *mu)
+{
+	uint64_t x = mu->bg.random ? mu->bg.random : 1;
+
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	mu->bg.random = x;
+	return x * 0x2545f4914f6cdd1dULL;
+}
+
+bool mu_watch_is(const struct mu *mu, unsigned id, uint64_t flag)
+{
+	const struct mu_watch *w = &mu->bg.watch[id];
+
+	return w->alive && w->known && (w->state.word[MU_STATE_FLAGS] & flag);
+}
+
+void mu_wish_set(struct mu_wish *wish, const uint64_t word[3])
+{
+	struct mu_line line = {{0}, 0};
+
+	memcpy(line.word, word, 3 * sizeof(*word));
+	mu_line_seal(&line);
+	if (memcmp(&line, &wish->want, sizeof(line)) == 0)
+		return;
+	wish->want = line;
+	wish->there = false;
+}
+
+/* -------------------------------------------------- hand-shake of rule 1 */
+
+bool mu_data_is_acting(struct mu *mu)
+{
+	return atomic_load(&mu->shared.acting_ballot) != 0;
+}
+
+bool mu_stop_data(struct mu *mu)
+{
+	atomic_store(&mu->shared.lead_ballot, 0);
+	if (!mu_data_is_acting(mu))
+		return true;
+	mu->bg.wanted = true;
+	return false;
+}
+
+/* ------------------------------------------------------ heartbeat, publish */
+
+/*
+ * Fate sharing: the counter moves only while the data plane does. A parked
+ * data plane is asked for a sign of life; answering it is progress (rule 9).
+ */
+static void beat(struct mu *mu)
+{
+	struct mu_background *bg = &mu->bg;
+	uint64_t pulse = MU_GET(mu->shared.pulse);
+	uint64_t *counter = &mu->lines->heartbeat.word[0];
+
+	if (pulse != bg->pulse) {
+		bg->pulse = pulse;
+		bg->pulse_ns = bg->now_ns;
+	} else if (bg->now_ns - bg->pulse_ns > mu->config.data_stall_ns) {
+		bg->wanted = true;
+		return;
+	} else if (bg->now_ns - bg->pulse_ns > mu->config.data_stall_ns / 4) {
+		bg->wanted = true;
+	}
+	mu_store(counter, mu_load(counter) + 1);
+}
+
+static enum mu_role role_now(const struct mu *mu)
+{
+	if (!mu->record->voting)
+		return MU_ROLE_BLANK;
+	if (mu->bg.campaign == MU_CAMPAIGN_IDLE)
+		return MU_ROLE_FOLLOWER;
+	return MU_GET(mu->shared.led_ballot) == mu->bg.ballot ? MU_ROLE_LEADER : MU_ROLE_CANDIDATE;
+}
+
+void mu_publish(struct mu *mu)
+{
+	struct mu_shared *s = &mu->shared;
+	struct mu_line line = {{0}, 0};
+	uint64_t flags = (uint64_t)role_now(mu) << MU_FLAG_ROLE_SHIFT;
+	uint64_t ballot = 0;
+
+	flags |= MU_GET(s->backend) << MU_FLAG_BACKEND_SHIFT;
+	flags |= (uint64_t)mu_leader_seen(mu, &ballot) << MU_FLAG_LEADER_SHIFT;
+	flags |= mu->record->voting ? MU_FLAG_VOTING : 0;
+	flags |= mu_eligible(mu) ? MU_FLAG_ELIGIBLE : 0;
+	flags |= mu->record->prepared_count && !mu->record->voting ? MU_FLAG_PREPARED : 0;
+	flags |= MU_GET(s->applied_known) ? MU_FLAG_APPLIED_KNOWN : 0;
+	line.word[MU_STATE_INCARNATION] = mu->record->incarnation;
+	line.word[MU_STATE_GRANTED] = mu->record->granted;
+	line.word[MU_STATE_BALLOT] = mu->bg.campaign == MU_CAMPAIGN_IDLE ? 0 : mu->bg.ballot;
+	line.word[MU_STATE_COMMIT] = MU_GET(s->commit_lsn);
+	line.word[MU_STATE_APPLIED] = MU_GET(s->applied_lsn);
+	line.word[MU_STATE_OLDEST] = MU_GET(s->oldest_lsn);
+	line.word[MU_STATE_FLAGS] = flags;
+	mu_line_publish(&mu->lines->state, &line);
+	if (mu->record->applied != line.word[MU_STATE_APPLIED])
+		mu_store(&mu->record->applied, line.word[MU_STATE_APPLIED]);
+}
+
+/* A committed membership is on record before it is acted upon (rule 13). */
+static void record_membership(struct mu *mu)
+{
+	uint64_t epoch = MU_GET(mu->shared.epoch);
+
+	if (epoch <= mu->record->epoch)
+		return;
+	mu_store(&mu->record->members, MU_GET(mu->shared.epoch_members));
+	mu_store(&mu->record->epoch, epoch);
+	MU_SET(mu->shared.members, mu->record->members);
+}
+
+/* ------------------------------------------------------------ pull-scores */
+
+static void score(struct mu_watch *w, bool moved)
+{
+	if (moved && w->score < SCORE_MAX)
+		w->score++;
+	else if (!moved && w->score > 0)
+		w->score--;
+	if (w->score > SCORE_ALIVE)
+		w->alive = true;
+	else if (w->score < SCORE_FAILED)
+		w->alive = w->known = false;
+}
+
+static void took_lines(struct mu *mu, unsigned id)
+{
+	struct mu_watch *w = &mu->bg.watch[id];
+	uint64_t counter = w->lines[0].word[0];
+
+	score(w, counter != w->counter);
+	w->counter = counter;
+	if (!mu_line_intact(&w->lines[1]) || !mu_line_intact(&w->lines[2]))
+		return;
+	if (w->known && w->state.word[MU_STATE_INCARNATION] != w->lines[1].word[0])
+		w->request.there = w->grant.there = false; /* new memory: its slots are empty */
+	w->state = w->lines[1];
+	w->cold = w->lines[2];
+	w->known = true;
+	if (mu->bg.highest < w->state.word[MU_STATE_GRANTED])
+		mu->bg.highest = w->state.word[MU_STATE_GRANTED];
+}
+
+static void completed(struct mu *mu, const struct mu_completion *c)
+{
+	struct mu_watch *w = &mu->bg.watch[c->peer];
+	bool ok = c->status == MU_FABRIC_OK;
+	struct mu_wish *wish = c->cookie == OP_REQUEST ? &w->request : &w->grant;
+
+	if (c->cookie == OP_READ_LINES) {
+		w->reading = false;
+		if (ok)
+			took_lines(mu, c->peer);
+		else
+			score(w, false);
+		return;
+	}
+	wish->in_flight = false;
+	wish->there = ok && memcmp(&wish->sent, &wish->want, sizeof(wish->want)) == 0;
+}
+
+static void read_peer(struct mu *mu, unsigned id)
+{
+	struct mu_watch *w = &mu->bg.watch[id];
+	struct mu_fabric *f = mu->fabric;
+
+	if (w->reading)
+		return; /* a slow reading is no reading: the score stays */
+	if (f->ops->state(f, MU_PLANE_BACKGROUND, id) != MU_CONNECTION_UP ||
+	    f->ops->post_read(f, MU_PLANE_BACKGROUND, id, MU_REGION_BACKGROUND, 0, w->lines,
+			      sizeof(w->lines), OP_READ_LINES))
+		score(w, false);
+	else
+		w->reading = true;
+}
+
+static void send_wish(struct mu *mu, unsigned id, struct mu_wish *wish, enum background_op op)
+{
+	struct mu_fabric *f = mu->fabric;
+	size_t offset = op == OP_REQUEST
+				? offsetof(struct mu_background_region, request[mu->config.id])
+				: offsetof(struct mu_background_region, grant[mu->config.id]);
+
+	if (wish->there || wish->in_flight || !wish->want.check)
+		return;
+	wish->sent = wish->want;
+	wish->in_flight = !f->ops->post_write(f, MU_PLANE_BACKGROUND, id, MU_REGION_BACKGROUND,
+					      offset, &wish->sent, sizeof(wish->sent), 0, op);
+}
+
+static void tend_peer(struct mu *mu, unsigned id)
+{
+	struct mu_watch *w = &mu->bg.watch[id];
+	struct mu_fabric *f = mu->fabric;
+
+	if (f->ops->state(f, MU_PLANE_BACKGROUND, id) == MU_CONNECTION_DOWN) {
+		w->request.there = w->grant.there = false;
+		f->ops->connect(f, MU_PLANE_BACKGROUND, id);
+	}
+	if (f->ops->state(f, MU_PLANE_BACKGROUND, id) != MU_CONNECTION_UP)
+		return;
+	send_wish(mu, id, &w->request, OP_REQUEST);
+	send_wish(mu, id, &w->grant, OP_GRANT);
+}
+
+/* ---------------------------------------------- facts for the data plane */
+
+/* The ballot under which the peer has let us write, if its answer still stands. */
+static uint64_t grant_of(const struct mu *mu, unsigned id)
+{
+	const struct mu_watch *w = &mu->bg.watch[id];
+	struct mu_line line;
+
+	if (mu->bg.campaign == MU_CAMPAIGN_IDLE || !w->known ||
+	    !mu_line_read(&line, &mu->lines->grant[id]))
+		return 0;
+	if (line.word[MU_GRANT_BALLOT] != mu->bg.ballot || line.word[MU_GRANT_HIGHER] ||
+	    line.word[MU_GRANT_INCARNATION] != w->state.word[MU_STATE_INCARNATION])
+		return 0;
+	/* The published state may be older than the answer, never contradict it for long. */
+	return w->state.word[MU_STATE_GRANTED] > mu->bg.ballot ? 0 : mu->bg.ballot;
+}
+
+static void tell_data(struct mu *mu, unsigned id)
+{
+	const struct mu_watch *w = &mu->bg.watch[id];
+	struct mu_peer_facts *facts = &mu->shared.peer[id];
+	uint64_t grant = grant_of(mu, id);
+
+	MU_SET(facts->score, w->score);
+	MU_SET(facts->alive, w->alive);
+	if (w->known) {
+		MU_SET(facts->flags, w->state.word[MU_STATE_FLAGS]);
+		MU_SET(facts->incarnation, w->state.word[MU_STATE_INCARNATION]);
+		MU_SET(facts->applied, w->state.word[MU_STATE_APPLIED]);
+		MU_SET(facts->commit, w->state.word[MU_STATE_COMMIT]);
+		MU_SET(facts->granted, w->state.word[MU_STATE_GRANTED]);
+	}
+	if (MU_GET(facts->grant) != grant) {
+		MU_SET(facts->grant, grant);
+		mu->bg.wanted = true;
+	}
+}
+
+/* Is there an entry in the own log that the data plane has not seen? */
+static bool log_moved(const struct mu *mu)
+{
+	uint64_t commit = MU_GET(mu->shared.commit_lsn);
+	uint64_t end = MU_GET(mu->shared.commit_end);
+
+	if (mu_load(&mu->header->commit) != commit)
+		return true;
+	return commit != MU_LSN_NONE && mu_load(&mu_ring_at(&mu->ring, end)->lsn) == end;
+}
+
+bool mu_data_wanted(struct mu *mu)
+{
+	bool wanted = mu->bg.wanted || MU_GET(mu->shared.hungry) ||
+		      (!atomic_load(&mu->shared.acting_ballot) && log_moved(mu));
+
+	mu->bg.wanted = false;
+	return wanted;
+}
+
+uint64_t mu_background_step(struct mu *mu, uint64_t now_ns)
+{
+	struct mu_background *bg = &mu->bg;
+	struct mu_completion done[32];
+	uint64_t ballot = 0;
+	int n;
+
+	bg->now_ns = now_ns;
+	if (!bg->pulse_ns)
+		bg->pulse_ns = now_ns;
+	while ((n = mu->fabric->ops->poll(mu->fabric, MU_PLANE_BACKGROUND, done, 32)) > 0)
+		for (int i = 0; i < n; i++)
+			completed(mu, &done[i]);
+	if (now_ns >= bg->next_tick_ns) {
+		bg->next_tick_ns = now_ns + mu->config.tick_ns;
+		beat(mu);
+		MU_EACH_PEER(mu, id)
+			read_peer(mu, id);
+	}
+	record_membership(mu);
+	mu_grant_step(mu);
+	mu_coldstart_step(mu);
+	mu_campaign_step(mu);
+	mu_publish(mu);
+	MU_EACH_PEER(mu, id) {
+		tend_peer(mu, id);
+		tell_data(mu, id);
+	}
+	MU_SET(mu->shared.leader, mu_leader_seen(mu, &ballot));
+	MU_SET(mu->shared.leader_ballot, ballot);
+	/* While permissions change hands, answers are worth more than sleep. */
+	if (bg->campaign == MU_CAMPAIGN_ASKING || bg->pending_grant)
+		return now_ns + mu->config.tick_ns / 8;
+	return bg->next_tick_ns;
+}

@@ -1,0 +1,248 @@
+/*
+ * campaign.c - the background plane as a candidate: when to ask for write
+ * permissions, under which ballot, and when to stop (DESIGN 3.3 steps 1-3,
+ * 3.5, rules 4, 6, 7, 8; Mu sections 5.2 and 6).
+ */
+#include "node.h"
+
+/*
+ * Rule 6: voting, the backend level with the own log, and a log that reaches
+ * every live peer's ring (so that no gap is left that no tail fills).
+ */
+bool mu_eligible(const struct mu *mu)
+{
+	uint64_t commit = MU_GET(mu->shared.commit_lsn);
+
+	if (!mu->record->voting || commit == MU_LSN_NONE ||
+	    MU_GET(mu->shared.backend) != MU_BACKEND_LEVEL)
+		return false;
+	MU_EACH_PEER(mu, id) {
+		if (mu_watch_is(mu, id, MU_FLAG_VOTING) &&
+		    mu->bg.watch[id].state.word[MU_STATE_OLDEST] > commit)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The leader that is alive as far as this replica can tell; 0: none. One whom
+ * this replica knows to be outvoted by a grant of its own does not count.
+ */
+unsigned mu_leader_seen(const struct mu *mu, uint64_t *ballot)
+{
+	unsigned leader = 0;
+
+	*ballot = 0;
+	if (mu->bg.campaign == MU_CAMPAIGN_ACTING &&
+	    MU_GET(mu->shared.led_ballot) == mu->bg.ballot) {
+		*ballot = mu->bg.ballot;
+		return mu->config.id;
+	}
+	MU_EACH_PEER(mu, id) {
+		const struct mu_watch *w = &mu->bg.watch[id];
+		uint64_t flags = w->state.word[MU_STATE_FLAGS];
+
+		if (!w->alive || !w->known ||
+		    MU_FLAG_BYTE(flags, MU_FLAG_ROLE_SHIFT) != MU_ROLE_LEADER)
+			continue;
+		if (w->state.word[MU_STATE_BALLOT] <= *ballot ||
+		    w->state.word[MU_STATE_BALLOT] < mu->record->granted)
+			continue;
+		leader = id;
+		*ballot = w->state.word[MU_STATE_BALLOT];
+	}
+	return leader;
+}
+
+static unsigned majority(const struct mu *mu)
+{
+	return mu_majority_of(mu->record->members);
+}
+
+/* Rule 8: a campaign needs a majority (the own view included) that sees no leader alive. */
+static bool leaderless(const struct mu *mu)
+{
+	uint64_t ballot;
+	unsigned blind = mu_leader_seen(mu, &ballot) == 0;
+
+	if (!blind)
+		return false;
+	MU_EACH_PEER(mu, id) {
+		const struct mu_watch *w = &mu->bg.watch[id];
+
+		if (mu_watch_is(mu, id, MU_FLAG_VOTING) &&
+		    !MU_FLAG_BYTE(w->state.word[MU_STATE_FLAGS], MU_FLAG_LEADER_SHIFT))
+			blind++;
+	}
+	return blind >= majority(mu);
+}
+
+/* How many live, eligible replicas have a better claim (a lower id)? */
+static unsigned better_claims(const struct mu *mu)
+{
+	unsigned n = 0;
+
+	MU_EACH_PEER(mu, id) {
+		if (id < mu->config.id && mu_watch_is(mu, id, MU_FLAG_ELIGIBLE))
+			n++;
+	}
+	return n;
+}
+
+static void ask_all(struct mu *mu, uint64_t ballot)
+{
+	const uint64_t word[3] = {ballot, mu->record->incarnation, 0};
+
+	MU_EACH_PEER(mu, id)
+		mu_wish_set(&mu->bg.watch[id].request, word);
+}
+
+/* Withdraw, and stay out of the way for a random while. */
+void mu_campaign_abandon(struct mu *mu)
+{
+	struct mu_background *bg = &mu->bg;
+
+	if (bg->campaign == MU_CAMPAIGN_IDLE)
+		return;
+	bg->campaign = MU_CAMPAIGN_IDLE;
+	bg->ballot = 0;
+	bg->leaderless_ns = 0;
+	bg->backoff_ns = bg->now_ns + (2 + mu_random(mu) % 16) * mu->config.tick_ns;
+	bg->wanted = true;
+	atomic_store(&mu->shared.lead_ballot, 0);
+	ask_all(mu, 0);
+}
+
+/*
+ * Rule 4: the own grant is recorded first, then the others are asked. It takes
+ * the permission from whoever held it here.
+ */
+static void begin(struct mu *mu)
+{
+	struct mu_background *bg = &mu->bg;
+	uint64_t ballot = mu_ballot_above(bg->highest, mu->config.id);
+
+	if (!mu_stop_data(mu))
+		return;
+	mu_record_granted(mu, ballot);
+	bg->holder_current = false;
+	if (mu->fabric->ops->revoke_write(mu->fabric))
+		return; /* grant_step() goes on trying; the next tick campaigns higher */
+	bg->holder_current = true;
+	bg->campaign = MU_CAMPAIGN_ASKING;
+	bg->ballot = ballot;
+	bg->deadline_ns = bg->now_ns + mu->config.takeover_timeout_ns;
+	ask_all(mu, ballot);
+}
+
+static void consider(struct mu *mu)
+{
+	struct mu_background *bg = &mu->bg;
+	uint64_t patience;
+
+	if (!mu_eligible(mu) || bg->pending_grant || !leaderless(mu)) {
+		bg->leaderless_ns = 0;
+		return;
+	}
+	if (!bg->leaderless_ns)
+		bg->leaderless_ns = bg->now_ns;
+	patience = (uint64_t)better_claims(mu) * 16 * mu->config.tick_ns;
+	if (bg->now_ns >= bg->backoff_ns && bg->now_ns - bg->leaderless_ns >= patience)
+		begin(mu);
+}
+
+/* A ballot above ours that a live voter has granted; 0: none. */
+static uint64_t refusal(const struct mu *mu)
+{
+	uint64_t higher = 0;
+
+	MU_EACH_PEER(mu, id) {
+		struct mu_line line;
+
+		if (!mu_watch_is(mu, id, MU_FLAG_VOTING) ||
+		    !mu_line_read(&line, &mu->lines->grant[id]))
+			continue;
+		if (line.word[MU_GRANT_BALLOT] == mu->bg.ballot &&
+		    line.word[MU_GRANT_HIGHER] > higher)
+			higher = line.word[MU_GRANT_HIGHER];
+	}
+	return higher;
+}
+
+/* Voters, the own replica included, that have granted; the data plane has been told of each. */
+static unsigned grants(const struct mu *mu)
+{
+	unsigned n = 1;
+
+	MU_EACH_PEER(mu, id) {
+		if ((mu->record->members >> id & 1) && mu_watch_is(mu, id, MU_FLAG_VOTING) &&
+		    MU_GET(mu->shared.peer[id].grant) == mu->bg.ballot)
+			n++;
+	}
+	return n;
+}
+
+static void asking(struct mu *mu)
+{
+	struct mu_background *bg = &mu->bg;
+	uint64_t higher = refusal(mu);
+
+	if (higher > bg->highest)
+		bg->highest = higher;
+	if (grants(mu) >= majority(mu)) {
+		bg->campaign = MU_CAMPAIGN_ACTING;
+		atomic_store(&mu->shared.lead_ballot, bg->ballot);
+		bg->wanted = true;
+	} else if (higher || bg->now_ns >= bg->deadline_ns) {
+		mu_campaign_abandon(mu);
+	}
+}
+
+/* So many members have granted above our ballot that no majority can be left. */
+static bool outvoted(const struct mu *mu)
+{
+	unsigned left = 1;
+
+	MU_EACH_PEER(mu, id) {
+		const struct mu_watch *w = &mu->bg.watch[id];
+
+		if ((mu->record->members >> id & 1) &&
+		    !(w->known && w->state.word[MU_STATE_GRANTED] > mu->bg.ballot))
+			left++;
+	}
+	return left < majority(mu);
+}
+
+static void acting(struct mu *mu)
+{
+	struct mu_background *bg = &mu->bg;
+	uint64_t higher = refusal(mu);
+
+	if (MU_GET(mu->shared.done_ballot) >= bg->ballot || outvoted(mu)) {
+		mu_campaign_abandon(mu);
+		return;
+	}
+	/* Rule 7: drain, then campaign above the ballot that shuts a live voter out. */
+	if (higher && MU_GET(mu->shared.led_ballot) == bg->ballot &&
+	    MU_GET(mu->shared.drain_ballot) != bg->ballot) {
+		if (higher > bg->highest)
+			bg->highest = higher;
+		MU_SET(mu->shared.drain_ballot, bg->ballot);
+		bg->wanted = true;
+	}
+}
+
+void mu_campaign_step(struct mu *mu)
+{
+	switch (mu->bg.campaign) {
+	case MU_CAMPAIGN_IDLE:
+		consider(mu);
+		break;
+	case MU_CAMPAIGN_ASKING:
+		asking(mu);
+		break;
+	case MU_CAMPAIGN_ACTING:
+		acting(mu);
+		break;
+	}
+}

@@ -1,0 +1,292 @@
+/*
+ * follower.c - the log as its readers see it: what of the own log is known to
+ * be committed, and handing it out in order (DESIGN 3.1, 3.2, rule 14; Mu
+ * section 4.2: followers learn from the leader's next entry).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "node.h"
+
+enum { WALK_LIMIT = 1024 }; /* entries a step, so that a step stays short */
+
+static bool entry_at(const struct mu *mu, uint64_t lsn, struct mu_position *position)
+{
+	return mu_entry_valid(&mu->ring, mu_ring_at(&mu->ring, lsn), lsn,
+			      mu_ring_room(&mu->ring, lsn), position, NULL);
+}
+
+/* ---------------------------------------------------------------- commit */
+
+void mu_commit_to(struct mu *mu, const struct mu_position *to)
+{
+	struct mu_data *d = &mu->data;
+	const struct mu_entry_header *entry = mu_ring_at(&mu->ring, to->lsn);
+
+	d->commit = *to;
+	if (d->timestamp_ms < to->timestamp_ms)
+		d->timestamp_ms = to->timestamp_ms;
+	if (entry->kind == MU_KIND_READMIT) {
+		struct mu_readmission who;
+
+		memcpy(&who, entry + 1, sizeof(who));
+		if (who.id == mu->config.id && who.incarnation == mu->header->incarnation)
+			MU_SET(mu->shared.readmit_ballot, to->ballot);
+	} else if (entry->kind == MU_KIND_LEADER) {
+		struct mu_membership membership;
+
+		memcpy(&membership, entry + 1, sizeof(membership));
+		if (membership.epoch > d->epoch) {
+			d->epoch = membership.epoch;
+			d->members = membership.members;
+			MU_SET(mu->shared.epoch_members, d->members);
+			MU_SET(mu->shared.epoch, d->epoch);
+		}
+	}
+}
+
+/* The log begins anew: it was installed, or started cold, or is seen for the first time. */
+static bool place(struct mu *mu, uint64_t base, uint64_t commit)
+{
+	struct mu_data *d = &mu->data;
+	struct mu_position at;
+
+	/* From its first entry on if that is still there, so that no control entry is missed. */
+	if (!entry_at(mu, base, &at) && !entry_at(mu, commit, &at))
+		return false;
+	d->base = base;
+	d->oldest_lsn = at.lsn;
+	mu_commit_to(mu, &at);
+	return true;
+}
+
+/*
+ * Walk the tail behind the commit position, each time anew: nothing parsed
+ * there is kept (rule 14), for another leader may rewrite it. An entry that is
+ * valid there says truly what was committed when it was written.
+ */
+static bool walk(struct mu *mu, uint64_t *target)
+{
+	struct mu_data *d = &mu->data;
+	struct mu_position at = d->commit, next;
+	bool moved = false;
+
+	for (int i = 0; i < WALK_LIMIT && mu_ring_next(&mu->ring, &at, &next); i++) {
+		const struct mu_entry_header *entry = mu_ring_at(&mu->ring, next.lsn);
+		uint64_t committed = mu_load(&entry->commit_lsn);
+
+		if (committed > *target && committed <= next.lsn)
+			*target = committed;
+		if (next.lsn <= *target && at.lsn == d->commit.lsn) {
+			mu_commit_to(mu, &next);
+			moved = true;
+		}
+		at = next;
+	}
+	return moved;
+}
+
+/* Half a ring is kept behind the commit position: no writer comes that near unannounced. */
+static void advance_oldest(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+	struct mu_position at;
+
+	while (d->oldest_lsn + mu->ring.bytes / 2 < d->commit.lsn) {
+		if (!entry_at(mu, d->oldest_lsn, &at)) {
+			d->oldest_lsn = d->commit.lsn;
+			return;
+		}
+		d->oldest_lsn = at.end;
+	}
+}
+
+void mu_follow(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+	uint64_t target = mu_load(&mu->header->commit);
+	uint64_t base = mu_load(&mu->header->base);
+
+	if (target == MU_LSN_NONE) {
+		d->commit.lsn = MU_LSN_NONE;
+		return;
+	}
+	if (d->commit.lsn == MU_LSN_NONE || base != d->base ||
+	    MU_GET(mu->shared.cold_starts) != d->cold_starts) {
+		d->cold_starts = MU_GET(mu->shared.cold_starts);
+		if (!place(mu, base, target))
+			return;
+	} else if (mu_load(&mu_ring_at(&mu->ring, d->commit.end)->lsn) > d->commit.end &&
+		   target > d->commit.end) {
+		/* Overrun while asleep: only a replica whose backend is stale is. */
+		if (!place(mu, base, target))
+			return;
+	}
+	while (walk(mu, &target))
+		;
+	advance_oldest(mu);
+}
+
+/* ---------------------------------------------------------------- reader */
+
+enum mu_error mu_seek(struct mu *mu, uint64_t applied_lsn)
+{
+	struct mu_data *d = &mu->data;
+	struct mu_reader *r = &d->reader;
+	struct mu_position at;
+
+	r->placed = false;
+	MU_SET(mu->shared.applied_lsn, applied_lsn);
+	MU_SET(mu->shared.applied_known, 1);
+	if (d->state == MU_DATA_PASSIVE)
+		mu_follow(mu);
+	if (d->commit.lsn == MU_LSN_NONE)
+		return MU_ERR_FULL;
+	if (applied_lsn < d->base)
+		goto stale;
+	if (applied_lsn > d->commit.lsn)
+		return MU_ERR_FULL;
+	if (!entry_at(mu, applied_lsn, &at))
+		goto stale;
+	r->at = at;
+	r->base = d->base;
+	r->placed = true;
+	r->stale = r->gathering = false;
+	return MU_OK;
+stale:
+	r->stale = true;
+	return MU_ERR_STALE;
+}
+
+bool mu_stale(const struct mu *mu)
+{
+	return mu->data.reader.stale;
+}
+
+static bool reserve(struct mu_reader *r, size_t bytes)
+{
+	size_t grown = r->buffer_bytes ? r->buffer_bytes : 4096;
+	uint8_t *buffer;
+
+	while (grown < bytes)
+		grown *= 2;
+	if (grown == r->buffer_bytes)
+		return true;
+	buffer = realloc(r->buffer, grown);
+	if (!buffer)
+		return false;
+	r->buffer = buffer;
+	r->buffer_bytes = grown;
+	return true;
+}
+
+/*
+ * Copy a committed entry's payload out of the ring. Another replica may be
+ * declaring this log void and writing it anew at this very moment, so the
+ * entry is validated after the copy: a committed entry's bytes never change
+ * but by being overwritten with later ones, so if it is whole now, it was.
+ */
+__attribute__((no_sanitize("thread"))) static bool
+copy_entry(struct mu *mu, struct mu_position *next, struct mu_entry_header *head)
+{
+	struct mu_reader *r = &mu->data.reader;
+	const struct mu_entry_header *entry = mu_ring_at(&mu->ring, r->at.end);
+
+	memcpy(head, entry, sizeof(*head));
+	if (head->lsn != r->at.end || head->length > mu->config.max_entry_bytes ||
+	    mu_entry_span(head->length) > mu_ring_room(&mu->ring, head->lsn))
+		return false;
+	/* Behind what is gathered, even if a new proposal begins: it is not validated yet. */
+	if (head->kind == MU_KIND_APPLICATION) {
+		if (!reserve(r, r->gathered + head->length))
+			return false; /* out of memory: the entry waits */
+		memcpy(r->buffer + r->gathered, entry + 1, head->length);
+	}
+	atomic_thread_fence(memory_order_acquire);
+	return mu_ring_next(&mu->ring, &r->at, next) && next->checksum == head->checksum;
+}
+
+/* The application's part of an entry that was copied; false if there is none to hand out. */
+static bool hand_out(struct mu *mu, const struct mu_entry_header *head, struct mu_entry *entry)
+{
+	struct mu_reader *r = &mu->data.reader;
+
+	if (head->kind == MU_KIND_SKIP)
+		return false; /* may stand between fragments */
+	if (head->kind == MU_KIND_APPLICATION) {
+		/* Fragments interrupted by another ballot are void (rule 14). */
+		bool goes_on = r->gathering && r->gather_ballot == head->ballot;
+
+		if (!(head->flags & MU_ENTRY_FIRST) && !goes_on)
+			return false;
+		r->gathering = !(head->flags & MU_ENTRY_LAST);
+		r->gather_ballot = head->ballot;
+		if (head->flags & MU_ENTRY_FIRST) {
+			memmove(r->buffer, r->buffer + r->gathered, r->gathered ? head->length : 0);
+			r->gathered = 0;
+		}
+		r->gathered += head->length;
+		if (r->gathering)
+			return false;
+	} else {
+		if (head->ballot != r->gather_ballot)
+			r->gathering = false;
+		if (head->kind != MU_KIND_LEADER)
+			return false;
+		r->gathering = false;
+	}
+	*entry = (struct mu_entry){
+		.lsn = head->lsn,
+		.ballot = head->ballot,
+		.timestamp_ms = head->timestamp_ms,
+		.kind = head->kind == MU_KIND_LEADER ? MU_ENTRY_LEADER : MU_ENTRY_APPLICATION,
+		.payload = r->buffer,
+		.payload_bytes = head->kind == MU_KIND_LEADER ? 0 : r->gathered,
+	};
+	return true;
+}
+
+static bool was_cut(const struct mu *mu)
+{
+	const struct mu_reader *r = &mu->data.reader;
+	uint64_t base = mu_load(&mu->header->base);
+
+	if (mu_load(&mu->header->commit) == MU_LSN_NONE)
+		return false; /* being written anew: wait and see from where */
+	return (base != MU_LSN_NONE && r->at.lsn < base) ||
+	       mu_load(&mu_ring_at(&mu->ring, r->at.end)->lsn) > r->at.end;
+}
+
+bool mu_next(struct mu *mu, struct mu_entry *entry)
+{
+	struct mu_reader *r = &mu->data.reader;
+
+	while (r->placed && !r->stale && mu->data.commit.lsn != MU_LSN_NONE &&
+	       r->at.lsn < mu->data.commit.lsn) {
+		struct mu_entry_header head;
+		struct mu_position next;
+
+		if (!r->gathering)
+			r->gathered = 0;
+		if (!copy_entry(mu, &next, &head)) {
+			r->stale = was_cut(mu);
+			return false;
+		}
+		r->at = next;
+		if (hand_out(mu, &head, entry))
+			return true;
+	}
+	return false;
+}
+
+void mu_applied(struct mu *mu, uint64_t lsn)
+{
+	assert(lsn <= mu->data.reader.at.lsn);
+	if (lsn > MU_GET(mu->shared.applied_lsn))
+		MU_SET(mu->shared.applied_lsn, lsn);
+}
+
+void mu_set_backend(struct mu *mu, enum mu_backend_health health)
+{
+	MU_SET(mu->shared.backend, (uint64_t)health);
+}

@@ -1,0 +1,417 @@
+/*
+ * leader.c - leading: append to the own log, write it to the followers, count
+ * who holds it, prove leadership to readers, reclaim ring space (DESIGN 3.4;
+ * Mu sections 4.2 and 5.3).
+ */
+#include <string.h>
+
+#include "node.h"
+
+/* Own room kept free of proposals: leaders' first entries and readmissions always fit. */
+static uint64_t reserve_bytes(const struct mu *mu)
+{
+	return mu->ring.bytes / 8;
+}
+
+/* ------------------------------------------------------------ ring space */
+
+static uint64_t peer_bound(const struct mu *mu, unsigned id)
+{
+	const struct mu_peer *p = &mu->data.peer[id];
+	uint64_t bound, applied;
+
+	switch (p->state) {
+	case MU_PEER_FOLLOWS:
+		/* What it has not acknowledged is still the source of WRITEs. */
+		bound = p->acked_end < p->acked_commit ? p->acked_end : p->acked_commit;
+		applied = MU_GET(mu->shared.peer[id].applied);
+		return mu_peer_stale(mu, id) || applied > bound ? bound : applied;
+	case MU_PEER_VOIDING:
+		return mu->data.oldest_lsn;
+	case MU_PEER_INSTALL:
+	case MU_PEER_BASE:
+		return p->acked_end;
+	default:
+		return MU_LSN_NONE;
+	}
+}
+
+uint64_t mu_reclaim_lsn(const struct mu *mu)
+{
+	uint64_t applied = MU_GET(mu->shared.applied_lsn);
+	uint64_t lsn = mu->data.commit.lsn < applied ? mu->data.commit.lsn : applied;
+
+	MU_EACH_PEER(mu, id) {
+		uint64_t bound = peer_bound(mu, id);
+
+		if (bound < lsn)
+			lsn = bound;
+	}
+	return lsn;
+}
+
+void mu_advance_oldest(struct mu *mu, uint64_t end)
+{
+	struct mu_data *d = &mu->data;
+	struct mu_position at;
+
+	while (d->oldest_lsn + mu->ring.bytes < end) {
+		mu_ring_position(&mu->ring, d->oldest_lsn, &at);
+		d->oldest_lsn = at.end;
+	}
+}
+
+/*
+ * Out of room. A follower that is dead, or whose backend has kept everybody
+ * waiting for long, is dropped, if a majority remains without it; it comes
+ * back when it has caught up, or by having its log written anew. Otherwise
+ * the clients wait.
+ */
+static void relieve(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+	uint64_t limit = mu_reclaim_lsn(mu);
+
+	MU_SET(mu->shared.hungry, 1);
+	MU_EACH_PEER(mu, id) {
+		struct mu_peer *p = &d->peer[id];
+		unsigned remain = mu_followers(mu) - (mu_peer_votes(mu, id) ? 1 : 0);
+
+		if (p->state != MU_PEER_FOLLOWS || peer_bound(mu, id) != limit ||
+		    remain < mu_majority_of(d->members)) {
+			p->lagging_since_ns = 0;
+			continue;
+		}
+		if (!p->lagging_since_ns)
+			p->lagging_since_ns = d->now_ns;
+		if (!MU_GET(mu->shared.peer[id].alive) ||
+		    d->now_ns - p->lagging_since_ns >= mu->config.data_stall_ns) {
+			p->state = MU_PEER_LAGGING;
+			d->reclaim_lsn = 0;
+		}
+	}
+}
+
+/* May the log grow up to `end` without touching what somebody still needs? */
+static bool fits(struct mu *mu, uint64_t end)
+{
+	struct mu_data *d = &mu->data;
+
+	if (end <= d->reclaim_lsn + mu->ring.bytes)
+		return true;
+	d->reclaim_lsn = mu_reclaim_lsn(mu);
+	return end <= d->reclaim_lsn + mu->ring.bytes;
+}
+
+/* --------------------------------------------------------------- append */
+
+/* Copy `length` bytes of the concatenation of iov from `skip` on. */
+static void gather(uint8_t *to, const struct iovec *iov, int iovcnt, size_t skip, uint32_t length)
+{
+	for (int i = 0; i < iovcnt && length; i++) {
+		size_t n = iov[i].iov_len;
+
+		if (skip >= n) {
+			skip -= n;
+			continue;
+		}
+		n = n - skip < length ? n - skip : length;
+		memcpy(to, (const uint8_t *)iov[i].iov_base + skip, n);
+		to += n;
+		length -= (uint32_t)n;
+		skip = 0;
+	}
+	assert(!length);
+}
+
+/*
+ * Build an entry behind the tail. Peers may be reading here, and believe what
+ * they read once its checksum holds; the lsn word is stored when the rest is
+ * there so that the usual reader does not even compute one in vain.
+ */
+__attribute__((no_sanitize("thread"))) static void build(struct mu *mu, enum mu_kind kind,
+							 uint8_t flags, const struct iovec *iov,
+							 int iovcnt, size_t skip, uint32_t length)
+{
+	struct mu_data *d = &mu->data;
+	uint64_t lsn = d->tail.end;
+	struct mu_entry_header *entry = mu_ring_at(&mu->ring, lsn);
+	uint64_t span = kind == MU_KIND_SKIP ? mu_ring_room(&mu->ring, lsn)
+					     : mu_entry_span(length);
+
+	mu_advance_oldest(mu, lsn + span);
+	*entry = (struct mu_entry_header){
+		.lsn = lsn,
+		.ballot = d->ballot,
+		.commit_lsn = d->commit.lsn,
+		.timestamp_ms = d->timestamp_ms,
+		.prev_checksum = d->tail.checksum,
+		.prev_lsn = d->tail.lsn,
+		.length = length,
+		.kind = (uint8_t)kind,
+		.flags = flags,
+	};
+	if (kind != MU_KIND_SKIP)
+		gather((uint8_t *)(entry + 1), iov, iovcnt, skip, length);
+	mu_entry_seal(&mu->ring, entry);
+	d->tail = (struct mu_position){
+		.lsn = lsn,
+		.end = lsn + span,
+		.checksum = entry->checksum,
+		.ballot = d->ballot,
+		.timestamp_ms = d->timestamp_ms,
+	};
+}
+
+bool mu_append(struct mu *mu, enum mu_kind kind, uint8_t flags, uint64_t timestamp_ms,
+	       const struct iovec *iov, int iovcnt, size_t skip, uint32_t length)
+{
+	struct mu_data *d = &mu->data;
+	uint64_t room = mu_ring_room(&mu->ring, d->tail.end);
+
+	/* Both sides of rule 14: no entry's time is before its predecessor's. */
+	assert(timestamp_ms >= d->timestamp_ms);
+	d->timestamp_ms = timestamp_ms;
+	if (mu_entry_span(length) > room)
+		build(mu, MU_KIND_SKIP, 0, NULL, 0, 0, 0);
+	build(mu, kind, flags, iov, iovcnt, skip, length);
+	d->appended = true;
+	return mu_permitted(mu);
+}
+
+/* The worst case of what an entry takes: itself, and a skip in front. */
+static uint64_t worst_span(const struct mu *mu, uint64_t lsn, uint32_t length)
+{
+	uint64_t span = mu_entry_span(length);
+	uint64_t room = mu_ring_room(&mu->ring, lsn);
+
+	return span > room ? span + room : span;
+}
+
+bool mu_append_control(struct mu *mu, enum mu_kind kind, const void *payload, uint32_t length)
+{
+	struct mu_data *d = &mu->data;
+	struct iovec iov = {(void *)payload, length};
+
+	if (!fits(mu, d->tail.end + worst_span(mu, d->tail.end, length))) {
+		relieve(mu);
+		return false;
+	}
+	return mu_append(mu, kind, MU_ENTRY_FIRST | MU_ENTRY_LAST, d->timestamp_ms, &iov, 1, 0,
+			 length);
+}
+
+/* ---------------------------------------------------------------- count */
+
+/* The majority-th largest of the members' values, `own` included. */
+static uint64_t majority_holds(const struct mu *mu, uint64_t own, size_t field)
+{
+	uint64_t value[MU_MAX_REPLICAS];
+	unsigned n = 0, majority = mu_majority_of(mu->data.members);
+
+	value[n++] = own;
+	MU_EACH_PEER(mu, id) {
+		const struct mu_peer *p = &mu->data.peer[id];
+		unsigned i = n;
+		uint64_t v;
+
+		if (p->state != MU_PEER_FOLLOWS || !mu_peer_votes(mu, id))
+			continue;
+		memcpy(&v, (const char *)p + field, sizeof(v));
+		for (; i > 0 && value[i - 1] < v; i--)
+			value[i] = value[i - 1];
+		value[i] = v;
+		n++;
+	}
+	return n < majority ? 0 : value[majority - 1];
+}
+
+void mu_count_commit(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+	uint64_t held = majority_holds(mu, d->tail.end, offsetof(struct mu_peer, acked_end));
+	struct mu_position at;
+
+	if (held <= d->commit.end)
+		return;
+	/* Only an entry of the own ballot commits, and with it all before it. */
+	if (d->state == MU_DATA_ESTABLISH) {
+		mu_ring_position(&mu->ring, d->first_lsn, &at);
+		if (held < at.end)
+			return;
+	}
+	/* Rule 1: the own copy counts only under the own permission, looked at after the copy. */
+	if (!mu_permitted(mu))
+		return;
+	while (d->commit.end < d->tail.end) {
+		mu_ring_position(&mu->ring, d->commit.end, &at);
+		if (at.end > held)
+			break;
+		mu_commit_to(mu, &at);
+	}
+	mu_store(&mu->header->commit, d->commit.lsn);
+}
+
+static void count_fence(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+	uint64_t held;
+
+	if (d->fence_done == d->fence_next)
+		return;
+	held = majority_holds(mu, d->fence_next, offsetof(struct mu_peer, acked_fence));
+	if (held > d->fence_done && mu_permitted(mu))
+		d->fence_done = held;
+}
+
+/* ------------------------------------------------------------------ step */
+
+/*
+ * Rule 2: a restored replica is readmitted by an entry that names its
+ * incarnation; committed by a majority without it, for it does not vote yet.
+ * Should it have missed the entry (its log was cut again), another follows.
+ */
+static void readmit(struct mu *mu, unsigned id)
+{
+	struct mu_data *d = &mu->data;
+	struct mu_peer *p = &d->peer[id];
+	struct mu_readmission who = {id, p->incarnation};
+
+	if (p->state != MU_PEER_FOLLOWS || mu_peer_votes(mu, id) || !mu_is_peer(mu, id) ||
+	    MU_GET(mu->shared.peer[id].incarnation) != p->incarnation ||
+	    p->acked_end < d->commit.end)
+		return;
+	if (p->readmit_lsn != MU_LSN_NONE && p->readmit_lsn + mu->ring.bytes / 4 > d->tail.lsn &&
+	    d->now_ns < p->retry_ns)
+		return;
+	if (!mu_append_control(mu, MU_KIND_READMIT, &who, sizeof(who)))
+		return;
+	p->readmit_lsn = d->tail.lsn;
+	p->retry_ns = d->now_ns + 100 * mu->config.tick_ns;
+}
+
+static void drain(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+
+	if (!d->draining) {
+		d->draining = MU_GET(mu->shared.drain_ballot) == d->ballot ||
+			      MU_GET(mu->shared.backend) != MU_BACKEND_LEVEL;
+		d->deadline_ns = d->now_ns + mu->config.takeover_timeout_ns;
+	}
+	if (d->draining && (d->commit.end == d->tail.end || d->now_ns >= d->deadline_ns))
+		mu_stop_acting(mu);
+}
+
+static uint64_t confirmed_mask(const struct mu *mu)
+{
+	uint64_t mask = 1ULL << mu->config.id;
+
+	MU_EACH_PEER(mu, id) {
+		if (mu->data.peer[id].state == MU_PEER_FOLLOWS && mu_peer_votes(mu, id))
+			mask |= 1ULL << id;
+	}
+	return mask;
+}
+
+void mu_leader_step(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+
+	MU_EACH_PEER(mu, id) {
+		mu_peer_step(mu, id);
+		readmit(mu, id);
+	}
+	mu_count_commit(mu);
+	count_fence(mu);
+	/* Rule 8: not at one denial, but when no majority is left. */
+	if (!mu_permitted(mu) || mu_followers(mu) < mu_majority_of(d->members)) {
+		mu_stop_acting(mu);
+		return;
+	}
+	MU_SET(mu->shared.confirmed, confirmed_mask(mu));
+	drain(mu);
+}
+
+/* ------------------------------------------------------------------- API */
+
+uint64_t mu_timestamp(const struct mu *mu, uint64_t wall_ms)
+{
+	return wall_ms > mu->data.timestamp_ms ? wall_ms : mu->data.timestamp_ms;
+}
+
+static void post_to_followers(struct mu *mu)
+{
+	MU_EACH_PEER(mu, id) {
+		if (mu->data.peer[id].state == MU_PEER_FOLLOWS)
+			mu_peer_pump(mu, id);
+	}
+}
+
+/* What a proposal of this size takes in the ring at worst. */
+static uint64_t proposal_span(const struct mu *mu, size_t bytes)
+{
+	uint64_t piece = mu->config.max_entry_bytes;
+	uint64_t whole = bytes / piece;
+	uint64_t spans = whole * mu_entry_span((uint32_t)piece) +
+			 mu_entry_span((uint32_t)(bytes % piece));
+
+	/* At a wrap, a skip of less than the largest entry. */
+	return spans + mu->ring.max_span;
+}
+
+enum mu_error mu_propose(struct mu *mu, const struct iovec *iov, int iovcnt, uint64_t timestamp_ms,
+			 uint64_t *lsn)
+{
+	struct mu_data *d = &mu->data;
+	size_t bytes = 0, done = 0;
+
+	for (int i = 0; i < iovcnt; i++)
+		bytes += iov[i].iov_len;
+	if (d->state != MU_DATA_LEADING)
+		return MU_ERR_NOT_LEADER;
+	if (bytes > mu->config.max_proposal_bytes)
+		return MU_ERR_TOO_LARGE;
+	if (timestamp_ms < d->timestamp_ms)
+		return MU_ERR_INVALID;
+	if (d->draining)
+		return MU_ERR_FULL;
+	if (!fits(mu, d->tail.end + proposal_span(mu, bytes) + reserve_bytes(mu))) {
+		relieve(mu);
+		return MU_ERR_FULL;
+	}
+	MU_SET(mu->shared.hungry, 0);
+	do {
+		uint32_t piece = bytes - done < mu->config.max_entry_bytes
+					 ? (uint32_t)(bytes - done)
+					 : mu->config.max_entry_bytes;
+		uint8_t flags = (done ? 0 : MU_ENTRY_FIRST) |
+				(done + piece == bytes ? MU_ENTRY_LAST : 0);
+
+		mu_append(mu, MU_KIND_APPLICATION, flags, timestamp_ms, iov, iovcnt, done, piece);
+		done += piece;
+	} while (done < bytes);
+	*lsn = d->tail.lsn;
+	post_to_followers(mu);
+	return MU_OK;
+}
+
+enum mu_error mu_fence(struct mu *mu, uint64_t *ticket)
+{
+	struct mu_data *d = &mu->data;
+
+	if (d->state != MU_DATA_LEADING)
+		return MU_ERR_NOT_LEADER;
+	*ticket = ++d->fence_next;
+	MU_EACH_PEER(mu, id)
+		mu_peer_post_fence(mu, id);
+	return MU_OK;
+}
+
+void mu_resign(struct mu *mu)
+{
+	if (mu->data.state == MU_DATA_LEADING && !mu->data.draining) {
+		mu->data.draining = true;
+		mu->data.deadline_ns = mu->data.now_ns + mu->config.takeover_timeout_ns;
+	}
+}

@@ -1,0 +1,164 @@
+/* log.c - entries, their checksums, and walking them. See log.h. */
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <string.h>
+
+#include "log.h"
+
+/* Stretch the group's key to the length of XXH3's secret. */
+static void derive_secret(uint8_t secret[MU_SECRET_BYTES], const uint8_t key[32])
+{
+	for (unsigned i = 0; i < MU_SECRET_BYTES / sizeof(XXH128_canonical_t); i++) {
+		XXH128_canonical_t block;
+
+		XXH128_canonicalFromHash(&block, XXH3_128bits_withSeed(key, 32, i + 1));
+		memcpy(secret + i * sizeof(block), &block, sizeof(block));
+	}
+}
+
+void mu_ring_init(struct mu_ring *ring, const struct mu_config *config, void *replication_region)
+{
+	ring->base = (uint8_t *)replication_region + MU_RING_OFFSET;
+	ring->bytes = config->ring_bytes;
+	ring->max_span = (uint32_t)mu_entry_span(config->max_entry_bytes);
+	derive_secret(ring->secret, config->checksum_key);
+}
+
+/* A skip's payload is whatever lies in the ring there: not covered. */
+static size_t covered_bytes(const struct mu_entry_header *entry)
+{
+	size_t bytes = sizeof(*entry) - sizeof(entry->checksum);
+
+	return entry->kind == MU_KIND_SKIP ? bytes : bytes + entry->length;
+}
+
+static uint64_t entry_checksum(const struct mu_ring *ring, const struct mu_entry_header *entry)
+{
+	return XXH3_64bits_withSecret(&entry->lsn, covered_bytes(entry), ring->secret,
+				      MU_SECRET_BYTES);
+}
+
+void mu_entry_seal(const struct mu_ring *ring, struct mu_entry_header *entry)
+{
+	entry->checksum = entry_checksum(ring, entry);
+}
+
+/*
+ * Remote writes race with this by design: what is torn fails the checksum.
+ * lsn is looked at first, so that empty ring space costs one load.
+ */
+__attribute__((no_sanitize("thread"))) bool
+mu_entry_valid(const struct mu_ring *ring, const struct mu_entry_header *entry, uint64_t lsn,
+	       uint64_t available, struct mu_position *position, bool *short_of)
+{
+	struct mu_entry_header head;
+	uint64_t room = mu_ring_room(ring, lsn);
+	uint64_t span;
+
+	if (short_of)
+		*short_of = false;
+	if (available < sizeof(head)) {
+		if (short_of)
+			*short_of = true;
+		return false;
+	}
+	if (__atomic_load_n(&entry->lsn, __ATOMIC_ACQUIRE) != lsn)
+		return false;
+	memcpy(&head, entry, sizeof(head));
+	span = mu_entry_span(head.length);
+	if (head.lsn != lsn || head.commit_lsn > lsn || head.length > ring->bytes || span > room)
+		return false;
+	if (head.kind == MU_KIND_SKIP) {
+		span = room;
+	} else if (span > ring->max_span) {
+		return false;
+	} else if (span > available) {
+		if (short_of)
+			*short_of = true;
+		return false;
+	}
+	if (entry_checksum(ring, entry) != head.checksum)
+		return false;
+	*position = (struct mu_position){
+		.lsn = lsn,
+		.end = lsn + span,
+		.checksum = head.checksum,
+		.ballot = head.ballot,
+		.timestamp_ms = head.timestamp_ms,
+	};
+	return true;
+}
+
+bool mu_entry_follows(const struct mu_position *previous, const struct mu_entry_header *next)
+{
+	return next->prev_checksum == previous->checksum && next->prev_lsn == previous->lsn &&
+	       next->ballot >= previous->ballot;
+}
+
+void mu_ring_position(const struct mu_ring *ring, uint64_t lsn, struct mu_position *position)
+{
+	const struct mu_entry_header *entry = mu_ring_at(ring, lsn);
+	uint64_t span = entry->kind == MU_KIND_SKIP ? mu_ring_room(ring, lsn)
+						    : mu_entry_span(entry->length);
+
+	assert(entry->lsn == lsn);
+	*position = (struct mu_position){
+		.lsn = lsn,
+		.end = lsn + span,
+		.checksum = entry->checksum,
+		.ballot = entry->ballot,
+		.timestamp_ms = entry->timestamp_ms,
+	};
+}
+
+bool mu_ring_next(const struct mu_ring *ring, const struct mu_position *previous,
+		  struct mu_position *next)
+{
+	const struct mu_entry_header *entry = mu_ring_at(ring, previous->end);
+
+	return mu_entry_valid(ring, entry, previous->end, mu_ring_room(ring, previous->end), next,
+			      NULL) &&
+	       mu_entry_follows(previous, entry);
+}
+
+void mu_ring_genesis(struct mu_ring *ring, uint64_t base_lsn)
+{
+	struct mu_entry_header *entry = mu_ring_at(ring, base_lsn);
+
+	*entry = (struct mu_entry_header){
+		.lsn = base_lsn,
+		.commit_lsn = base_lsn,
+		.kind = MU_KIND_GENESIS,
+		.prev_lsn = MU_LSN_NONE,
+	};
+	mu_entry_seal(ring, entry);
+}
+
+void mu_line_seal(struct mu_line *line)
+{
+	line->check = XXH3_64bits_withSeed(line->word, sizeof(line->word), MU_LAYOUT_MAGIC);
+}
+
+bool mu_line_intact(const struct mu_line *line)
+{
+	return line->check == XXH3_64bits_withSeed(line->word, sizeof(line->word), MU_LAYOUT_MAGIC);
+}
+
+void mu_line_publish(struct mu_line *shared, const struct mu_line *line)
+{
+	struct mu_line sealed = *line;
+
+	mu_line_seal(&sealed);
+	for (unsigned i = 0; i < 7; i++)
+		__atomic_store_n(&shared->word[i], sealed.word[i], __ATOMIC_RELAXED);
+	mu_store(&shared->check, sealed.check);
+}
+
+bool mu_line_read(struct mu_line *out, const struct mu_line *shared)
+{
+	out->check = mu_load(&shared->check);
+	for (unsigned i = 0; i < 7; i++)
+		out->word[i] = __atomic_load_n(&shared->word[i], __ATOMIC_RELAXED);
+	return mu_line_intact(out);
+}

@@ -1,0 +1,280 @@
+/*
+ * node.h - one replica's whole state, and the functions between its parts.
+ * Data plane: step.c dispatches to takeover.c, leader.c, peer_sync.c,
+ * ring_copy.c and follower.c. Background plane: background.c dispatches to
+ * grant.c (as a voter), campaign.c (as a candidate) and coldstart.c.
+ */
+#ifndef MU_NODE_H
+#define MU_NODE_H
+
+#include "log.h"
+#include "shared.h"
+
+/* ------------------------------------------------------------- data plane */
+
+/* What an operation of the data plane was for. */
+enum mu_op_kind {
+	MU_OP_LOG,     /* arg: LSN up to which the peer's log is written by it */
+	MU_OP_COMMIT,  /* arg: the commit word */
+	MU_OP_FENCE,   /* arg: ticket */
+	MU_OP_HEADER,  /* commit and base words read */
+	MU_OP_TAIL,    /* a piece of ring read; arg: its LSN */
+	MU_OP_VOID,    /* commit word set to MU_LSN_NONE: installation begins */
+	MU_OP_BASE,    /* base word written: installation is nearly complete */
+	MU_OP_COPY_FENCE, /* proves that what was just read was nobody else's to change */
+};
+struct mu_op {
+	uint8_t kind;
+	uint32_t attempt; /* completions of an earlier attempt mean nothing */
+	uint64_t arg;
+};
+#define MU_PEER_OPS 128 /* outstanding per peer; power of two */
+
+/* How far a peer is on its way to follow the ballot led or campaigned under. */
+enum mu_peer_state {
+	MU_PEER_IDLE,      /* no grant, or no connection */
+	MU_PEER_HEADER,    /* reading its commit and base words */
+	MU_PEER_TAIL,      /* (takeover) reading its log's tail */
+	MU_PEER_FENCE,     /* (takeover) proving that the tail was stable when read */
+	MU_PEER_KNOWN,     /* (takeover) tail known; waits for the choice */
+	MU_PEER_VOIDING,   /* its log does not reach ours: is being declared void */
+	MU_PEER_INSTALL,   /* is being written anew from our oldest entry on */
+	MU_PEER_BASE,      /* base and commit words of the new log are being written */
+	MU_PEER_FOLLOWS,   /* gets entries as they come; what it acknowledged counts */
+	MU_PEER_DENIED,    /* permission lost: out until the grant is renewed */
+	MU_PEER_LAGGING,   /* dropped: its backend would fill the ring */
+};
+
+struct mu_peer {
+	enum mu_peer_state state;
+	uint64_t ops_head, ops_tail; /* FIFO of outstanding operations */
+	struct mu_op ops[MU_PEER_OPS];
+	uint64_t retry_ns;
+
+	uint64_t commit;       /* as read from its header */
+	uint64_t base;
+	uint64_t incarnation;  /* of the memory that the connection leads to */
+	uint64_t posted_end;   /* log written up to here... */
+	uint64_t acked_end;    /* ...and acknowledged */
+	uint64_t posted_commit, acked_commit;
+	uint64_t posted_fence, acked_fence;
+	uint64_t lagging_since_ns;
+	uint64_t readmit_lsn;  /* entry proposed to readmit it; MU_LSN_NONE: none */
+
+	struct mu_position tail; /* last valid entry found (takeover) */
+	uint64_t tail_read_lsn;  /* where `scratch` begins */
+	/* Sources and targets of operations; they stay put while these are outstanding. */
+	uint64_t commit_out, base_out, fence_out;
+	struct mu_replication_header header_in;
+	uint8_t *scratch;
+};
+
+enum mu_data_state {
+	MU_DATA_PASSIVE,   /* follows whoever writes its log */
+	MU_DATA_TAILS,     /* takeover: reading the confirmed followers' tails */
+	MU_DATA_ADOPT,     /* takeover: copying the chosen tail into the own log */
+	MU_DATA_ESTABLISH, /* takeover: the own first entry is on its way to a majority */
+	MU_DATA_LEADING,
+};
+
+/* Reading a piece of a peer's log into the own, in proven-stable pieces (takeover.c). */
+struct mu_adoption {
+	unsigned peer;
+	struct mu_position last; /* the chosen tail's last entry */
+	struct mu_position at;   /* adopted up to here */
+	bool reading;
+};
+
+/* The reader of committed entries (follower.c). */
+struct mu_reader {
+	bool placed;       /* mu_seek() has succeeded */
+	bool stale;
+	bool gathering;    /* in the middle of a fragmented proposal... */
+	uint64_t gather_ballot;
+	size_t gathered;   /* ...of which this much is in buffer */
+	uint64_t applied;  /* reached by mu_applied() */
+	struct mu_position at; /* last entry handed out or passed */
+	uint64_t base;     /* of the log that `at` is in */
+	uint8_t *buffer;
+	size_t buffer_bytes;
+};
+
+struct mu_data {
+	enum mu_data_state state;
+	uint32_t attempt;
+	uint64_t ballot;      /* acting under this */
+	uint64_t deadline_ns; /* of a takeover */
+	uint64_t now_ns;
+	struct mu_position commit; /* last entry known to be committed; lsn MU_LSN_NONE: no log */
+	uint64_t base;             /* own base word that `commit` belongs to... */
+	uint64_t cold_starts;      /* ...and how often the log was started cold */
+	struct mu_position tail;   /* last entry of the own log, while acting */
+	uint64_t first_lsn;        /* own-ballot entry that makes everything before it committed */
+	uint64_t oldest_lsn;       /* an entry; the own ring holds all from here on */
+	uint64_t reclaim_lsn;      /* a lower bound of mu_reclaim_lsn(), 0: ask it */
+	uint64_t timestamp_ms;     /* highest seen in the log */
+	uint64_t fence_next, fence_done;
+	bool appended;             /* since the last step */
+	bool draining;
+	uint64_t epoch, members;
+	struct mu_adoption adoption;
+	struct mu_reader reader;
+	struct mu_peer peer[MU_ID_SLOTS];
+};
+
+/* ------------------------------------------------------- background plane */
+
+/* A line that a peer's slot shall hold; posted until it does. */
+struct mu_wish {
+	struct mu_line want;
+	struct mu_line sent; /* being sent, or there */
+	bool in_flight;
+	bool there;
+};
+
+struct mu_watch {
+	struct mu_line lines[MU_PUBLISHED_LINES]; /* READ target */
+	bool reading;
+	uint64_t counter;
+	unsigned score;
+	bool alive;
+	bool known;   /* state and cold below were read intact since it was last dead */
+	struct mu_line state, cold;
+	struct mu_wish request, grant;
+};
+
+enum mu_campaign_state {
+	MU_CAMPAIGN_IDLE,
+	MU_CAMPAIGN_ASKING, /* requests are out */
+	MU_CAMPAIGN_ACTING, /* a majority granted: the data plane takes over or leads */
+};
+
+struct mu_background {
+	uint64_t now_ns;
+	uint64_t random;
+	uint64_t next_tick_ns;
+	uint64_t pulse, pulse_ns;
+	bool wanted; /* wake the data thread */
+	enum mu_campaign_state campaign;
+	uint64_t ballot;      /* campaigned under */
+	uint64_t deadline_ns; /* of asking */
+	uint64_t backoff_ns;  /* no campaign before */
+	uint64_t leaderless_ns; /* since when a majority sees no leader; 0: sees one */
+	uint64_t highest;     /* ballot seen anywhere */
+	uint64_t pending_grant; /* ballot that waits for the data plane to stop */
+	bool holder_current;  /* the fabric's permission agrees with the record */
+	struct mu_watch watch[MU_ID_SLOTS];
+};
+
+struct mu {
+	struct mu_config config;
+	struct mu_fabric *fabric;
+	struct mu_ring ring; /* the own one */
+	struct mu_replication_header *header;
+	struct mu_background_region *lines;
+	struct mu_private_region *record;
+	uint8_t *scratch; /* all peers' tail buffers */
+	size_t scratch_bytes; /* of one */
+	struct mu_data data;
+	_Alignas(64) struct mu_background bg;
+	_Alignas(64) struct mu_shared shared;
+};
+
+static inline bool mu_is_peer(const struct mu *mu, unsigned id)
+{
+	return id != mu->config.id && (mu->data.members >> id & 1);
+}
+
+/* Loop over all configured ids but the own. */
+#define MU_EACH_PEER(mu, id)                                                                       \
+	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++)                                         \
+		if (id != (mu)->config.id && ((mu)->config.member_mask >> id & 1))
+
+#define MU_GET(field) atomic_load_explicit(&(field), memory_order_acquire)
+#define MU_SET(field, value) atomic_store_explicit(&(field), (value), memory_order_release)
+
+/* --- step.c --- */
+/* May this replica still append and count itself? Rule 1: ask after the copy. */
+bool mu_permitted(const struct mu *mu);
+/* Stop acting under the current ballot, whatever the state. */
+void mu_stop_acting(struct mu *mu);
+/* How many voting members, the own included, follow the ballot acted under. */
+unsigned mu_followers(const struct mu *mu);
+
+/* --- takeover.c --- */
+void mu_takeover_begin(struct mu *mu, uint64_t ballot);
+void mu_takeover_step(struct mu *mu);
+void mu_takeover_tail_begin(struct mu *mu, unsigned id);
+void mu_takeover_tail_read(struct mu *mu, unsigned id, uint64_t lsn);
+void mu_takeover_fenced(struct mu *mu, unsigned id);
+void mu_adopt_read(struct mu *mu, unsigned id);
+void mu_adopt_fenced(struct mu *mu, unsigned id);
+
+/* --- leader.c --- */
+void mu_leader_step(struct mu *mu);
+/* Append one entry to the own log; false if permission was lost meanwhile. Room was checked. */
+bool mu_append(struct mu *mu, enum mu_kind kind, uint8_t flags, uint64_t timestamp_ms,
+	       const struct iovec *iov, int iovcnt, size_t skip, uint32_t length);
+bool mu_append_control(struct mu *mu, enum mu_kind kind, const void *payload, uint32_t length);
+/* Advance the commit position to what a majority holds. */
+void mu_count_commit(struct mu *mu);
+/* The LSN behind which ring space may be used again. */
+uint64_t mu_reclaim_lsn(const struct mu *mu);
+/* Keep oldest_lsn within the ring, given that the log will end at `end`. */
+void mu_advance_oldest(struct mu *mu, uint64_t end);
+
+/* --- peer_sync.c --- */
+void mu_peers_begin(struct mu *mu);
+void mu_peer_step(struct mu *mu, unsigned id);
+void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status);
+bool mu_peer_post_read(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64_t offset, void *dst,
+		       size_t len, uint64_t arg);
+bool mu_peer_post_write(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64_t offset,
+			const void *src, size_t len, uint64_t arg);
+/* (takeover) the choice is made and adopted: bring this peer level with the own log. */
+void mu_peer_level(struct mu *mu, unsigned id);
+void mu_peer_missed_choice(struct mu *mu, unsigned id);
+/* Write what the peer has not got yet, as far as its window allows. */
+void mu_peer_pump(struct mu *mu, unsigned id);
+void mu_peer_post_fence(struct mu *mu, unsigned id);
+void mu_peer_post_tail_fence(struct mu *mu, unsigned id);
+/* Does what this peer acknowledges count towards a majority? */
+bool mu_peer_votes(const struct mu *mu, unsigned id);
+/* Has this peer's backend dropped behind for good, so that it holds up no ring space? */
+bool mu_peer_stale(const struct mu *mu, unsigned id);
+
+/* --- ring_copy.c --- */
+/* Copy bytes of another log into the own ring at lsn. */
+void mu_ring_store(struct mu *mu, uint64_t lsn, const void *bytes, size_t len);
+
+/* --- follower.c --- */
+/* Learn from the own log what has been committed by whoever writes it. */
+void mu_follow(struct mu *mu);
+/* Everything up to `to` is committed: act on control entries, move the position. */
+void mu_commit_to(struct mu *mu, const struct mu_position *to);
+void mu_reader_reset(struct mu *mu);
+
+/* --- background.c --- */
+uint64_t mu_random(struct mu *mu);
+void mu_publish(struct mu *mu);
+bool mu_data_is_acting(struct mu *mu);
+/* Take the right to act from the data plane; true once it has confirmed. */
+bool mu_stop_data(struct mu *mu);
+void mu_wish_set(struct mu_wish *wish, const uint64_t word[3]);
+bool mu_watch_is(const struct mu *mu, unsigned id, uint64_t flag);
+
+/* --- grant.c --- */
+void mu_grant_step(struct mu *mu);
+void mu_record_granted(struct mu *mu, uint64_t ballot);
+
+/* --- campaign.c --- */
+void mu_campaign_step(struct mu *mu);
+bool mu_eligible(const struct mu *mu);
+unsigned mu_leader_seen(const struct mu *mu, uint64_t *ballot);
+void mu_campaign_abandon(struct mu *mu);
+
+/* --- coldstart.c --- */
+void mu_coldstart_step(struct mu *mu);
+void mu_become_voting(struct mu *mu);
+
+#endif

@@ -1,0 +1,160 @@
+/* open.c - formatting memory, resuming from it, closing. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "node.h"
+
+void mu_format(const struct mu_config *config, uint64_t incarnation, void *regions[MU_REGIONS])
+{
+	struct mu_private_region *record = regions[MU_REGION_PRIVATE];
+	struct mu_replication_header *header = regions[MU_REGION_REPLICATION];
+
+	assert(incarnation);
+	header->incarnation = incarnation;
+	header->commit = MU_LSN_NONE;
+	header->base = MU_LSN_NONE;
+	*record = (struct mu_private_region){
+		.magic = MU_LAYOUT_MAGIC,
+		.version = MU_LAYOUT_VERSION,
+		.group_id = config->group_id,
+		.id = config->id,
+		.ring_bytes = config->ring_bytes,
+		.incarnation = incarnation,
+		.voting = 0,
+		.members = config->member_mask,
+	};
+}
+
+static bool record_fits(const struct mu *mu)
+{
+	const struct mu_private_region *record = mu->record;
+
+	return record->magic == MU_LAYOUT_MAGIC && record->version == MU_LAYOUT_VERSION &&
+	       record->group_id == mu->config.group_id && record->id == mu->config.id &&
+	       record->ring_bytes == mu->config.ring_bytes &&
+	       record->incarnation == mu->header->incarnation && record->incarnation;
+}
+
+static bool entry_at(const struct mu *mu, uint64_t lsn, struct mu_position *position)
+{
+	return mu_entry_valid(&mu->ring, mu_ring_at(&mu->ring, lsn), lsn,
+			      mu_ring_room(&mu->ring, lsn), position, NULL);
+}
+
+/*
+ * The oldest entry of which it is certain that the ring holds everything since.
+ * Space is used again from the oldest on, so if an entry is whole, so is all
+ * behind it.
+ */
+static uint64_t resume_oldest(const struct mu *mu, uint64_t base, uint64_t commit)
+{
+	struct mu_position position;
+
+	if (entry_at(mu, base, &position))
+		return base;
+	if (mu->record->applied >= base && mu->record->applied < commit &&
+	    entry_at(mu, mu->record->applied, &position))
+		return mu->record->applied;
+	return commit;
+}
+
+/* Find the log again. False if what the memory says of it is not there. */
+static bool resume_log(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+	struct mu_position tail, next;
+	uint64_t commit = mu_load(&mu->header->commit);
+	uint64_t granted = mu->record->granted;
+
+	d->commit.lsn = MU_LSN_NONE;
+	d->base = mu_load(&mu->header->base);
+	if (commit != MU_LSN_NONE) {
+		if (!entry_at(mu, commit, &d->commit))
+			return false;
+		d->oldest_lsn = resume_oldest(mu, d->base, commit);
+		/* Rule 4: granted = max(record, ballots in the log). */
+		tail = d->commit;
+		while (mu_ring_next(&mu->ring, &tail, &next))
+			tail = next;
+		if (granted < tail.ballot)
+			granted = tail.ballot;
+		d->timestamp_ms = d->commit.timestamp_ms;
+	}
+	mu_record_granted(mu, granted);
+	return true;
+}
+
+static void resume_shared(struct mu *mu)
+{
+	struct mu_shared *s = &mu->shared;
+	struct mu_data *d = &mu->data;
+
+	d->epoch = mu->record->epoch;
+	d->members = mu->record->members;
+	MU_SET(s->voting, mu->record->voting);
+	MU_SET(s->members, d->members);
+	MU_SET(s->epoch, d->epoch);
+	MU_SET(s->epoch_members, d->members);
+	MU_SET(s->applied_lsn, mu->record->applied);
+	MU_SET(s->commit_lsn, d->commit.lsn);
+	MU_SET(s->commit_end, d->commit.end);
+	MU_SET(s->oldest_lsn, d->oldest_lsn);
+}
+
+static bool allocate_scratch(struct mu *mu)
+{
+	/* Any entry fits, and a good many small ones. */
+	mu->scratch_bytes = mu->ring.max_span + 16384;
+	if (mu->scratch_bytes > mu->ring.bytes)
+		mu->scratch_bytes = mu->ring.bytes;
+	mu->scratch = calloc(MU_ID_SLOTS, mu->scratch_bytes);
+	if (!mu->scratch)
+		return false;
+	for (unsigned id = 0; id < MU_ID_SLOTS; id++) {
+		mu->data.peer[id].scratch = mu->scratch + id * mu->scratch_bytes;
+		mu->data.peer[id].readmit_lsn = MU_LSN_NONE;
+	}
+	return true;
+}
+
+enum mu_error mu_open(struct mu **out, const struct mu_config *config, struct mu_fabric *fabric)
+{
+	enum mu_error error = mu_config_check(config, NULL);
+	struct mu *mu;
+
+	if (error)
+		return error;
+	mu = aligned_alloc(_Alignof(struct mu), sizeof(*mu));
+	if (!mu)
+		return MU_ERR_NO_MEMORY;
+	memset(mu, 0, sizeof(*mu));
+	mu->config = *config;
+	mu->fabric = fabric;
+	mu->header = fabric->ops->local(fabric, MU_REGION_REPLICATION);
+	mu->lines = fabric->ops->local(fabric, MU_REGION_BACKGROUND);
+	mu->record = fabric->ops->local(fabric, MU_REGION_PRIVATE);
+	mu->bg.random = config->random_seed * 0x9e3779b97f4a7c15ULL + config->id;
+	mu_ring_init(&mu->ring, config, mu->header);
+	error = MU_ERR_MISMATCH;
+	if (!record_fits(mu) || !resume_log(mu))
+		goto fail;
+	error = MU_ERR_NO_MEMORY;
+	if (!allocate_scratch(mu))
+		goto fail;
+	resume_shared(mu);
+	*out = mu;
+	return MU_OK;
+fail:
+	free(mu->scratch);
+	free(mu);
+	return error;
+}
+
+void mu_close(struct mu *mu)
+{
+	if (!mu)
+		return;
+	free(mu->data.reader.buffer);
+	free(mu->scratch);
+	free(mu);
+}

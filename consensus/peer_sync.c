@@ -1,0 +1,442 @@
+/*
+ * peer_sync.c - one peer's way from a granted permission to a follower that
+ * counts, and what is written to it (DESIGN 3.3 step 4, 3.4, rules 5 and 6).
+ *
+ * Operations of one connection complete in order (F1), so each peer has a FIFO
+ * of what its completions mean. After an error the way begins anew.
+ */
+#include "node.h"
+
+enum { PIECE_BYTES = 1 << 20 }; /* of log, one write */
+
+static bool window_full(const struct mu_peer *p)
+{
+	return p->ops_tail - p->ops_head >= MU_PEER_OPS;
+}
+
+static void push_op(struct mu *mu, struct mu_peer *p, enum mu_op_kind kind, uint64_t arg)
+{
+	p->ops[p->ops_tail++ % MU_PEER_OPS] =
+		(struct mu_op){.kind = (uint8_t)kind, .attempt = mu->data.attempt, .arg = arg};
+}
+
+bool mu_peer_post_read(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64_t offset, void *dst,
+		       size_t len, uint64_t arg)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	if (window_full(p) ||
+	    mu->fabric->ops->post_read(mu->fabric, MU_PLANE_DATA, id, MU_REGION_REPLICATION,
+				       offset, dst, len, 0))
+		return false;
+	push_op(mu, p, kind, arg);
+	return true;
+}
+
+bool mu_peer_post_write(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64_t offset,
+			const void *src, size_t len, uint64_t arg)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	if (window_full(p) ||
+	    mu->fabric->ops->post_write(mu->fabric, MU_PLANE_DATA, id, MU_REGION_REPLICATION,
+					offset, src, len, mu->data.ballot, 0))
+		return false;
+	push_op(mu, p, kind, arg);
+	return true;
+}
+
+/*
+ * Rule 2: a peer counts if it votes with the very memory that the connection
+ * leads to.
+ */
+bool mu_peer_votes(const struct mu *mu, unsigned id)
+{
+	const struct mu_peer_facts *facts = &mu->shared.peer[id];
+
+	return mu_is_peer(mu, id) && (MU_GET(facts->flags) & MU_FLAG_VOTING) &&
+	       MU_GET(facts->incarnation) == mu->data.peer[id].incarnation;
+}
+
+bool mu_peer_stale(const struct mu *mu, unsigned id)
+{
+	uint64_t flags = MU_GET(mu->shared.peer[id].flags);
+
+	return MU_FLAG_BYTE(flags, MU_FLAG_BACKEND_SHIFT) == MU_BACKEND_STALE ||
+	       MU_GET(mu->shared.peer[id].applied) < mu->data.peer[id].base;
+}
+
+void mu_peers_begin(struct mu *mu)
+{
+	MU_EACH_PEER(mu, id) {
+		struct mu_peer *p = &mu->data.peer[id];
+
+		p->state = MU_PEER_IDLE;
+		p->retry_ns = 0;
+		p->lagging_since_ns = 0;
+		p->readmit_lsn = MU_LSN_NONE;
+		p->fence_out = mu->data.ballot;
+	}
+}
+
+/* ----------------------------------------------------------- on the way */
+
+static void begin_header(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	p->posted_end = p->acked_end = 0;
+	p->posted_fence = p->acked_fence = 0;
+	p->posted_commit = p->acked_commit = 0;
+	p->incarnation = 0;
+	if (mu_peer_post_read(mu, id, MU_OP_HEADER, 0, &p->header_in, sizeof(p->header_in), 0))
+		p->state = MU_PEER_HEADER;
+}
+
+static void try_connect(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+	struct mu_fabric *f = mu->fabric;
+
+	if (MU_GET(mu->shared.peer[id].grant) != mu->data.ballot ||
+	    mu->data.now_ns < p->retry_ns || p->ops_head != p->ops_tail)
+		return;
+	switch (f->ops->state(f, MU_PLANE_DATA, id)) {
+	case MU_CONNECTION_DOWN:
+		f->ops->connect(f, MU_PLANE_DATA, id);
+		if (f->ops->state(f, MU_PLANE_DATA, id) == MU_CONNECTION_UP)
+			begin_header(mu, id);
+		else
+			p->retry_ns = mu->data.now_ns + mu->config.tick_ns / 4;
+		break;
+	case MU_CONNECTION_CONNECTING:
+		break;
+	case MU_CONNECTION_UP:
+		begin_header(mu, id);
+		break;
+	}
+}
+
+static void follows_from(struct mu *mu, unsigned id, uint64_t end)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	p->state = MU_PEER_FOLLOWS;
+	p->posted_end = p->acked_end = end;
+	p->posted_commit = p->acked_commit = p->commit;
+	p->lagging_since_ns = 0;
+	mu->data.reclaim_lsn = 0;
+}
+
+/*
+ * Rule 5: a follower whose backend has yet to apply what the log's end would
+ * overwrite cannot join. If that backend can never apply it, it does not hold
+ * the log up.
+ */
+static bool would_outrun(const struct mu *mu, unsigned id)
+{
+	const struct mu_peer_facts *facts = &mu->shared.peer[id];
+
+	return !mu_peer_stale(mu, id) &&
+	       MU_GET(facts->applied) + mu->ring.bytes < mu->data.tail.end;
+}
+
+/*
+ * Rule 6, and the restoring of a lost log: nothing of the peer's log is worth
+ * keeping, for whatever in it was committed lies before our oldest entry, and
+ * ring space is used again only behind what every confirmed follower of that
+ * time holds. It is declared void first: a log that is half old and half new
+ * must not be believed by anybody.
+ */
+static void begin_install(struct mu *mu, unsigned id)
+{
+	static const uint64_t none = MU_LSN_NONE;
+
+	if (mu_peer_post_write(mu, id, MU_OP_VOID, offsetof(struct mu_replication_header, commit),
+			       &none, sizeof(none), 0))
+		mu->data.peer[id].state = MU_PEER_VOIDING;
+}
+
+void mu_peer_level(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+	struct mu_position at;
+
+	if (p->commit == MU_LSN_NONE || p->commit < mu->data.oldest_lsn) {
+		begin_install(mu, id);
+		return;
+	}
+	/* Its commit word can name no entry that we do not hold: ours was adopted from a majority. */
+	if (p->commit > mu->data.tail.lsn ||
+	    mu_ring_at(&mu->ring, p->commit)->lsn != p->commit) {
+		p->state = MU_PEER_DENIED;
+		p->retry_ns = mu->data.now_ns + mu->config.tick_ns;
+		return;
+	}
+	if (would_outrun(mu, id)) {
+		p->state = MU_PEER_LAGGING;
+		return;
+	}
+	mu_ring_position(&mu->ring, p->commit, &at);
+	follows_from(mu, id, at.end);
+	mu_peer_pump(mu, id);
+}
+
+static void header_read(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	p->commit = p->header_in.commit;
+	p->base = p->header_in.base;
+	p->incarnation = p->header_in.incarnation;
+	switch (mu->data.state) {
+	case MU_DATA_TAILS:
+		if (p->commit == MU_LSN_NONE) {
+			p->tail = (struct mu_position){0}; /* a void log ranks below any */
+			mu_peer_post_tail_fence(mu, id);
+		} else {
+			mu_takeover_tail_begin(mu, id);
+		}
+		break;
+	case MU_DATA_ADOPT:
+	case MU_DATA_ESTABLISH:
+	case MU_DATA_LEADING:
+		mu_peer_missed_choice(mu, id);
+		break;
+	case MU_DATA_PASSIVE:
+		break;
+	}
+}
+
+/* Its tail came too late to be chosen from. */
+void mu_peer_missed_choice(struct mu *mu, unsigned id)
+{
+	if (mu->data.state == MU_DATA_ADOPT)
+		mu->data.peer[id].state = MU_PEER_KNOWN;
+	else
+		mu_peer_level(mu, id);
+}
+
+/* The new log stands: name its beginning, then its last committed entry. */
+static void write_base(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	p->commit_out = mu->data.commit.lsn;
+	if (p->ops_head != p->ops_tail)
+		return;
+	if (mu_peer_post_write(mu, id, MU_OP_BASE, offsetof(struct mu_replication_header, base),
+			       &p->base_out, sizeof(p->base_out), 0) &&
+	    mu_peer_post_write(mu, id, MU_OP_COMMIT,
+			       offsetof(struct mu_replication_header, commit), &p->commit_out,
+			       sizeof(p->commit_out), p->commit_out))
+		p->state = MU_PEER_BASE;
+}
+
+static void begin_writing_anew(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	p->state = MU_PEER_INSTALL;
+	p->base = p->base_out = mu->data.oldest_lsn;
+	p->posted_end = p->acked_end = p->base_out;
+	mu->data.reclaim_lsn = 0;
+	mu_peer_pump(mu, id);
+}
+
+void mu_peer_post_fence(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	if (p->state == MU_PEER_FOLLOWS && p->posted_fence < mu->data.fence_next &&
+	    mu_peer_post_write(mu, id, MU_OP_FENCE, offsetof(struct mu_replication_header, fence),
+			       &p->fence_out, sizeof(p->fence_out), mu->data.fence_next))
+		p->posted_fence = mu->data.fence_next;
+}
+
+void mu_peer_post_tail_fence(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	if (mu_peer_post_write(mu, id, MU_OP_FENCE, offsetof(struct mu_replication_header, fence),
+			       &p->fence_out, sizeof(p->fence_out), 0))
+		p->state = MU_PEER_FENCE;
+	else
+		p->state = MU_PEER_IDLE;
+}
+
+/*
+ * Rule 5: the commit word lags behind the commit LSN that rides in entries, so
+ * it is written when the leader falls idle, when a reader of tails would
+ * have much to read, and before ring space runs out for want of it. Never
+ * above what this peer acknowledged.
+ */
+static void write_commit_word(struct mu *mu, unsigned id)
+{
+	struct mu_data *d = &mu->data;
+	struct mu_peer *p = &d->peer[id];
+	uint64_t behind = d->commit.lsn - p->posted_commit;
+	uint64_t much = mu->ring.bytes / 16 < 65536 ? mu->ring.bytes / 16 : 65536;
+
+	if (d->commit.lsn <= p->posted_commit || p->acked_end < d->commit.end ||
+	    p->posted_commit != p->acked_commit)
+		return;
+	if (d->appended && behind < much)
+		return;
+	p->commit_out = d->commit.lsn;
+	if (mu_peer_post_write(mu, id, MU_OP_COMMIT, offsetof(struct mu_replication_header, commit),
+			       &p->commit_out, sizeof(p->commit_out), p->commit_out))
+		p->posted_commit = p->commit_out;
+}
+
+void mu_peer_pump(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+	uint64_t end = mu->data.tail.end;
+
+	while (p->posted_end < end) {
+		uint64_t len = end - p->posted_end;
+		uint64_t room = mu_ring_room(&mu->ring, p->posted_end);
+
+		if (len > room)
+			len = room;
+		if (len > PIECE_BYTES)
+			len = PIECE_BYTES;
+		if (!mu_peer_post_write(mu, id, MU_OP_LOG, mu_ring_offset(&mu->ring, p->posted_end),
+					mu_ring_at(&mu->ring, p->posted_end), len,
+					p->posted_end + len))
+			return;
+		p->posted_end += len;
+	}
+}
+
+/* A dropped follower may come back once its backend has caught up with its own log. */
+static void lagging_step(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	if (p->commit < mu->data.oldest_lsn || !would_outrun(mu, id))
+		p->state = MU_PEER_IDLE;
+}
+
+void mu_peer_step(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	switch (p->state) {
+	case MU_PEER_IDLE:
+		try_connect(mu, id);
+		break;
+	case MU_PEER_DENIED:
+		if (mu->data.now_ns >= p->retry_ns)
+			p->state = MU_PEER_IDLE;
+		break;
+	case MU_PEER_LAGGING:
+		lagging_step(mu, id);
+		break;
+	case MU_PEER_INSTALL:
+		mu_peer_pump(mu, id);
+		if (p->acked_end >= mu->data.commit.end)
+			write_base(mu, id);
+		break;
+	case MU_PEER_FOLLOWS:
+		mu_peer_pump(mu, id);
+		mu_peer_post_fence(mu, id);
+		write_commit_word(mu, id);
+		break;
+	case MU_PEER_HEADER:
+	case MU_PEER_TAIL:
+	case MU_PEER_FENCE:
+	case MU_PEER_KNOWN:
+	case MU_PEER_VOIDING:
+	case MU_PEER_BASE:
+		break; /* a completion moves it on */
+	}
+}
+
+/* ---------------------------------------------------------- completions */
+
+static void failed(struct mu *mu, unsigned id, enum mu_fabric_status status)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	if (p->state == MU_PEER_IDLE || p->state == MU_PEER_DENIED)
+		return; /* flushed behind the operation that failed */
+	/*
+	 * Denied: somebody else may have been granted. The background plane
+	 * finds out; until then the old answer must not be tried in a loop.
+	 */
+	p->state = status == MU_FABRIC_DENIED ? MU_PEER_DENIED : MU_PEER_IDLE;
+	p->retry_ns = mu->data.now_ns +
+		      (status == MU_FABRIC_DENIED ? 4 * mu->config.tick_ns : mu->config.tick_ns / 4);
+	mu->data.reclaim_lsn = 0;
+}
+
+static void log_acked(struct mu_peer *p, uint64_t end)
+{
+	assert(end > p->acked_end && end <= p->posted_end);
+	p->acked_end = end;
+}
+
+static void commit_acked(struct mu *mu, unsigned id, uint64_t lsn)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	p->acked_commit = lsn;
+	if (p->state == MU_PEER_BASE) { /* installed */
+		uint64_t acked = p->acked_end, posted = p->posted_end;
+
+		p->commit = lsn;
+		follows_from(mu, id, acked);
+		p->posted_end = posted;
+	}
+	mu->data.reclaim_lsn = 0;
+}
+
+void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+	struct mu_op op = p->ops[p->ops_head % MU_PEER_OPS];
+
+	assert(p->ops_head != p->ops_tail);
+	p->ops_head++;
+	if (op.attempt != mu->data.attempt || mu->data.state == MU_DATA_PASSIVE)
+		return;
+	if (status != MU_FABRIC_OK) {
+		failed(mu, id, status);
+		return;
+	}
+	switch ((enum mu_op_kind)op.kind) {
+	case MU_OP_LOG:
+		log_acked(p, op.arg);
+		break;
+	case MU_OP_COMMIT:
+		commit_acked(mu, id, op.arg);
+		break;
+	case MU_OP_FENCE:
+		if (p->state == MU_PEER_FENCE)
+			mu_takeover_fenced(mu, id);
+		else
+			p->acked_fence = op.arg;
+		break;
+	case MU_OP_HEADER:
+		header_read(mu, id);
+		break;
+	case MU_OP_TAIL:
+		if (mu->data.state == MU_DATA_TAILS)
+			mu_takeover_tail_read(mu, id, op.arg);
+		else if (mu->data.state == MU_DATA_ADOPT && mu->data.adoption.peer == id)
+			mu_adopt_read(mu, id);
+		else
+			mu_peer_missed_choice(mu, id);
+		break;
+	case MU_OP_VOID:
+		begin_writing_anew(mu, id);
+		break;
+	case MU_OP_COPY_FENCE:
+		mu_adopt_fenced(mu, id);
+		break;
+	case MU_OP_BASE:
+		break; /* its commit word follows */
+	}
+}

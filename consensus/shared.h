@@ -1,0 +1,63 @@
+/*
+ * shared.h - all that the two planes of one replica share: these atomics, each
+ * with one writer. "Data" and "background" below name the writing plane.
+ *
+ * lead_ballot and acting_ballot are the hand-shake of rule 1 (the leader is a
+ * peer of itself). The data plane may append, fence and count itself only
+ * while acting_ballot == lead_ballot != 0. To take the right away, the
+ * background plane clears lead_ballot and then waits, tick by tick, for
+ * acting_ballot to read 0; only then may it grant to another. To take the
+ * right up, the data plane sets acting_ballot and then reads lead_ballot
+ * again. Both orders are sequentially consistent, so one of the two sees the
+ * other (Dekker).
+ */
+#ifndef MU_SHARED_H
+#define MU_SHARED_H
+
+#include <stdatomic.h>
+
+#include "layout.h"
+
+/* What the background plane has learnt of a peer. */
+struct mu_peer_facts {
+	_Atomic uint64_t grant;       /* ballot of ours that it has granted, 0: none */
+	_Atomic uint64_t incarnation; /* that it had when it granted */
+	_Atomic uint64_t applied;     /* as it publishes */
+	_Atomic uint64_t commit;
+	_Atomic uint64_t granted;
+	_Atomic uint64_t flags;       /* MU_STATE_FLAGS */
+	_Atomic unsigned score;
+	_Atomic bool alive;
+};
+
+struct mu_shared {
+	/* background -> data */
+	_Alignas(64) _Atomic uint64_t lead_ballot;
+	_Atomic uint64_t drain_ballot; /* finish what is outstanding under this ballot, then stop */
+	_Atomic uint64_t voting;
+	_Atomic uint64_t cold_starts; /* counts: the log was formatted anew */
+	_Atomic uint64_t granted;
+	_Atomic uint64_t leader; /* who leads, as far as is known here; 0: nobody */
+	_Atomic uint64_t leader_ballot;
+	_Atomic uint64_t members;
+	struct mu_peer_facts peer[MU_ID_SLOTS];
+
+	/* data -> background */
+	_Alignas(64) _Atomic uint64_t acting_ballot;
+	_Atomic uint64_t led_ballot;  /* takeover under this ballot is complete */
+	_Atomic uint64_t done_ballot; /* highest ballot that it has stopped acting under */
+	_Atomic uint64_t pulse;       /* steps taken */
+	_Atomic uint64_t commit_lsn;
+	_Atomic uint64_t commit_end; /* where the next entry will show */
+	_Atomic uint64_t applied_lsn;
+	_Atomic uint64_t applied_known;
+	_Atomic uint64_t oldest_lsn;
+	_Atomic uint64_t backend;
+	_Atomic uint64_t readmit_ballot; /* an entry of this ballot readmits this incarnation */
+	_Atomic uint64_t confirmed;      /* mask, while leading */
+	_Atomic uint64_t hungry;         /* waits for what peers publish (ring space) */
+	_Atomic uint64_t epoch;          /* committed membership */
+	_Atomic uint64_t epoch_members;
+};
+
+#endif

@@ -1,0 +1,124 @@
+/*
+ * step.c - the data plane: one step takes what the fabric completed and what
+ * the background plane decided, and dispatches on the state. States change
+ * only here and in takeover.c.
+ */
+#include "node.h"
+
+/* Rule 1: sequentially consistent with the background plane's hand-shake. */
+bool mu_permitted(const struct mu *mu)
+{
+	return atomic_load(&mu->shared.lead_ballot) == mu->data.ballot && mu->data.ballot;
+}
+
+unsigned mu_followers(const struct mu *mu)
+{
+	const struct mu_data *d = &mu->data;
+	unsigned n = 1;
+
+	MU_EACH_PEER(mu, id) {
+		if (d->peer[id].state != MU_PEER_IDLE && d->peer[id].state != MU_PEER_DENIED &&
+		    d->peer[id].state != MU_PEER_LAGGING && mu_peer_votes(mu, id))
+			n++;
+	}
+	return n;
+}
+
+/*
+ * Whatever was outstanding is undecided now; the source memory of what is still
+ * in flight is the own ring, which somebody else may be let write as soon as
+ * acting_ballot reads 0: so the connections go first.
+ */
+void mu_stop_acting(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+	struct mu_fabric *f = mu->fabric;
+
+	MU_EACH_PEER(mu, id) {
+		f->ops->disconnect(f, MU_PLANE_DATA, id);
+		d->peer[id].state = MU_PEER_IDLE;
+	}
+	d->attempt++;
+	MU_SET(mu->shared.done_ballot, d->ballot);
+	MU_SET(mu->shared.led_ballot, 0);
+	MU_SET(mu->shared.confirmed, 0);
+	MU_SET(mu->shared.hungry, 0);
+	d->state = MU_DATA_PASSIVE;
+	d->ballot = 0;
+	d->draining = false;
+	d->fence_done = d->fence_next = 0;
+	atomic_store(&mu->shared.acting_ballot, 0);
+}
+
+static void publish(struct mu *mu)
+{
+	struct mu_shared *s = &mu->shared;
+	const struct mu_data *d = &mu->data;
+
+	if (MU_GET(s->commit_lsn) != d->commit.lsn) {
+		MU_SET(s->commit_end, d->commit.end);
+		MU_SET(s->commit_lsn, d->commit.lsn);
+	}
+	MU_SET(s->oldest_lsn, d->oldest_lsn);
+	MU_SET(s->pulse, MU_GET(s->pulse) + 1);
+}
+
+static bool in_flight(const struct mu *mu)
+{
+	MU_EACH_PEER(mu, id) {
+		if (mu->data.peer[id].ops_head != mu->data.peer[id].ops_tail)
+			return true;
+	}
+	return false;
+}
+
+static void take_completions(struct mu *mu)
+{
+	struct mu_completion done[32];
+	int n;
+
+	while ((n = mu->fabric->ops->poll(mu->fabric, MU_PLANE_DATA, done, 32)) > 0)
+		for (int i = 0; i < n; i++)
+			mu_peer_completed(mu, done[i].peer, done[i].status);
+}
+
+/* When to step again, if nothing else happens. */
+static uint64_t next_step(const struct mu *mu)
+{
+	const struct mu_data *d = &mu->data;
+
+	if (in_flight(mu))
+		return d->now_ns;
+	if (d->state == MU_DATA_PASSIVE)
+		return UINT64_MAX;
+	return d->now_ns + mu->config.tick_ns;
+}
+
+uint64_t mu_step(struct mu *mu, uint64_t now_ns)
+{
+	struct mu_data *d = &mu->data;
+	uint64_t lead = atomic_load(&mu->shared.lead_ballot);
+
+	d->now_ns = now_ns;
+	take_completions(mu);
+	if (d->ballot && lead != d->ballot)
+		mu_stop_acting(mu);
+	if (!d->ballot && lead > MU_GET(mu->shared.done_ballot))
+		mu_takeover_begin(mu, lead);
+	switch (d->state) {
+	case MU_DATA_PASSIVE:
+		mu_follow(mu);
+		break;
+	case MU_DATA_TAILS:
+	case MU_DATA_ADOPT:
+	case MU_DATA_ESTABLISH:
+		mu_takeover_step(mu);
+		break;
+	case MU_DATA_LEADING:
+		mu_leader_step(mu);
+		break;
+	}
+	d->appended = false;
+	publish(mu);
+	return next_step(mu);
+}
