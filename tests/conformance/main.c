@@ -1,0 +1,72 @@
+/*
+ * main.c - run the suite over every fabric of this build; with arguments, over
+ * those named. Built with MU_FAULTS it is the self-check instead: revocation is
+ * broken on purpose, and the tests must notice.
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "conformance.h"
+
+#define MAX_TESTS 100
+
+static const struct conformance_fabric *const fabrics[] = {&shm_fixture};
+
+struct suite {
+	struct CMUnitTest tests[MAX_TESTS];
+	size_t count;
+};
+
+static void add(struct suite *suite, const struct CMUnitTest *tests)
+{
+	for (; tests->name != NULL; tests++) {
+		assert_in_range(suite->count, 0, MAX_TESTS - 1);
+		suite->tests[suite->count++] = *tests;
+	}
+}
+
+static int run(const struct conformance_fabric *fabric)
+{
+	struct suite suite = {.count = 0};
+
+	fabric_under_test = fabric;
+#ifdef MU_FAULTS
+	add(&suite, self_check_tests);
+#else
+	add(&suite, order_tests);
+	add(&suite, permission_tests);
+	add(&suite, revocation_tests);
+	add(&suite, memory_tests);
+	if (fabric == &shm_fixture)
+		add(&suite, shm_tests);
+#endif
+	printf("fabric %s\n", fabric->name);
+	fflush(stdout);
+	return _cmocka_run_group_tests(fabric->name, suite.tests, suite.count, NULL, NULL);
+}
+
+static bool is_wanted(const struct conformance_fabric *fabric, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], fabric->name) == 0)
+			return true;
+	return argc <= 1;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned ran = 0;
+	int failed = 0;
+
+	for (size_t i = 0; i < sizeof(fabrics) / sizeof(fabrics[0]); i++) {
+		if (!is_wanted(fabrics[i], argc, argv))
+			continue;
+		ran++;
+		failed += run(fabrics[i]) != 0;
+	}
+	if (ran == 0)
+		fprintf(stderr, "%s: no such fabric in this build\n", argv[0]);
+	return ran == 0 || failed > 0;
+}
