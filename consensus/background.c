@@ -306,8 +306,8 @@ uint64_t mu_background_step(struct mu *mu, uint64_t now_ns)
 			read_peer(mu, id);
 	}
 	record_membership(mu);
+	mu_coldstart_step(mu); /* before a grant, which ends what it is prepared for */
 	mu_grant_step(mu);
-	mu_coldstart_step(mu);
 	mu_campaign_step(mu);
 	mu_publish(mu);
 	MU_EACH_PEER(mu, id) {

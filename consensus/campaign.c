@@ -6,6 +6,20 @@
 #include "node.h"
 
 /*
+ * The backend is level with the own log, or ahead of what is known here to be
+ * committed (its state came from another's): what it has applied was committed,
+ * and a takeover finds what was.
+ */
+static bool backend_serves(const struct mu *mu, uint64_t commit)
+{
+	uint64_t health = MU_GET(mu->shared.backend);
+
+	return health == MU_BACKEND_LEVEL ||
+	       (health == MU_BACKEND_UNKNOWN && MU_GET(mu->shared.applied_known) &&
+		MU_GET(mu->shared.applied_lsn) > commit);
+}
+
+/*
  * Rule 6: voting, the backend level with the own log, and a log that reaches
  * every live peer's ring (so that no gap is left that no tail fills).
  */
@@ -13,8 +27,7 @@ bool mu_eligible(const struct mu *mu)
 {
 	uint64_t commit = MU_GET(mu->shared.commit_lsn);
 
-	if (!mu->record->voting || commit == MU_LSN_NONE ||
-	    MU_GET(mu->shared.backend) != MU_BACKEND_LEVEL)
+	if (!mu->record->voting || commit == MU_LSN_NONE || !backend_serves(mu, commit))
 		return false;
 	MU_EACH_PEER(mu, id) {
 		if (mu_watch_is(mu, id, MU_FLAG_VOTING) &&
@@ -129,6 +142,7 @@ static void begin(struct mu *mu)
 	if (mu->fabric->ops->revoke_write(mu->fabric))
 		return; /* grant_step() goes on trying; the next tick campaigns higher */
 	bg->holder_current = true;
+	bg->given_ballot = 0;
 	bg->campaign = MU_CAMPAIGN_ASKING;
 	bg->ballot = ballot;
 	bg->deadline_ns = bg->now_ns + mu->config.takeover_timeout_ns;

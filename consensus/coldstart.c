@@ -49,6 +49,7 @@ static void publish_cold(struct mu *mu)
 	line.word[MU_COLD_EPOCH] = r->epoch;
 	line.word[MU_COLD_MEMBERS] = r->members;
 	line.word[MU_COLD_APPLIED] = MU_GET(mu->shared.applied_lsn);
+	line.word[MU_COLD_STARTED] = r->voting && r->cold_nonce;
 	mu_line_publish(&mu->lines->cold, &line);
 }
 
@@ -61,9 +62,17 @@ void mu_become_voting(struct mu *mu)
 	mu->bg.wanted = true;
 }
 
+/*
+ * Whoever was let write this log before has no business in the new one, nor has
+ * what he sent and nobody has seen arrive.
+ */
 static void start_cold(struct mu *mu, uint64_t nonce, uint64_t base)
 {
 	assert(!mu->record->voting);
+	if (mu->fabric->ops->revoke_write(mu->fabric))
+		return; /* the next step tries again */
+	mu->bg.holder_current = true;
+	mu->bg.given_ballot = 0;
 	mu_store(&mu->header->commit, MU_LSN_NONE);
 	mu_ring_genesis(&mu->ring, base);
 	mu->record->cold_nonce = nonce;
@@ -84,7 +93,7 @@ static bool join_started(struct mu *mu)
 	MU_EACH_PEER(mu, id) {
 		const struct mu_watch *w = &mu->bg.watch[id];
 
-		if (!mu_watch_is(mu, id, MU_FLAG_VOTING) || !w->cold.word[MU_COLD_NONCE])
+		if (!mu_watch_is(mu, id, MU_FLAG_VOTING) || !w->cold.word[MU_COLD_STARTED])
 			continue;
 		for (uint64_t i = 0; i < kept; i++) {
 			if (r->prepared[i].nonce != w->cold.word[MU_COLD_NONCE] ||
@@ -163,6 +172,22 @@ static bool is_prepared(const struct mu *mu, uint64_t nonce)
 	       r->prepared[slot].granted == r->granted;
 }
 
+/*
+ * A nonce that was prepared for before another was let write this log stays
+ * void, however blank the others still seem: one of them started by it, and he
+ * it is who writes.
+ */
+static bool is_void(const struct mu *mu, uint64_t nonce)
+{
+	const struct mu_private_region *r = mu->record;
+
+	for (uint64_t i = 0; i < MU_PREPARED_NONCES && i < r->prepared_count; i++) {
+		if (r->prepared[i].nonce == nonce && r->prepared[i].granted != r->granted)
+			return true;
+	}
+	return false;
+}
+
 void mu_coldstart_step(struct mu *mu)
 {
 	uint64_t readmit = MU_GET(mu->shared.readmit_ballot);
@@ -179,7 +204,7 @@ void mu_coldstart_step(struct mu *mu)
 		mu_become_voting(mu);
 		return;
 	}
-	if (!join_started(mu) && survey(mu, &nonce, &base)) {
+	if (!join_started(mu) && survey(mu, &nonce, &base) && !is_void(mu, nonce)) {
 		if (!is_prepared(mu, nonce))
 			prepare(mu, nonce, base);
 		else if (all_prepared(mu, nonce))

@@ -257,10 +257,28 @@ static bool was_cut(const struct mu *mu)
 	       mu_load(&mu_ring_at(&mu->ring, r->at.end)->lsn) > r->at.end;
 }
 
+/*
+ * The log was written anew since the reader's last look: it goes on only if its
+ * position is an entry of that log too. What the old log left behind may still
+ * look like a successor of that position, and was perhaps never committed.
+ */
+static void find_again(struct mu *mu)
+{
+	struct mu_reader *r = &mu->data.reader;
+	struct mu_position at;
+
+	if (r->at.lsn < mu->data.base || !entry_at(mu, r->at.lsn, &at) ||
+	    at.checksum != r->at.checksum)
+		r->stale = true;
+	r->base = mu->data.base;
+}
+
 bool mu_next(struct mu *mu, struct mu_entry *entry)
 {
 	struct mu_reader *r = &mu->data.reader;
 
+	if (r->placed && mu->data.commit.lsn != MU_LSN_NONE && r->base != mu->data.base)
+		find_again(mu);
 	while (r->placed && !r->stale && mu->data.commit.lsn != MU_LSN_NONE &&
 	       r->at.lsn < mu->data.commit.lsn) {
 		struct mu_entry_header head;

@@ -19,32 +19,47 @@ void mu_record_granted(struct mu *mu, uint64_t ballot)
 		mu->bg.highest = ballot;
 }
 
-/* The ballot that a peer asks for; 0: none. */
+/*
+ * The ballot that a peer asks for; 0: none. What an incarnation asked for that
+ * is no more counts for nothing. And a blank replica gives its log only to one
+ * that it has read to vote: so it has looked first whether that one started by
+ * a nonce that it could join by (coldstart.c), which a grant ends.
+ */
 static uint64_t request_of(const struct mu *mu, unsigned id)
 {
+	const struct mu_watch *w = &mu->bg.watch[id];
 	struct mu_line line;
 
 	if (!mu_line_read(&line, &mu->lines->request[id]))
 		return 0;
-	if (mu_ballot_id(line.word[MU_REQUEST_BALLOT]) != id)
+	if (mu_ballot_id(line.word[MU_REQUEST_BALLOT]) != id || !w->known ||
+	    line.word[MU_REQUEST_INCARNATION] != w->state.word[MU_STATE_INCARNATION])
+		return 0;
+	if (!mu->record->voting && !(w->state.word[MU_STATE_FLAGS] & MU_FLAG_VOTING))
 		return 0;
 	return line.word[MU_REQUEST_BALLOT];
 }
 
-/* Make the fabric's permission agree with the record. */
+/* Make the fabric's permission agree with the record: he has it if he still asks for it. */
 static bool settle(struct mu *mu)
 {
+	struct mu_background *bg = &mu->bg;
 	struct mu_fabric *f = mu->fabric;
-	unsigned holder = mu_ballot_id(mu->record->granted);
+	uint64_t granted = mu->record->granted;
+	unsigned holder = mu_ballot_id(granted);
 
-	if (mu->bg.holder_current)
+	if (!bg->holder_current) {
+		if (f->ops->revoke_write(f))
+			return false;
+		bg->holder_current = true;
+		bg->given_ballot = 0;
+	}
+	if (!holder || holder == mu->config.id || bg->given_ballot == granted ||
+	    request_of(mu, holder) != granted)
 		return true;
-	if (f->ops->revoke_write(f))
+	if (f->ops->grant_write(f, holder, granted))
 		return false;
-	if (holder && holder != mu->config.id &&
-	    f->ops->grant_write(f, holder, mu->record->granted))
-		return false;
-	mu->bg.holder_current = true;
+	bg->given_ballot = granted;
 	return true;
 }
 
@@ -84,8 +99,9 @@ void mu_grant_step(struct mu *mu)
 		uint64_t ballot = request_of(mu, id);
 
 		/* Rule 7: the holder's own ballot is acknowledged again. */
-		if (ballot)
-			answer(mu, id, ballot,
-			       ballot == mu->record->granted ? 0 : mu->record->granted);
+		if (ballot && ballot == bg->given_ballot)
+			answer(mu, id, ballot, 0);
+		else if (ballot && ballot < mu->record->granted)
+			answer(mu, id, ballot, mu->record->granted);
 	}
 }

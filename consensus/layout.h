@@ -43,6 +43,7 @@ enum mu_cold_word {
 	MU_COLD_EPOCH,    /* highest membership epoch known */
 	MU_COLD_MEMBERS,  /* member mask of that epoch */
 	MU_COLD_APPLIED,  /* LSN that the backend names, for choosing the base */
+	MU_COLD_STARTED,  /* 1: the nonce is what it started by, not what it is prepared for */
 };
 
 /* MU_STATE_FLAGS: bits, then bytes. */

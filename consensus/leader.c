@@ -295,9 +295,14 @@ static void drain(struct mu *mu)
 	struct mu_data *d = &mu->data;
 
 	if (!d->draining) {
-		d->draining = MU_GET(mu->shared.drain_ballot) == d->ballot ||
-			      MU_GET(mu->shared.backend) != MU_BACKEND_LEVEL;
-		d->deadline_ns = d->now_ns + mu->config.takeover_timeout_ns;
+		uint64_t health = MU_GET(mu->shared.backend);
+		/* One that was ahead of the log is about to be sought again. */
+		bool serves = health == MU_BACKEND_LEVEL ||
+			      (health == MU_BACKEND_UNKNOWN && d->now_ns < d->deadline_ns);
+
+		d->draining = MU_GET(mu->shared.drain_ballot) == d->ballot || !serves;
+		if (d->draining)
+			d->deadline_ns = d->now_ns + mu->config.takeover_timeout_ns;
 	}
 	if (d->draining && (d->commit.end == d->tail.end || d->now_ns >= d->deadline_ns))
 		mu_stop_acting(mu);

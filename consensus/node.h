@@ -49,6 +49,7 @@ struct mu_peer {
 	enum mu_peer_state state;
 	uint64_t ops_head, ops_tail; /* FIFO of outstanding operations */
 	struct mu_op ops[MU_PEER_OPS];
+	bool refused; /* a posting was, since the last step */
 	uint64_t retry_ns;
 
 	uint64_t commit;       /* as read from its header */
@@ -162,7 +163,8 @@ struct mu_background {
 	uint64_t leaderless_ns; /* since when a majority sees no leader; 0: sees one */
 	uint64_t highest;     /* ballot seen anywhere */
 	uint64_t pending_grant; /* ballot that waits for the data plane to stop */
-	bool holder_current;  /* the fabric's permission agrees with the record */
+	bool holder_current;  /* whom the record does not name has no permission */
+	uint64_t given_ballot; /* the fabric's permission was given for it, 0: to nobody */
 	struct mu_watch watch[MU_ID_SLOTS];
 };
 

@@ -25,10 +25,13 @@ bool mu_peer_post_read(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64_
 {
 	struct mu_peer *p = &mu->data.peer[id];
 
-	if (window_full(p) ||
-	    mu->fabric->ops->post_read(mu->fabric, MU_PLANE_DATA, id, MU_REGION_REPLICATION,
-				       offset, dst, len, 0))
+	if (window_full(p))
 		return false;
+	if (mu->fabric->ops->post_read(mu->fabric, MU_PLANE_DATA, id, MU_REGION_REPLICATION,
+				       offset, dst, len, 0)) {
+		p->refused = true;
+		return false;
+	}
 	push_op(mu, p, kind, arg);
 	return true;
 }
@@ -38,10 +41,13 @@ bool mu_peer_post_write(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64
 {
 	struct mu_peer *p = &mu->data.peer[id];
 
-	if (window_full(p) ||
-	    mu->fabric->ops->post_write(mu->fabric, MU_PLANE_DATA, id, MU_REGION_REPLICATION,
-					offset, src, len, mu->data.ballot, 0))
+	if (window_full(p))
 		return false;
+	if (mu->fabric->ops->post_write(mu->fabric, MU_PLANE_DATA, id, MU_REGION_REPLICATION,
+					offset, src, len, mu->data.ballot, 0)) {
+		p->refused = true;
+		return false;
+	}
 	push_op(mu, p, kind, arg);
 	return true;
 }
@@ -93,28 +99,22 @@ static void begin_header(struct mu *mu, unsigned id)
 		p->state = MU_PEER_HEADER;
 }
 
+/* The connection comes before the grant: some fabrics cannot grant without it. */
 static void try_connect(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 	struct mu_fabric *f = mu->fabric;
 
-	if (MU_GET(mu->shared.peer[id].grant) != mu->data.ballot ||
-	    mu->data.now_ns < p->retry_ns || p->ops_head != p->ops_tail)
+	if (mu->data.now_ns < p->retry_ns || p->ops_head != p->ops_tail)
 		return;
-	switch (f->ops->state(f, MU_PLANE_DATA, id)) {
-	case MU_CONNECTION_DOWN:
+	if (f->ops->state(f, MU_PLANE_DATA, id) == MU_CONNECTION_DOWN) {
 		f->ops->connect(f, MU_PLANE_DATA, id);
-		if (f->ops->state(f, MU_PLANE_DATA, id) == MU_CONNECTION_UP)
-			begin_header(mu, id);
-		else
-			p->retry_ns = mu->data.now_ns + mu->config.tick_ns / 4;
-		break;
-	case MU_CONNECTION_CONNECTING:
-		break;
-	case MU_CONNECTION_UP:
-		begin_header(mu, id);
-		break;
+		p->retry_ns = mu->data.now_ns + mu->config.tick_ns / 4;
 	}
+	if (f->ops->state(f, MU_PLANE_DATA, id) != MU_CONNECTION_UP)
+		return;
+	if (MU_GET(mu->shared.peer[id].grant) == mu->data.ballot)
+		begin_header(mu, id);
 }
 
 static void follows_from(struct mu *mu, unsigned id, uint64_t end)
@@ -155,6 +155,8 @@ static void begin_install(struct mu *mu, unsigned id)
 	if (mu_peer_post_write(mu, id, MU_OP_VOID, offsetof(struct mu_replication_header, commit),
 			       &none, sizeof(none), 0))
 		mu->data.peer[id].state = MU_PEER_VOIDING;
+	else
+		mu->data.peer[id].state = MU_PEER_IDLE; /* from the start again */
 }
 
 void mu_peer_level(struct mu *mu, unsigned id)
@@ -201,14 +203,18 @@ static void header_read(struct mu *mu, unsigned id)
 	case MU_DATA_ADOPT:
 	case MU_DATA_ESTABLISH:
 	case MU_DATA_LEADING:
-		mu_peer_missed_choice(mu, id);
+		mu_peer_post_tail_fence(mu, id);
 		break;
 	case MU_DATA_PASSIVE:
 		break;
 	}
 }
 
-/* Its tail came too late to be chosen from. */
+/*
+ * Its tail came too late to be chosen from. Its commit word is believed only
+ * because a fence behind the reading succeeded: read without permission, it
+ * may name another leader's entry where ours has an uncommitted one.
+ */
 void mu_peer_missed_choice(struct mu *mu, unsigned id)
 {
 	if (mu->data.state == MU_DATA_ADOPT)
@@ -319,10 +325,40 @@ static void lagging_step(struct mu *mu, unsigned id)
 		p->state = MU_PEER_IDLE;
 }
 
+static void failed(struct mu *mu, unsigned id, enum mu_fabric_status status)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	if (p->state == MU_PEER_IDLE || p->state == MU_PEER_DENIED)
+		return; /* flushed behind the operation that failed */
+	/*
+	 * Denied: somebody else may have been granted. The background plane
+	 * finds out; until then the old answer must not be tried in a loop.
+	 */
+	p->state = status == MU_FABRIC_DENIED ? MU_PEER_DENIED : MU_PEER_IDLE;
+	p->retry_ns = mu->data.now_ns +
+		      (status == MU_FABRIC_DENIED ? 4 * mu->config.tick_ns : mu->config.tick_ns / 4);
+	mu->data.reclaim_lsn = 0;
+}
+
+/* A connection may be lost while nothing was outstanding: no completion will tell. */
+static void look_at_refusal(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+	struct mu_fabric *f = mu->fabric;
+
+	p->refused = false;
+	if (p->ops_head == p->ops_tail &&
+	    f->ops->state(f, MU_PLANE_DATA, id) != MU_CONNECTION_UP)
+		failed(mu, id, MU_FABRIC_UNREACHABLE);
+}
+
 void mu_peer_step(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 
+	if (p->refused)
+		look_at_refusal(mu, id);
 	switch (p->state) {
 	case MU_PEER_IDLE:
 		try_connect(mu, id);
@@ -355,22 +391,6 @@ void mu_peer_step(struct mu *mu, unsigned id)
 }
 
 /* ---------------------------------------------------------- completions */
-
-static void failed(struct mu *mu, unsigned id, enum mu_fabric_status status)
-{
-	struct mu_peer *p = &mu->data.peer[id];
-
-	if (p->state == MU_PEER_IDLE || p->state == MU_PEER_DENIED)
-		return; /* flushed behind the operation that failed */
-	/*
-	 * Denied: somebody else may have been granted. The background plane
-	 * finds out; until then the old answer must not be tried in a loop.
-	 */
-	p->state = status == MU_FABRIC_DENIED ? MU_PEER_DENIED : MU_PEER_IDLE;
-	p->retry_ns = mu->data.now_ns +
-		      (status == MU_FABRIC_DENIED ? 4 * mu->config.tick_ns : mu->config.tick_ns / 4);
-	mu->data.reclaim_lsn = 0;
-}
 
 static void log_acked(struct mu_peer *p, uint64_t end)
 {
@@ -428,7 +448,7 @@ void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 		else if (mu->data.state == MU_DATA_ADOPT && mu->data.adoption.peer == id)
 			mu_adopt_read(mu, id);
 		else
-			mu_peer_missed_choice(mu, id);
+			mu_peer_post_tail_fence(mu, id);
 		break;
 	case MU_OP_VOID:
 		begin_writing_anew(mu, id);

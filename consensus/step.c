@@ -50,6 +50,16 @@ void mu_stop_acting(struct mu *mu)
 	atomic_store(&mu->shared.acting_ballot, 0);
 }
 
+/*
+ * Connections are there before they are needed: a fabric whose permission is
+ * the connection's cannot grant before it is (mu_fabric.h, grant_write()).
+ */
+static void keep_connected(struct mu *mu)
+{
+	MU_EACH_PEER(mu, id)
+		mu->fabric->ops->connect(mu->fabric, MU_PLANE_DATA, id);
+}
+
 static void publish(struct mu *mu)
 {
 	struct mu_shared *s = &mu->shared;
@@ -107,6 +117,7 @@ uint64_t mu_step(struct mu *mu, uint64_t now_ns)
 		mu_takeover_begin(mu, lead);
 	switch (d->state) {
 	case MU_DATA_PASSIVE:
+		keep_connected(mu);
 		mu_follow(mu);
 		break;
 	case MU_DATA_TAILS:

@@ -307,6 +307,7 @@ void mu_takeover_step(struct mu *mu)
 	mu_count_commit(mu);
 	if (d->ballot && d->commit.lsn != MU_LSN_NONE && d->commit.lsn >= d->first_lsn) {
 		d->state = MU_DATA_LEADING;
+		d->deadline_ns = d->now_ns + mu->config.data_stall_ns; /* for the backend, see drain() */
 		MU_SET(mu->shared.led_ballot, d->ballot);
 		mu_leader_step(mu);
 	}

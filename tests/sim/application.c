@@ -1,0 +1,194 @@
+/*
+ * application.c - what stands beside every replica: a reader of the log and
+ * the backend that it applies entries to. The backend takes time over each
+ * entry, outlives processes, and is at times lost or brought level from
+ * another's (state transfer).
+ */
+#include <assert.h>
+#include <inttypes.h>
+
+#include "run.h"
+
+static void say_health(struct node *node, enum mu_backend_health health)
+{
+	if (node->process.health == health)
+		return;
+	node->process.health = health;
+	mu_set_backend(node->process.mu, health);
+	run_trace(node->run, node, "backend is %s at index %" PRId64,
+		  mu_backend_health_name(health), node->backend.applied);
+}
+
+void application_start(struct node *node)
+{
+	node->process.seeking = true;
+	node->process.health = MU_BACKEND_UNKNOWN;
+	node->process.handed = node->backend.applied;
+}
+
+/* The backend was connected to (again): where does it stand, and can the log take it on? */
+static void seek(struct node *node)
+{
+	struct process *process = &node->process;
+	struct backend *backend = &node->backend;
+	enum mu_error error =
+		mu_seek(process->mu, oracle_lsn(&node->run->oracle, backend->applied));
+
+	switch (error) {
+	case MU_OK:
+		process->seeking = false;
+		process->handed = backend->applied;
+		process->queue.count = 0;
+		say_health(node, MU_BACKEND_LEVEL);
+		break;
+	case MU_ERR_STALE:
+		backend->stale = true;
+		say_health(node, MU_BACKEND_STALE);
+		break;
+	case MU_ERR_FULL:
+		say_health(node, MU_BACKEND_UNKNOWN);
+		break;
+	default:
+		run_fail(node->run, "replica %u: mu_seek() says: %s", node->id, mu_strerror(error));
+	}
+}
+
+void application_before_step(struct node *node)
+{
+	struct backend *backend = &node->backend;
+
+	if (!backend->up) {
+		node->process.seeking = true;
+		node->process.queue.count = 0;
+		say_health(node, MU_BACKEND_DOWN);
+	} else if (backend->stale) {
+		say_health(node, MU_BACKEND_STALE);
+	} else if (node->process.seeking) {
+		seek(node);
+	}
+}
+
+/* The backend has executed what it had time for. */
+static void backend_advance(struct node *node)
+{
+	struct backend_queue *queue = &node->process.queue;
+	struct backend *backend = &node->backend;
+
+	while (queue->count > 0 && queue->slots[queue->first].done_ns <= run_now(node->run)) {
+		assert(queue->slots[queue->first].index == backend->applied + 1);
+		backend->applied++;
+		queue->first = (queue->first + 1) % BACKEND_QUEUE_MAX;
+		queue->count--;
+	}
+	if (backend->applied <= backend->durable ||
+	    (queue->count > 0 && sim_random_chance(&node->run->random, backend->lazy_permille)))
+		return;
+	backend->durable = backend->applied;
+	mu_applied(node->process.mu, oracle_lsn(&node->run->oracle, backend->durable));
+}
+
+static void backend_push(struct node *node, int64_t index)
+{
+	struct backend_queue *queue = &node->process.queue;
+	uint64_t start_ns = run_now(node->run);
+	unsigned last = (queue->first + queue->count + BACKEND_QUEUE_MAX - 1) % BACKEND_QUEUE_MAX;
+	unsigned slot = (queue->first + queue->count) % BACKEND_QUEUE_MAX;
+
+	if (queue->count > 0 && queue->slots[last].done_ns > start_ns)
+		start_ns = queue->slots[last].done_ns;
+	queue->slots[slot].index = index;
+	queue->slots[slot].done_ns =
+		start_ns + sim_random_below(&node->run->random, node->backend.apply_max_ns + 1);
+	queue->count++;
+}
+
+static void take_entries(struct node *node)
+{
+	struct process *process = &node->process;
+	unsigned room = 1 + (unsigned)sim_random_below(&node->run->random, BACKEND_QUEUE_MAX);
+	struct mu_entry entry;
+
+	while (process->queue.count < room && mu_next(process->mu, &entry)) {
+		if (entry.lsn > process->view.commit_lsn)
+			run_fail(node->run,
+				 "replica %u is handed lsn %" PRIu64 " but has committed %" PRIu64,
+				 node->id, entry.lsn, process->view.commit_lsn);
+		process->handed =
+			oracle_hand_out(&node->run->oracle, node, process->handed, &entry);
+		node->run->digest = sim_mix(node->run->digest ^ entry.lsn ^ node->id);
+		run_trace(node->run, node,
+			  "takes index %" PRId64 " lsn %" PRIu64 " ballot %" PRIx64
+			  " kind %d, %zu bytes",
+			  process->handed, entry.lsn, entry.ballot, (int)entry.kind,
+			  entry.payload_bytes);
+		backend_push(node, process->handed);
+	}
+}
+
+void application_after_step(struct node *node)
+{
+	struct process *process = &node->process;
+
+	if (!node->backend.up || node->backend.stale || process->seeking)
+		return;
+	backend_advance(node);
+	take_entries(node);
+	if (mu_stale(process->mu)) {
+		node->backend.stale = true;
+		process->seeking = true;
+		process->queue.count = 0;
+		say_health(node, MU_BACKEND_STALE);
+	}
+}
+
+uint64_t application_next_ns(const struct node *node)
+{
+	const struct process *process = &node->process;
+
+	if (process->queue.count > 0)
+		return process->queue.slots[process->queue.first].done_ns;
+	if (process->seeking && node->backend.up && !node->backend.stale)
+		return run_now(node->run) + node->run->plan.config.tick_ns / 2;
+	return UINT64_MAX;
+}
+
+/* ------------------------------------------------------------------ its misfortunes */
+
+static void stand_at(struct node *node, int64_t index)
+{
+	node->backend.applied = node->backend.durable = index;
+	if (!node->alive)
+		return;
+	node->process.seeking = true;
+	node->process.queue.count = 0;
+	node_wake(node, MU_PLANE_DATA, node->run->plan.jitter_ns);
+}
+
+void backend_disconnect(struct node *node)
+{
+	stand_at(node, node->backend.durable);
+	node->backend.up = false;
+}
+
+void backend_lose(struct node *node, int64_t survives)
+{
+	assert(survives <= node->backend.durable);
+	run_trace(node->run, node, "backend falls back from index %" PRId64 " to %" PRId64,
+		  node->backend.durable, survives);
+	node->backend.stale = false;
+	stand_at(node, survives);
+}
+
+void backend_transfer(struct node *node)
+{
+	struct run *run = node->run;
+	int64_t best = node->backend.durable;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		if (run->node[id].backend.durable > best)
+			best = run->node[id].backend.durable;
+	run_trace(run, node, "backend is restored to index %" PRId64, best);
+	run->transfers++;
+	node->backend.stale = false;
+	stand_at(node, best);
+}

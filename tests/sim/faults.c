@@ -1,0 +1,416 @@
+/*
+ * faults.c - what befalls the group, by the weights of its plan: at random
+ * times, and at the moments at which a replica's role has just changed.
+ *
+ * Two limits keep the demand for progress fair. Memory is lost only while a
+ * majority still votes, or by all at once. And the backend that has applied
+ * most is never lost: a state that no survivor has cannot be restored.
+ */
+#include <assert.h>
+
+#include "run.h"
+
+static uint64_t draw_ns(struct run *run, uint64_t max_ns)
+{
+	return sim_random_skewed(&run->faults, 1000, max_ns > 1000 ? max_ns : 1000);
+}
+
+static bool flip(struct run *run)
+{
+	return sim_random_chance(&run->faults, 500);
+}
+
+static struct node *any_node(struct run *run)
+{
+	return &run->node[sim_random_between(&run->faults, 1, run->plan.replicas)];
+}
+
+/* Who leads, under the highest ballot; anyone, if nobody does. */
+static struct node *leader_or_any(struct run *run)
+{
+	struct node *leader = NULL;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++) {
+		struct node *node = &run->node[id];
+
+		if (node->alive && node->process.view.role == MU_ROLE_LEADER &&
+		    (leader == NULL || leader->process.view.ballot < node->process.view.ballot))
+			leader = node;
+	}
+	return leader != NULL ? leader : any_node(run);
+}
+
+/* --------------------------------------------------------------- pauses, deaths */
+
+static void resume_process(void *ctx, uint64_t stamp)
+{
+	struct node *node = ctx;
+
+	(void)stamp;
+	sim_stop(node->run->world, node->id, false);
+}
+
+static void pause_planes(struct run *run, struct node *node)
+{
+	uint64_t for_ns = draw_ns(run, run->plan.pause_max_ns);
+	uint64_t which = sim_random_below(&run->faults, 4);
+
+	if (!node->alive)
+		return;
+	if (which != 0)
+		node_pause(node, MU_PLANE_DATA, for_ns);
+	if (which != 1)
+		node_pause(node, MU_PLANE_BACKGROUND, for_ns);
+	if (which > 1) {
+		sim_stop(run->world, node->id, true);
+		sim_clock_at(run->clock, run_now(run) + for_ns, resume_process, node, 0);
+	}
+}
+
+static void restart(void *ctx, uint64_t stamp)
+{
+	struct node *node = ctx;
+
+	if (stamp == node->run->fault_stamp && !node->alive)
+		node_start(node);
+}
+
+static void restart_later(struct node *node)
+{
+	struct run *run = node->run;
+
+	sim_clock_at(run->clock, run_now(run) + draw_ns(run, run->plan.down_max_ns), restart, node,
+		     run->fault_stamp);
+}
+
+static void crash(struct node *node)
+{
+	if (node->alive)
+		node_crash(node, false);
+	restart_later(node);
+}
+
+static void crash_in_call(struct run *run, struct node *node)
+{
+	if (node->alive)
+		node->process.dies_in_calls =
+			1 + (unsigned)sim_random_below(&run->faults, run->plan.crash_call_max);
+}
+
+static void crash_all(struct run *run, bool lose_memory)
+{
+	int64_t best = -1;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++) {
+		struct node *node = &run->node[id];
+
+		if (node->alive || (lose_memory && sim_memory(run->world, id, 0) != NULL))
+			node_crash(node, lose_memory);
+		if (node->backend.durable > best)
+			best = node->backend.durable;
+		restart_later(node);
+	}
+	if (lose_memory)
+		oracle_all_lost(&run->oracle, best);
+}
+
+static void lose(struct run *run, struct node *node)
+{
+	unsigned blank = 0;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		blank += id != node->id && !run->node[id].voting;
+	if (blank >= run->plan.replicas - run->plan.replicas / 2 - 1 ||
+	    sim_memory(run->world, node->id, 0) == NULL)
+		return;
+	node_crash(node, true);
+	restart_later(node);
+}
+
+/* ------------------------------------------------------------------------- links */
+
+/* A broken link: `stamp` packs who, to whom, and under which fault_stamp. */
+static uint64_t pack(struct run *run, unsigned from, unsigned to)
+{
+	return run->fault_stamp << 16 | from << 8 | to;
+}
+
+static void mend(void *ctx, uint64_t stamp)
+{
+	struct run *run = ctx;
+
+	if (stamp >> 16 != run->fault_stamp)
+		return;
+	sim_block(run->world, stamp >> 8 & 0xff, stamp & 0xff, false);
+	sim_slow(run->world, stamp >> 8 & 0xff, stamp & 0xff, 1);
+}
+
+static void cut(struct run *run, unsigned from, unsigned to, uint64_t for_ns)
+{
+	sim_block(run->world, from, to, true);
+	run_trace(run, &run->node[from], "cannot reach %u", to);
+	sim_clock_at(run->clock, run_now(run) + for_ns, mend, run, pack(run, from, to));
+}
+
+static void cut_both(struct run *run, unsigned a, unsigned b, unsigned directions, uint64_t for_ns)
+{
+	if (a == b)
+		return;
+	if (directions != 1)
+		cut(run, a, b, for_ns);
+	if (directions != 2)
+		cut(run, b, a, for_ns);
+}
+
+static void break_link(struct run *run, struct node *node)
+{
+	cut_both(run, node->id, any_node(run)->id, (unsigned)sim_random_below(&run->faults, 4),
+		 draw_ns(run, run->plan.outage_max_ns));
+}
+
+static void isolate(struct run *run, struct node *node)
+{
+	unsigned directions = (unsigned)sim_random_below(&run->faults, 4);
+	uint64_t for_ns = draw_ns(run, run->plan.outage_max_ns);
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		cut_both(run, node->id, id, directions, for_ns);
+}
+
+static void split(struct run *run)
+{
+	unsigned directions = (unsigned)sim_random_below(&run->faults, 4);
+	uint64_t for_ns = draw_ns(run, run->plan.outage_max_ns);
+	uint64_t side = sim_random_next(&run->faults);
+
+	for (unsigned a = 1; a <= run->plan.replicas; a++)
+		for (unsigned b = 1; b <= run->plan.replicas; b++)
+			if ((side >> a & 1) && !(side >> b & 1))
+				cut_both(run, a, b, directions, for_ns);
+}
+
+static void slow_links(struct run *run, struct node *node)
+{
+	unsigned times = (unsigned)sim_random_skewed(&run->faults, 2, 100);
+	uint64_t for_ns = draw_ns(run, run->plan.outage_max_ns);
+	bool inward = flip(run), outward = !inward || flip(run);
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++) {
+		if (id == node->id)
+			continue;
+		sim_slow(run->world, node->id, id, outward ? times : 1);
+		sim_slow(run->world, id, node->id, inward ? times : 1);
+		sim_clock_at(run->clock, run_now(run) + for_ns, mend, run, pack(run, node->id, id));
+		sim_clock_at(run->clock, run_now(run) + for_ns, mend, run, pack(run, id, node->id));
+	}
+	run_trace(run, node, "is slow %u times", times);
+}
+
+/* ---------------------------------------------------------------------- backends */
+
+static void backend_comes_up(void *ctx, uint64_t stamp)
+{
+	struct node *node = ctx;
+
+	if (stamp != node->run->fault_stamp)
+		return;
+	node->backend.up = true;
+	if (node->alive)
+		node_wake(node, MU_PLANE_DATA, node->run->plan.jitter_ns);
+}
+
+static void backend_goes_down(struct run *run, struct node *node)
+{
+	if (!node->backend.up)
+		return;
+	run_trace(run, node, "backend goes down");
+	backend_disconnect(node);
+	sim_clock_at(run->clock, run_now(run) + draw_ns(run, run->plan.outage_max_ns),
+		     backend_comes_up, node, run->fault_stamp);
+}
+
+static void backend_falls_back(struct run *run, struct node *node)
+{
+	bool best = true;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		best &= id == node->id || run->node[id].backend.durable < node->backend.durable;
+	if (best || node->backend.durable < 0)
+		return;
+	backend_lose(node, flip(run) ? -1
+				     : (int64_t)sim_random_below(
+					       &run->faults, (uint64_t)node->backend.durable + 1));
+}
+
+static void transfer_happens(void *ctx, uint64_t stamp)
+{
+	struct run *run = ctx;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		if (run->node[id].backend.stale && run->node[id].backend.up)
+			backend_transfer(&run->node[id]);
+	sim_clock_at(run->clock, run_now(run) + run->plan.transfer_every_ns, transfer_happens, run,
+		     stamp);
+}
+
+/* ------------------------------------------------------------------- the schedule */
+
+static void strike(struct run *run, enum fault_kind kind, struct node *node)
+{
+	switch (kind) {
+	case FAULT_PAUSE:
+	case FAULT_PAUSE_LEADER:
+		pause_planes(run, node);
+		break;
+	case FAULT_CRASH:
+	case FAULT_CRASH_LEADER:
+		crash(node);
+		break;
+	case FAULT_CRASH_IN_CALL:
+		crash_in_call(run, node);
+		break;
+	case FAULT_RESTART_ALL:
+		crash_all(run, false);
+		break;
+	case FAULT_LOSE:
+		lose(run, node);
+		break;
+	case FAULT_LOSE_ALL:
+		crash_all(run, true);
+		break;
+	case FAULT_LINK:
+		break_link(run, node);
+		break;
+	case FAULT_ISOLATE:
+		isolate(run, node);
+		break;
+	case FAULT_SPLIT:
+		split(run);
+		break;
+	case FAULT_SLOW:
+		slow_links(run, node);
+		break;
+	case FAULT_BACKEND_LOST:
+		backend_falls_back(run, node);
+		break;
+	case FAULT_BACKEND_DOWN:
+		backend_goes_down(run, node);
+		break;
+	case FAULT_RESIGN:
+		node->process.wants_resign = node->alive;
+		break;
+	case FAULT_WALL_CLOCK:
+		node->wall_offset_ms += (int64_t)sim_random_below(&run->faults, 20000) - 10000;
+		break;
+	case FAULT_KINDS:
+		break;
+	}
+}
+
+/* FAULT_KINDS if the plan has no faults at all. */
+static enum fault_kind draw_kind(struct run *run)
+{
+	uint64_t weights = 0, drawn;
+
+	for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
+		weights += run->plan.weight[kind];
+	if (weights == 0)
+		return FAULT_KINDS;
+	drawn = sim_random_below(&run->faults, weights);
+	for (unsigned kind = 0; kind < FAULT_KINDS; kind++) {
+		if (drawn < run->plan.weight[kind])
+			return (enum fault_kind)kind;
+		drawn -= run->plan.weight[kind];
+	}
+	return FAULT_KINDS;
+}
+
+static void fault_happens(void *ctx, uint64_t stamp)
+{
+	struct run *run = ctx;
+	enum fault_kind kind = draw_kind(run);
+	bool at_leader = kind == FAULT_PAUSE_LEADER || kind == FAULT_CRASH_LEADER ||
+			 kind == FAULT_RESIGN || flip(run);
+
+	if (stamp != run->fault_stamp || run->phase != PHASE_FAULTS)
+		return;
+	strike(run, kind, at_leader ? leader_or_any(run) : any_node(run));
+	sim_clock_at(run->clock,
+		     run_now(run) +
+			     sim_random_between(&run->faults, 0, 2 * run->plan.fault_every_ns),
+		     fault_happens, run, stamp);
+}
+
+static void strike_happens(void *ctx, uint64_t stamp)
+{
+	struct node *node = ctx;
+	struct run *run = node->run;
+
+	if (stamp == run->fault_stamp && run->phase == PHASE_FAULTS)
+		strike(run, draw_kind(run), node);
+}
+
+void faults_role_changed(struct node *node, enum mu_role role)
+{
+	struct run *run = node->run;
+
+	if (role < MU_ROLE_CANDIDATE || run->phase != PHASE_FAULTS ||
+	    !sim_random_chance(&run->faults, run->plan.strike_permille))
+		return;
+	sim_clock_at(run->clock, run_now(run) + draw_ns(run, run->plan.config.tick_ns * 5),
+		     strike_happens, node, run->fault_stamp);
+}
+
+void faults_died_in_call(struct node *node)
+{
+	restart_later(node);
+}
+
+void faults_begin(struct run *run)
+{
+	run->phase = PHASE_FAULTS;
+	run->fault_stamp++;
+	sim_world_reconfigure(run->world, &run->plan.world);
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		run->node[id].backend.apply_max_ns = id == run->plan.slow_backend
+							     ? run->plan.config.tick_ns * 3
+							     : run->plan.apply_max_ns;
+	sim_clock_at(run->clock, run_now(run) + run->plan.fault_every_ns, fault_happens, run,
+		     run->fault_stamp);
+	if (run->fault_stamp == 1)
+		sim_clock_at(run->clock, run->plan.transfer_every_ns, transfer_happens, run, 0);
+}
+
+static void heal_node(struct run *run, struct node *node)
+{
+	for (unsigned to = 1; to <= run->plan.replicas; to++) {
+		sim_block(run->world, node->id, to, false);
+		sim_slow(run->world, node->id, to, 1);
+	}
+	sim_stop(run->world, node->id, false);
+	node->backend.up = true;
+	node->backend.apply_max_ns = run->plan.apply_max_ns;
+	if (!node->alive) {
+		node_start(node);
+		return;
+	}
+	node->process.dies_in_calls = 0;
+	for (unsigned plane = 0; plane < MU_PLANES; plane++)
+		node_hurry(node, plane);
+}
+
+/* Everything that is broken is mended, and nothing more will break. */
+void faults_heal(struct run *run)
+{
+	struct sim_config calm = run->plan.world;
+
+	run->phase = PHASE_PROGRESS;
+	run->fault_stamp++;
+	calm.straggler_permille = 0;
+	calm.refuse_permille = 0;
+	calm.revoke_fail_permille = 0;
+	calm.grant_fail_permille = 0;
+	sim_world_reconfigure(run->world, &calm);
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		heal_node(run, &run->node[id]);
+}

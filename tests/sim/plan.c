@@ -1,0 +1,268 @@
+/* plan.c - see plan.h. */
+#include "plan.h"
+
+#include <string.h>
+
+/* A bias: weights of the kinds of faults, and times in ticks. */
+struct schedule {
+	const char *name;
+	unsigned share; /* of the seeds */
+	unsigned weight[FAULT_KINDS];
+	unsigned fault_every;
+	unsigned pause_max;
+	unsigned outage_max;
+	unsigned down_max;
+	unsigned strike_permille;
+	unsigned interrupt_permille;
+	bool lagging; /* one backend is far slower than the rest */
+};
+
+static const struct schedule schedules[] = {
+	{.name = "calm", .share = 2, .fault_every = 1000},
+	{.name = "pauses",
+	 .share = 12,
+	 .weight = {[FAULT_PAUSE] = 6, [FAULT_PAUSE_LEADER] = 6, [FAULT_CRASH] = 1},
+	 .fault_every = 30,
+	 .pause_max = 400,
+	 .down_max = 60,
+	 .strike_permille = 200,
+	 .interrupt_permille = 10},
+	{.name = "link",
+	 .share = 8,
+	 .weight = {[FAULT_LINK] = 6, [FAULT_PAUSE] = 1, [FAULT_PAUSE_LEADER] = 1},
+	 .fault_every = 60,
+	 .pause_max = 60,
+	 .outage_max = 1000,
+	 .interrupt_permille = 5},
+	{.name = "lagging",
+	 .share = 8,
+	 .weight = {[FAULT_SLOW] = 3,
+		    [FAULT_PAUSE] = 3,
+		    [FAULT_CRASH_LEADER] = 2,
+		    [FAULT_BACKEND_DOWN] = 2},
+	 .fault_every = 60,
+	 .pause_max = 600,
+	 .outage_max = 600,
+	 .down_max = 100,
+	 .interrupt_permille = 5,
+	 .lagging = true},
+	{.name = "killer",
+	 .share = 14,
+	 .weight = {[FAULT_CRASH_LEADER] = 5,
+		    [FAULT_CRASH_IN_CALL] = 5,
+		    [FAULT_CRASH] = 2,
+		    [FAULT_RESTART_ALL] = 1},
+	 .fault_every = 30,
+	 .pause_max = 40,
+	 .down_max = 40,
+	 .strike_permille = 300,
+	 .interrupt_permille = 20},
+	{.name = "duel",
+	 .share = 14,
+	 .weight = {[FAULT_PAUSE_LEADER] = 5,
+		    [FAULT_LINK] = 2,
+		    [FAULT_CRASH_LEADER] = 1,
+		    [FAULT_RESIGN] = 1},
+	 .fault_every = 20,
+	 .pause_max = 30,
+	 .outage_max = 40,
+	 .down_max = 30,
+	 .strike_permille = 500,
+	 .interrupt_permille = 40},
+	{.name = "split",
+	 .share = 10,
+	 .weight = {[FAULT_ISOLATE] = 4,
+		    [FAULT_SPLIT] = 4,
+		    [FAULT_LINK] = 2,
+		    [FAULT_SLOW] = 1,
+		    [FAULT_PAUSE] = 1},
+	 .fault_every = 40,
+	 .pause_max = 60,
+	 .outage_max = 200,
+	 .strike_permille = 100,
+	 .interrupt_permille = 10},
+	{.name = "forgetful",
+	 .share = 14,
+	 .weight = {[FAULT_LOSE] = 6,
+		    [FAULT_PAUSE_LEADER] = 6,
+		    [FAULT_PAUSE] = 2,
+		    [FAULT_CRASH_LEADER] = 1,
+		    [FAULT_ISOLATE] = 1,
+		    [FAULT_LINK] = 1},
+	 .fault_every = 40,
+	 .pause_max = 500,
+	 .outage_max = 200,
+	 .down_max = 40,
+	 .strike_permille = 150,
+	 .interrupt_permille = 10},
+	{.name = "power",
+	 .share = 6,
+	 .weight = {[FAULT_LOSE_ALL] = 2,
+		    [FAULT_RESTART_ALL] = 2,
+		    [FAULT_LOSE] = 1,
+		    [FAULT_PAUSE] = 3,
+		    [FAULT_CRASH_IN_CALL] = 2,
+		    [FAULT_LINK] = 1},
+	 .fault_every = 60,
+	 .pause_max = 100,
+	 .outage_max = 100,
+	 .down_max = 60,
+	 .strike_permille = 50,
+	 .interrupt_permille = 10},
+	{.name = "backends",
+	 .share = 6,
+	 .weight = {[FAULT_BACKEND_LOST] = 5,
+		    [FAULT_BACKEND_DOWN] = 5,
+		    [FAULT_CRASH] = 2,
+		    [FAULT_RESIGN] = 1,
+		    [FAULT_PAUSE] = 1},
+	 .fault_every = 30,
+	 .pause_max = 40,
+	 .outage_max = 150,
+	 .down_max = 60,
+	 .interrupt_permille = 5},
+	{.name = "chaos",
+	 .share = 10,
+	 .weight = {[FAULT_PAUSE] = 4,
+		    [FAULT_PAUSE_LEADER] = 3,
+		    [FAULT_CRASH] = 2,
+		    [FAULT_CRASH_LEADER] = 2,
+		    [FAULT_CRASH_IN_CALL] = 2,
+		    [FAULT_RESTART_ALL] = 1,
+		    [FAULT_LOSE] = 2,
+		    [FAULT_LINK] = 3,
+		    [FAULT_ISOLATE] = 2,
+		    [FAULT_SPLIT] = 2,
+		    [FAULT_SLOW] = 2,
+		    [FAULT_BACKEND_LOST] = 1,
+		    [FAULT_BACKEND_DOWN] = 1,
+		    [FAULT_RESIGN] = 1,
+		    [FAULT_WALL_CLOCK] = 1},
+	 .fault_every = 20,
+	 .pause_max = 300,
+	 .outage_max = 300,
+	 .down_max = 100,
+	 .strike_permille = 200,
+	 .interrupt_permille = 20},
+};
+#define SCHEDULES (sizeof(schedules) / sizeof(*schedules))
+
+const char *plan_schedule_name(unsigned index)
+{
+	return index < SCHEDULES ? schedules[index].name : NULL;
+}
+
+static const struct schedule *choose_schedule(struct sim_random *random, const char *name)
+{
+	uint64_t shares = 0, drawn;
+
+	for (unsigned i = 0; i < SCHEDULES; i++)
+		shares += schedules[i].share;
+	drawn = sim_random_below(random, shares);
+	for (unsigned i = 0; i < SCHEDULES; i++) {
+		if (name == NULL && drawn < schedules[i].share)
+			return &schedules[i];
+		if (name != NULL && strcmp(name, schedules[i].name) == 0)
+			return &schedules[i];
+		drawn -= schedules[i].share;
+	}
+	return NULL;
+}
+
+static void draw_group(struct plan *plan, struct sim_random *random, unsigned replicas)
+{
+	static const unsigned sizes[] = {3, 3, 3, 5, 5, 7};
+	struct mu_config *config = &plan->config;
+
+	plan->replicas = sizes[sim_random_below(random, 6)];
+	if (replicas != 0)
+		plan->replicas = replicas;
+	mu_config_init(config);
+	config->member_mask = ((1u << plan->replicas) - 1) << 1;
+	config->group_id = sim_random_next(random);
+	for (unsigned i = 0; i < sizeof(config->checksum_key); i++)
+		config->checksum_key[i] = (uint8_t)sim_random_next(random);
+
+	config->ring_bytes = UINT64_C(4096) << sim_random_below(random, 5);
+	config->max_entry_bytes =
+		(uint32_t)sim_random_between(random, 64, config->ring_bytes / 8 - 64);
+	config->max_proposal_bytes = sim_random_between(random, 64, config->ring_bytes / 4);
+	config->tick_ns = sim_random_between(random, 50000, 200000);
+	config->data_stall_ns = config->tick_ns * sim_random_between(random, 5, 30);
+	config->takeover_timeout_ns = config->tick_ns * sim_random_between(random, 30, 200);
+}
+
+static void draw_world(struct plan *plan, struct sim_random *random)
+{
+	uint64_t tick_ns = plan->config.tick_ns;
+	struct sim_config *world = &plan->world;
+
+	world->seed = sim_random_next(random);
+	world->op_timeout_ns = tick_ns * sim_random_between(random, 4, 30);
+	world->delay_min_ns = sim_random_between(random, 100, 1000);
+	world->delay_max_ns = world->delay_min_ns + sim_random_skewed(random, 100, tick_ns / 4);
+	world->straggler_permille = (unsigned)sim_random_skewed(random, 0, 30);
+	world->tear_permille = (unsigned)sim_random_between(random, 0, 600);
+	world->refuse_permille = (unsigned)sim_random_skewed(random, 0, 10);
+	world->late_permille = (unsigned)sim_random_between(random, 0, 800);
+	world->queue_max = (unsigned)sim_random_between(random, 8, 128);
+	world->passive_memory = sim_random_chance(random, 600);
+	world->ballot_checked = sim_random_chance(random, 600);
+	world->revoke_breaks = !world->ballot_checked && sim_random_chance(random, 700);
+	world->revoke_fail_permille = (unsigned)sim_random_skewed(random, 0, 200);
+	world->grant_fail_permille = (unsigned)sim_random_skewed(random, 0, 200);
+}
+
+static void draw_load(struct plan *plan, struct sim_random *random, bool lagging)
+{
+	uint64_t tick_ns = plan->config.tick_ns;
+
+	plan->ask_every_ns = sim_random_skewed(random, tick_ns / 10, tick_ns * 10);
+	plan->propose_permille = (unsigned)sim_random_between(random, 50, 1000);
+	plan->outstanding_max = (unsigned)sim_random_skewed(random, 1, 32);
+	plan->fence_permille = (unsigned)sim_random_between(random, 0, 300);
+	plan->payload_max = sim_random_skewed(random, 32, plan->config.max_proposal_bytes + 64);
+	plan->apply_max_ns = sim_random_skewed(random, 100, tick_ns / 4);
+	plan->slow_backend = 0;
+	if (lagging)
+		plan->slow_backend = (unsigned)sim_random_between(random, 1, plan->replicas);
+}
+
+bool plan_draw(struct plan *plan, uint64_t seed, uint64_t steps, unsigned replicas,
+	       const char *schedule_name)
+{
+	struct sim_random random = sim_random_stream(seed, 'P');
+	const struct schedule *schedule = choose_schedule(&random, schedule_name);
+	uint64_t tick_ns;
+
+	memset(plan, 0, sizeof(*plan));
+	if (schedule == NULL)
+		return false;
+	plan->seed = seed;
+	plan->steps = steps;
+	plan->schedule = schedule->name;
+	plan->rounds = (unsigned)sim_random_between(&random, 1, 3);
+	draw_group(plan, &random, replicas);
+	draw_world(plan, &random);
+	draw_load(plan, &random, schedule->lagging);
+
+	tick_ns = plan->config.tick_ns;
+	memcpy(plan->weight, schedule->weight, sizeof(plan->weight));
+	for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
+		plan->weight[kind] *= (unsigned)sim_random_between(&random, 0, 3);
+	plan->fault_every_ns =
+		tick_ns * schedule->fault_every * sim_random_between(&random, 2, 10) / 5;
+	plan->pause_max_ns = tick_ns * schedule->pause_max;
+	plan->outage_max_ns = tick_ns * schedule->outage_max;
+	plan->down_max_ns = tick_ns * schedule->down_max;
+	plan->strike_permille = schedule->strike_permille;
+	plan->crash_call_max = (unsigned)sim_random_skewed(&random, 1, 200);
+	plan->interrupt_permille =
+		(unsigned)sim_random_between(&random, 0, schedule->interrupt_permille);
+	plan->interrupt_max_ns = tick_ns * 30;
+	plan->turn_ns = tick_ns / sim_random_between(&random, 20, 100);
+	plan->jitter_ns = sim_random_skewed(&random, 100, tick_ns / 4);
+	plan->transfer_every_ns = tick_ns * sim_random_between(&random, 20, 200);
+	plan->progress_bound_ns = tick_ns * 4000;
+	return true;
+}

@@ -1,0 +1,76 @@
+/*
+ * plan.h - what a seed stands for: the group, its fabric, its load, and how
+ * the schedule of faults is biased. Unbiased schedules miss the rare bugs, so
+ * every seed takes one of several biases, each with settings drawn anew.
+ */
+#ifndef SIM_PLAN_H
+#define SIM_PLAN_H
+
+#include "fabric/sim.h"
+#include "mu.h"
+
+enum fault_kind {
+	FAULT_PAUSE,        /* one plane, or both, of one replica stand still */
+	FAULT_PAUSE_LEADER, /* the same, of who leads */
+	FAULT_CRASH,        /* a process dies; its memory stays */
+	FAULT_CRASH_LEADER,
+	FAULT_CRASH_IN_CALL, /* a process dies inside a call to its fabric */
+	FAULT_RESTART_ALL,   /* all processes die at once; memories stay */
+	FAULT_LOSE,          /* a process dies and its memory is lost */
+	FAULT_LOSE_ALL,      /* all are lost at once: cold start */
+	FAULT_LINK,          /* one link broken, in one direction or both */
+	FAULT_ISOLATE,       /* one replica cut off, in one direction or both */
+	FAULT_SPLIT,         /* the group in two */
+	FAULT_SLOW,          /* links of one replica slow */
+	FAULT_BACKEND_LOST,  /* a backend starts again empty, or from an old state */
+	FAULT_BACKEND_DOWN,
+	FAULT_RESIGN,
+	FAULT_WALL_CLOCK, /* a wall clock jumps */
+	FAULT_KINDS
+};
+
+struct plan {
+	uint64_t seed;
+	uint64_t steps; /* things that happen in the fault phases, all together */
+	unsigned replicas;
+	const char *schedule;
+	char repeat[200]; /* the command that repeats this run */
+	unsigned rounds;  /* of faults, each followed by healing and a demand for progress */
+
+	struct mu_config config; /* but for id and random_seed */
+	struct sim_config world;
+
+	/* Faults. */
+	unsigned weight[FAULT_KINDS];
+	uint64_t fault_every_ns; /* about so often */
+	uint64_t pause_max_ns;
+	uint64_t outage_max_ns;      /* links, backends */
+	uint64_t down_max_ns;        /* from a crash to the restart */
+	unsigned strike_permille;    /* a change of role provokes a fault at once */
+	unsigned crash_call_max;     /* FAULT_CRASH_IN_CALL strikes within so many calls */
+	unsigned interrupt_permille; /* a call to the fabric is interrupted */
+	uint64_t interrupt_max_ns;
+	uint64_t turn_ns;           /* what a turn of a thread takes at least */
+	uint64_t jitter_ns;         /* a thread runs up to so much late */
+	uint64_t transfer_every_ns; /* how soon stale backends are brought level */
+
+	/* Load. */
+	uint64_t ask_every_ns;     /* clients wake the leader about so often */
+	unsigned propose_permille; /* a turn of the leader's proposes */
+	unsigned outstanding_max;
+	unsigned fence_permille;
+	uint64_t payload_max;
+	uint64_t apply_max_ns; /* of one entry, at most backends */
+	unsigned slow_backend; /* id of one that is far slower, 0: none */
+
+	/* How soon after healing all must be well, in virtual time. */
+	uint64_t progress_bound_ns;
+};
+
+/* replicas: 0 draws it. schedule: NULL draws one. False if there is no such schedule. */
+bool plan_draw(struct plan *plan, uint64_t seed, uint64_t steps, unsigned replicas,
+	       const char *schedule);
+/* Names of all schedules, NULL behind the last. */
+const char *plan_schedule_name(unsigned index);
+
+#endif

@@ -1,0 +1,270 @@
+/*
+ * run.c - one run from its plan to its end: rounds of faults, each followed by
+ * healing and the demand that all be well again within a bound. And what it
+ * says: its trace, and its failure.
+ */
+#include "run.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Proposals that must be committed after healing. */
+#define PROGRESS_PROPOSALS 40
+
+uint64_t run_now(const struct run *run)
+{
+	return run->clock->now_ns;
+}
+
+/* ---------------------------------------------------------------------- saying */
+
+static void print_time(const struct run *run)
+{
+	uint64_t now_ns = run_now(run);
+
+	printf("%8" PRIu64 ".%06" PRIu64 " ms ", now_ns / 1000000, now_ns % 1000000);
+}
+
+void run_trace(struct run *run, const struct node *node, const char *format, ...)
+{
+	va_list arguments;
+
+	if (!run->trace)
+		return;
+	print_time(run);
+	printf("replica %u ", node->id);
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	va_end(arguments);
+	putchar('\n');
+}
+
+static void trace_operation(const struct sim_event *event)
+{
+	static const char *const what[SIM_EVENT_KINDS] = {
+		[SIM_POST] = "posts",        [SIM_REFUSE] = "is refused", [SIM_LAND] = "moves",
+		[SIM_LATE] = "moves, late,", [SIM_COMPLETE] = "ends",
+	};
+	static const char *const statuses[] = {"ok", "denied", "unreachable"};
+	static const char *const regions[] = {"background", "replication", "private"};
+
+	printf("%s %s %s %u's %s region, #%" PRIu64 ": %" PRIu64 " bytes at %" PRIu64,
+	       what[event->kind], event->write ? "a write" : "a read", event->write ? "to" : "of",
+	       event->to, regions[event->region], event->number, event->bytes, event->offset);
+	if (event->ballot != 0)
+		printf(", ballot %" PRIx64, event->ballot);
+	if (event->kind == SIM_COMPLETE)
+		printf(", %s", statuses[event->status]);
+}
+
+static void trace_other(const struct sim_event *event)
+{
+	switch (event->kind) {
+	case SIM_CONNECT:
+		printf("connects to %u", event->to);
+		break;
+	case SIM_UP:
+		printf("is connected to %u", event->to);
+		break;
+	case SIM_DOWN:
+		printf("has lost the connection to %u", event->to);
+		break;
+	case SIM_REVOKE:
+		printf("revokes the permission of %u%s", event->to,
+		       event->refused ? ": not certain" : "");
+		break;
+	case SIM_GRANT:
+		printf("grants ballot %" PRIx64 "%s", event->ballot,
+		       event->refused ? ": not yet" : "");
+		break;
+	default:
+		printf("%s", event->kind == SIM_OPEN    ? "opens its memory"
+			     : event->kind == SIM_CRASH ? "crashes"
+							: "loses its memory");
+		break;
+	}
+}
+
+static void observe(void *ctx, const struct sim_event *event)
+{
+	struct run *run = ctx;
+
+	run->digest = sim_mix(run->digest ^ run_now(run));
+	run->digest = sim_mix(run->digest ^ event->kind ^ (uint64_t)event->from << 8 ^
+			      (uint64_t)event->to << 16 ^ (uint64_t)event->status << 24 ^
+			      event->offset << 32);
+	if (!run->trace)
+		return;
+	print_time(run);
+	printf("replica %u %s ", event->from, event->plane == MU_PLANE_DATA ? "D" : "B");
+	if (event->kind <= SIM_COMPLETE)
+		trace_operation(event);
+	else
+		trace_other(event);
+	putchar('\n');
+}
+
+void run_fail(struct run *run, const char *format, ...)
+{
+	va_list arguments;
+
+	printf("seed %" PRIu64 " FAILED (%u replicas, schedule %s) at ", run->plan.seed,
+	       run->plan.replicas, run->plan.schedule);
+	print_time(run);
+	printf("\n  ");
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	va_end(arguments);
+	printf("\n  repeat with: %s\n", run->plan.repeat);
+	fflush(stdout);
+	_exit(1);
+}
+
+static void violation(void *ctx, const char *what)
+{
+	run_fail(ctx, "the fabric's contract is broken: %s", what);
+}
+
+/* -------------------------------------------------------------------- demanding */
+
+static unsigned leaders(const struct run *run)
+{
+	unsigned count = 0;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		count += run->node[id].process.view.role == MU_ROLE_LEADER;
+	return count;
+}
+
+/* Why a replica is not where all should be; NULL if it is. */
+static const char *not_level(const struct run *run, const struct node *node)
+{
+	int64_t last = (int64_t)run->oracle.agreed_count - 1;
+
+	if (!node->voting)
+		return "does not vote";
+	if (node->process.health != MU_BACKEND_LEVEL)
+		return "has no level backend";
+	if (node->process.handed != last)
+		return "was not handed all entries";
+	if (node->backend.durable != last)
+		return "has not applied all entries";
+	if (node->process.clients.proposals > 0)
+		return "has not decided all proposals";
+	return NULL;
+}
+
+static bool all_level(const struct run *run)
+{
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		if (not_level(run, &run->node[id]) != NULL)
+			return false;
+	return leaders(run) == 1;
+}
+
+static _Noreturn void fail_progress(struct run *run)
+{
+	char why[512];
+	int at = 0;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++) {
+		const struct node *node = &run->node[id];
+		const char *reason = not_level(run, node);
+
+		at += snprintf(why + at, sizeof(why) - (size_t)at,
+			       "; %u: %s, index %" PRId64 "%s%s", id,
+			       mu_role_name(node->process.view.role), node->process.handed,
+			       reason != NULL ? ", " : "", reason != NULL ? reason : "");
+	}
+	run_fail(run,
+		 "no progress: %" PRIu64
+		 " proposals committed since healing, %u leaders, %zu agreed%s",
+		 run->oracle.acknowledged_fresh, leaders(run), run->oracle.agreed_count, why);
+}
+
+static void demand_progress(struct run *run)
+{
+	uint64_t deadline_ns = run_now(run) + run->plan.progress_bound_ns;
+
+	oracle_mark(&run->oracle);
+	while (run->oracle.acknowledged_fresh < PROGRESS_PROPOSALS) {
+		if (run_now(run) > deadline_ns || !sim_clock_advance(run->clock))
+			fail_progress(run);
+	}
+	run->phase = PHASE_LEVEL;
+	while (!all_level(run)) {
+		if (run_now(run) > deadline_ns || !sim_clock_advance(run->clock))
+			fail_progress(run);
+	}
+	oracle_settle(&run->oracle);
+}
+
+/* ------------------------------------------------------------------------ running */
+
+static void run_start(struct run *run, const struct plan *plan, bool trace)
+{
+	run->plan = *plan;
+	run->trace = trace;
+	run->random = sim_random_stream(plan->seed, 'S');
+	run->faults = sim_random_stream(plan->seed, 'X');
+	run->clients = sim_random_stream(plan->seed, 'C');
+	run->plan.world.interrupt = node_interrupt;
+	run->plan.world.observe = observe;
+	run->plan.world.violation = violation;
+	run->plan.world.ctx = run;
+	run->world = sim_world_new(&run->plan.world);
+	run->clock = sim_world_clock(run->world);
+	oracle_init(&run->oracle, run);
+	for (unsigned id = 1; id <= plan->replicas; id++) {
+		node_init(run, id);
+		node_start(&run->node[id]);
+	}
+}
+
+static void run_end(struct run *run)
+{
+	for (unsigned id = 1; id <= run->plan.replicas; id++) {
+		if (run->node[id].alive)
+			node_crash(&run->node[id], false);
+		free(run->node[id].payload);
+	}
+	sim_world_free(run->world);
+	oracle_free(&run->oracle);
+}
+
+void run_execute(const struct plan *plan, bool trace, struct run_summary *summary)
+{
+	struct run *run = calloc(1, sizeof(*run));
+
+	if (run == NULL)
+		abort();
+	run_start(run, plan, trace);
+	for (unsigned round = 1; round <= plan->rounds; round++) {
+		uint64_t until = run->clock->happened + plan->steps / plan->rounds;
+
+		faults_begin(run);
+		while (run->clock->happened < until && sim_clock_advance(run->clock))
+			;
+		faults_heal(run);
+		demand_progress(run);
+	}
+	*summary = (struct run_summary){
+		.digest = run->digest,
+		.events = run->clock->happened,
+		.virtual_ns = run_now(run),
+		.entries = run->oracle.agreed_count,
+		.acknowledged = run->oracle.acknowledged_count,
+		.elections = run->elections,
+		.crashes = run->crashes,
+		.losses = run->losses,
+		.transfers = run->transfers,
+		.fences = run->fences,
+		.eras = run->oracle.era + 1,
+	};
+	run_end(run);
+	free(run);
+}

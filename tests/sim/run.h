@@ -1,0 +1,195 @@
+/*
+ * run.h - one simulated run: a group of replicas, the applications and clients
+ * beside them, the faults that befall them, and the oracle that watches. What
+ * the files of the simulator share.
+ *
+ * A replica is a *machine* (clocks, and a backend that outlives processes), at
+ * times with a *process* on it (struct mu, two planes, a reader of the log,
+ * clients). Each plane is a fiber: it can be interrupted inside any call that
+ * it makes to the fabric, for as long as the schedule likes.
+ */
+#ifndef SIM_RUN_H
+#define SIM_RUN_H
+
+#include "fabric/sim.h"
+#include "fiber.h"
+#include "mu.h"
+#include "oracle.h"
+#include "plan.h"
+
+#define BACKEND_QUEUE_MAX 64
+#define OUTSTANDING_MAX 64
+
+struct run;
+struct node;
+
+/* ------------------------------------------------------------------- machine */
+
+/*
+ * The server that entries are applied to. It is a position in the agreed
+ * sequence (its state is the entries up to there); `durable` is what it would
+ * still have after the process died.
+ */
+struct backend {
+	bool up;
+	bool stale;      /* the log cannot bring it level: waits for state transfer */
+	int64_t applied; /* index in the agreed sequence, -1: nothing */
+	int64_t durable;
+	uint64_t apply_max_ns;  /* of one entry */
+	unsigned lazy_permille; /* entries after which `durable` is not moved at once */
+};
+
+/* Entries handed to the backend that it has not executed. */
+struct backend_queue {
+	struct {
+		int64_t index;
+		uint64_t done_ns;
+	} slots[BACKEND_QUEUE_MAX];
+	unsigned first;
+	unsigned count;
+};
+
+/* ------------------------------------------------------------------- process */
+
+struct proposing {
+	uint64_t number; /* in the oracle's books */
+	uint64_t ballot;
+	uint64_t lsn;
+};
+
+struct fencing {
+	uint64_t ticket;
+	uint64_t ballot;
+	uint64_t must_see_lsn; /* highest acknowledged, by anyone, when the read arrived */
+	uint64_t sees_lsn;     /* committed as far as the replica knew then */
+};
+
+struct clients {
+	struct proposing proposing[OUTSTANDING_MAX];
+	unsigned proposals;
+	struct fencing fencing[OUTSTANDING_MAX];
+	unsigned fences;
+	uint64_t next_ns; /* they ask again */
+};
+
+struct plane_thread {
+	struct node *node;
+	enum mu_plane plane;
+	struct fiber *fiber;
+	uint64_t resume_ns; /* when the fiber wants to go on */
+	uint64_t paused_until_ns;
+	bool in_call; /* interrupted in the middle of a turn */
+	bool woken;   /* while it was */
+};
+
+/* Valid while its replica is alive. */
+struct process {
+	struct mu *mu;
+	struct mu_fabric *fabric;
+	struct plane_thread thread[MU_PLANES];
+	struct mu_view view;
+	bool seeking;   /* the log's reader does not stand behind the backend's position yet */
+	int64_t handed; /* index of the last entry handed out */
+	enum mu_backend_health health;
+	bool wants_resign;
+	struct backend_queue queue;
+	struct clients clients;
+	unsigned dies_in_calls; /* 0: lives; else at that call to the fabric from now */
+};
+
+/* What the run demands of its group at the moment. */
+enum run_phase {
+	PHASE_FAULTS,   /* no progress, but no wrong either */
+	PHASE_PROGRESS, /* faults have stopped: proposals must be committed again */
+	PHASE_LEVEL,    /* proposals have stopped too: all must come to the same end */
+};
+
+struct node {
+	struct run *run;
+	unsigned id;
+	uint64_t clock_offset_ns;
+	unsigned clock_ppm; /* how much faster than true its clock runs */
+	int64_t wall_offset_ms;
+	bool voting; /* as its memory had it when last seen */
+	struct backend backend;
+	bool alive;
+	uint8_t *payload;          /* of the proposal that is being made */
+	uint64_t stamp[MU_PLANES]; /* an older wake-up is void */
+	struct process process;
+};
+
+struct run {
+	struct plan plan;
+	struct sim_world *world;
+	struct sim_clock *clock;
+	struct sim_random random;  /* schedules of planes */
+	struct sim_random faults;  /* which faults, when */
+	struct sim_random clients; /* what is proposed */
+	struct oracle oracle;
+	bool trace;
+	enum run_phase phase;
+	uint64_t digest;
+	uint64_t fault_stamp;         /* a fault scheduled under an older one is void */
+	struct plane_thread *current; /* whose fiber runs */
+	struct node *dying;           /* its process dies as soon as its fiber gave way */
+	uint64_t elections, crashes, losses, transfers, fences; /* statistics */
+	struct node node[MU_ID_SLOTS];
+};
+
+struct run_summary {
+	uint64_t digest; /* of all that happened: equal for equal runs */
+	uint64_t events, virtual_ns;
+	uint64_t entries, acknowledged, elections, crashes, losses, transfers, fences, eras;
+};
+
+/* A run from its plan to its end. If anything is wrong it does not return: see run_fail(). */
+void run_execute(const struct plan *plan, bool trace, struct run_summary *summary);
+
+/* Say what is wrong, and how to see it again; ends this process with status 1. */
+_Noreturn void run_fail(struct run *run, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/* A line of the trace, when there is one. */
+void run_trace(struct run *run, const struct node *node, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void run_trace_fabric(struct run *run, const struct sim_event *event);
+
+uint64_t run_now(const struct run *run);
+
+/* --- node.c: processes and their planes --- */
+void node_init(struct run *run, unsigned id);
+void node_start(struct node *node);
+void node_crash(struct node *node, bool lose_memory);
+void node_pause(struct node *node, enum mu_plane plane, uint64_t for_ns);
+void node_wake(struct node *node, enum mu_plane plane, uint64_t within_ns);
+/* An interruption or pause ends at once. */
+void node_hurry(struct node *node, enum mu_plane plane);
+uint64_t node_clock(const struct node *node);
+void node_interrupt(void *run, unsigned id, enum mu_plane plane);
+
+/* --- application.c: the reader of the log and the backend --- */
+void application_start(struct node *node);
+void application_before_step(struct node *node);
+void application_after_step(struct node *node);
+/* When it next has something to do. */
+uint64_t application_next_ns(const struct node *node);
+/* It answers no more, until `up` again; what it had not made durable is undone. */
+void backend_disconnect(struct node *node);
+/* It starts again from an older state. */
+void backend_lose(struct node *node, int64_t survives);
+/* It gets the state of the backend that has applied most. */
+void backend_transfer(struct node *node);
+
+/* --- client.c: proposals and fenced reads --- */
+void client_before_step(struct node *node);
+void client_after_step(struct node *node);
+uint64_t client_next_ns(const struct node *node);
+
+/* --- faults.c --- */
+void faults_begin(struct run *run);
+void faults_heal(struct run *run);
+/* FAULT_CRASH_IN_CALL struck: the replica will be restarted. */
+void faults_died_in_call(struct node *node);
+/* A replica's role changed: the moment that schedules like to strike at. */
+void faults_role_changed(struct node *node, enum mu_role role);
+
+#endif
