@@ -16,7 +16,7 @@
 enum mp_class {
 	MP_CLASS_READ,    /* the leader's backend answers, after a fence */
 	MP_CLASS_WRITE,   /* through the log */
-	MP_CLASS_LOCAL,   /* the session answers: PING, ECHO, SELECT, CLIENT, HELLO, QUIT, ... */
+	MP_CLASS_LOCAL,   /* the session answers: see the list in command_special.c */
 	MP_CLASS_REFUSED, /* not served (yet, or ever): mp_command.refusal says why */
 };
 
@@ -29,10 +29,13 @@ enum mp_rewrite {
 	MP_REWRITE_GETEX,    /* GETEX k EX|PX|EXAT t -> PXAT */
 	MP_REWRITE_RESTORE,  /* RESTORE k ttl v -> ABSTTL */
 	MP_REWRITE_FLUSHALL, /* FLUSHALL -> one FLUSHDB per visible database */
+	MP_REWRITE_MOVE,     /* MOVE, COPY and SWAPDB must not name the hidden database */
+	MP_REWRITE_COPY,
+	MP_REWRITE_SWAPDB,
 };
 
 struct mp_command {
-	char name[32]; /* lower case */
+	char name[32]; /* lower case; of a subcommand "config|get" */
 	enum mp_class class;
 	enum mp_rewrite rewrite;
 	int arity; /* as COMMAND reports it: negative = at least */
@@ -41,29 +44,42 @@ struct mp_command {
 	 * A blind write: what it leaves behind does not depend on what it finds,
 	 * so running a run of them again from any earlier point ends in the same
 	 * state (SET without options but an absolute deadline, DEL, UNLINK, MSET).
+	 * True: it may be one, mp_command_is_blind() knows of a request.
 	 */
 	bool blind;
 	bool denyoom;
 	const char *refusal; /* e.g. "blocking commands are not served yet" */
-	const void *subcommands; /* container commands (CONFIG, OBJECT, ...) */
+
+	/* The rest is command.c's own. */
+	const struct mp_commands *subcommands;        /* of a container (CONFIG, OBJECT, ...) */
+	bool (*refuses)(const struct resp_request *); /* some requests only: then `refused` holds */
+	const struct mp_command *refused;
 };
 
 struct mp_commands; /* the table: immutable once built */
 
 /*
- * Ask a backend for its table. address: "unix:/path" or "host:port".
- * Blocking, bounded by timeout_ms; for start-up and reconnects, not the data
- * path. NULL with a one-line reason in err.
+ * Ask a backend for its table. address: "unix:/path" or "host:port"; password:
+ * for AUTH, or NULL. Blocking, each step bounded by timeout_ms; for start-up
+ * and reconnects, not the data path. NULL with a one-line reason in err.
  */
-struct mp_commands *mp_commands_fetch(const char *address, int timeout_ms, char *err,
-				      size_t err_bytes);
+struct mp_commands *mp_commands_fetch(const char *address, const char *password, int timeout_ms,
+				      char *err, size_t err_bytes);
 void mp_commands_free(struct mp_commands *);
+/* Calls each() for every command and subcommand, in no order. */
+void mp_commands_each(const struct mp_commands *,
+		      void (*each)(void *ctx, const struct mp_command *), void *ctx);
+
+/* Room for any error text below; longer ones are cut. */
+#define MP_ERROR_BYTES 512
 
 /*
- * Look a request up (argv[0], for containers argv[1] too), case-insensitively.
- * NULL: unknown; *error then holds Redis's own text ("ERR unknown command
- * 'foo', with args beginning with: ..."). Also checks arity ("ERR wrong number
- * of arguments for 'get' command").
+ * Look a request (argc > 0) up: argv[0], for containers argv[1] too,
+ * case-insensitively. NULL: unknown; *error then holds Redis's own text ("ERR
+ * unknown command 'foo', with args beginning with: ..."). Also checks arity
+ * ("ERR wrong number of arguments for 'get' command"). The class is that of
+ * this very request: where only some forms of a command are refused (XREAD
+ * BLOCK, XADD with *), what is returned is of class REFUSED for those alone.
  */
 const struct mp_command *mp_command_find(const struct mp_commands *, const struct resp_request *,
 					 char *error, size_t error_bytes);
@@ -72,14 +88,17 @@ const struct mp_command *mp_command_find(const struct mp_commands *, const struc
 bool mp_command_is_blind(const struct mp_command *, const struct resp_request *);
 
 /*
- * Make a write deterministic: relative deadlines absolute with now_ms, and so
- * on (DESIGN 6.4). Writes the multibulk form of what goes into the log to out.
- * Returns its length; 0 with *error set if the request is refused (Redis's own
- * text for a bad argument: the reply the client would have got); > cap if it
- * did not fit (call again with more). With MP_REWRITE_FLUSHALL the result is
- * several commands in a row ("SELECT 0" "FLUSHDB" "SELECT 1" ...), see
- * *commands; for all others *commands is 1. databases: the number that clients see.
+ * Make a write deterministic: relative deadlines absolute with now_ms (Unix
+ * time), and so on (DESIGN 6.4). Writes the multibulk form of what goes into
+ * the log to out. Returns its length; 0 with *error set if the request is
+ * refused (Redis's own text for a bad argument: the reply the client would
+ * have got); > cap if it did not fit (call again with more).
+ * With MP_REWRITE_FLUSHALL the result is several commands in a row ("SELECT 0"
+ * "FLUSHDB" "SELECT 1" ...), see *commands, which leave another database
+ * selected (databases - 1); for all others *commands is 1. databases: the
+ * number that clients see, at most MP_MAX_DATABASES.
  */
+#define MP_MAX_DATABASES 127
 size_t mp_command_rewrite(const struct mp_command *, const struct resp_request *, int64_t now_ms,
 			  int databases, char *out, size_t cap, int *commands, char *error,
 			  size_t error_bytes);

@@ -1,7 +1,8 @@
 /*
  * resp.h - the Redis wire protocol (RESP2), fed bytes, yielding requests and
- * the bounds of replies. Knows no sockets and keeps no bytes: state is offsets
- * into the caller's buffer, which may move, and grow at its end, between calls.
+ * the bounds of replies. Knows no sockets and keeps no bytes (but the unquoted
+ * arguments of an inline command): state is offsets into the caller's buffer,
+ * which may move, and grow at its end, between calls.
  * Protocol: https://redis.io/docs/latest/develop/reference/protocol-spec/
  */
 #ifndef MP_RESP_H
@@ -25,18 +26,28 @@ struct resp_limits {
 	int max_args;             /* Redis: 1024 * 1024 */
 	size_t max_inline_bytes;  /* Redis: 64 KiB, also of a "$<len>" line */
 };
+/* Redis's defaults; max_request_bytes 1 GiB (its client-query-buffer-limit). */
 void resp_limits_init(struct resp_limits *limits);
 
-/* One request, as slices of the caller's buffer; valid until the buffer moves. */
+/*
+ * One request. argv itself belongs to the parser and is valid until its next
+ * call; the slices point into the caller's buffer (of an inline command: into
+ * the parser) and are valid until that moves.
+ */
 struct resp_request {
 	int argc; /* 0: an empty line or *0: skip it */
 	const struct mp_slice *argv;
 	struct mp_slice raw; /* the bytes as sent */
-	bool is_inline;      /* raw is not in multibulk form: re-encode with resp_encode */
+	/*
+	 * raw is not in clean multibulk form (an inline command, or one whose line
+	 * ends are not CRLF, which Redis does not check): before anybody else
+	 * reads it, re-encode it with resp_encode.
+	 */
+	bool is_inline;
 };
 
 struct resp_parser; /* one a connection; takes memory only as arguments grow in number */
-struct resp_parser *resp_parser_new(const struct resp_limits *limits);
+struct resp_parser *resp_parser_new(const struct resp_limits *limits); /* NULL: no memory */
 void resp_parser_free(struct resp_parser *);
 
 /*
@@ -44,7 +55,7 @@ void resp_parser_free(struct resp_parser *);
  * RESP_DONE *used is its length. After RESP_MORE call again with the same
  * bytes and more behind them; no byte is scanned twice. On RESP_ERROR
  * resp_parser_error() is Redis's own text, without '-' and CRLF ("ERR
- * Protocol error: invalid bulk length").
+ * Protocol error: invalid bulk length"); the parser is of no more use.
  */
 enum resp_result resp_parse(struct resp_parser *, const char *data, size_t len, size_t *used,
 			    struct resp_request *request);
@@ -58,21 +69,23 @@ size_t resp_parser_wants(const struct resp_parser *);
  * current reply; RESP_DONE when they end it (and the framer is ready for the
  * next). Nested arrays of any size; depth is bounded by 32.
  */
+#define RESP_MAX_DEPTH 32
 struct resp_framer {
-	uint64_t remaining[32]; /* elements still to come, per level */
+	uint64_t remaining[RESP_MAX_DEPTH]; /* elements still to come, per level */
+	uint64_t skip;                      /* bytes of a bulk payload still to pass over */
 	uint32_t depth;
-	uint64_t skip;    /* bytes of a bulk payload still to pass over */
-	char line[32];    /* a header line cut between pieces */
+	char line[32]; /* the number of a header line, as far as seen */
 	uint8_t line_len;
-	uint8_t in_line;  /* the line's type byte, while its end is not yet seen */
+	uint8_t in_line; /* the line's type byte, while its end is not yet seen */
 };
 enum resp_result resp_frame(struct resp_framer *, const char *data, size_t len, size_t *used);
 
 /*
  * The array reply of an EXEC, taken apart: like resp_frame, but reports after
  * the array's own header line (RESP_DONE with *count = elements, -1 for a nil
- * array) so that the caller can frame the elements one by one. An error reply
- * is not taken: RESP_ERROR, nothing used.
+ * array) so that the caller can frame the elements one by one. Stateless: on
+ * RESP_MORE nothing is used, call again with more. An error reply (and what is
+ * no array) is not taken: RESP_ERROR, nothing used.
  */
 enum resp_result resp_array_header(const char *data, size_t len, size_t *used, int64_t *count);
 

@@ -1,0 +1,296 @@
+/*
+ * command_special.c - what COMMAND does not tell: the table of commands that
+ * need treatment of their own. A command without a line here is classified by
+ * the backend's flags (command.c): `write` goes through the log, `readonly` to
+ * the leader's backend, anything else is refused.
+ */
+#include "command_special.h"
+
+#include <string.h>
+
+/* Why not. A reason ends a sentence that begins with the command's name. */
+#define BLOCKING "blocking commands are not served yet"
+#define PUBSUB "publish/subscribe is not served yet"
+#define TRANSACTION "transactions are not served yet"
+#define SCRIPTING "scripts and functions are not served yet"
+#define CONNECTION "it would change a connection that many clients share"
+#define BACKEND_CLIENTS "it concerns the backend's connections, which are not the clients'"
+#define OPERATOR "it concerns one server alone: send it to the backend itself"
+#define REPLICATION "replication is muproxy's own"
+#define CLUSTER "a muproxy group is no Redis Cluster"
+#define ACLS "ACL users are not served"
+#define AUTHENTICATION "clients need no password here"
+#define RANDOM "its outcome is random, so replicas would differ"
+#define STREAM_TIME "it depends on each server's clock, so replicas would differ; not served yet"
+#define STREAM_ID "an ID made of the server's clock (*) is not served yet: give one"
+#define SORT_TIES "with BY, ALPHA and STORE the order of equal weights may differ between replicas"
+#define FIELD_EXPIRY "deadlines of fields are not served yet"
+#define INTERNAL "it is meant for Redis's own tests"
+
+bool mp_arg_is(struct mp_slice arg, const char *word)
+{
+	for (size_t i = 0;; i++) {
+		char c = i < arg.len ? arg.data[i] : '\0';
+
+		if (c >= 'A' && c <= 'Z')
+			c |= 0x20;
+		if (c != word[i])
+			return false;
+		if (c == '\0')
+			return true;
+	}
+}
+
+/* XREAD [COUNT n] [BLOCK ms] STREAMS ...: what else precedes STREAMS is a syntax error. */
+static bool xread_blocks(const struct resp_request *r)
+{
+	for (int i = 1; i < r->argc; i += 2) {
+		if (mp_arg_is(r->argv[i], "block"))
+			return true;
+		if (!mp_arg_is(r->argv[i], "count"))
+			return false;
+	}
+	return false;
+}
+
+/*
+ * XADD key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold] [LIMIT n] id ...: does
+ * the ID come from the clock? (<ms>-* does not: its sequence follows from the
+ * stream's last ID alone, which is the same everywhere.)
+ */
+static bool xadd_takes_time(const struct resp_request *r)
+{
+	int i = 2;
+
+	while (i < r->argc) {
+		bool trim = mp_arg_is(r->argv[i], "maxlen") || mp_arg_is(r->argv[i], "minid");
+		int more = r->argc - 1 - i;
+
+		if (mp_arg_is(r->argv[i], "nomkstream")) {
+			i += 1;
+		} else if (trim && more >= 2 &&
+			   (mp_arg_is(r->argv[i + 1], "~") || mp_arg_is(r->argv[i + 1], "="))) {
+			i += 3;
+		} else if ((trim || mp_arg_is(r->argv[i], "limit")) && more >= 1) {
+			i += 2;
+		} else {
+			return mp_arg_is(r->argv[i], "*");
+		}
+	}
+	return false;
+}
+
+/*
+ * SORT ... STORE compares weights as strings if ALPHA, and leaves equal ones
+ * in the order in which the set's hash table gave them. (Numeric weights that
+ * are equal fall back to the elements themselves; without BY nothing is equal
+ * but the same.)
+ */
+static bool sort_may_tie(const struct resp_request *r)
+{
+	bool by = false, alpha = false, store = false;
+
+	for (int i = 2; i < r->argc; i++) {
+		if (mp_arg_is(r->argv[i], "alpha")) {
+			alpha = true;
+		} else if (mp_arg_is(r->argv[i], "limit")) {
+			i += 2;
+		} else if (mp_arg_is(r->argv[i], "by") && i + 1 < r->argc) {
+			i++;
+			by |= memchr(r->argv[i].data, '*', r->argv[i].len) != NULL;
+		} else if (mp_arg_is(r->argv[i], "get")) {
+			i++;
+		} else if (mp_arg_is(r->argv[i], "store")) {
+			i++;
+			store = true;
+		}
+	}
+	return by && alpha && store;
+}
+
+#define READ(n)                                   \
+	{                                         \
+		.name = n, .class = MP_CLASS_READ \
+	}
+#define LOCAL(n)                                   \
+	{                                          \
+		.name = n, .class = MP_CLASS_LOCAL \
+	}
+#define WRITE(n)                                   \
+	{                                          \
+		.name = n, .class = MP_CLASS_WRITE \
+	}
+#define BLIND(n)                                                  \
+	{                                                         \
+		.name = n, .class = MP_CLASS_WRITE, .blind = true \
+	}
+#define REWRITE(n, how)                                                         \
+	{                                                                       \
+		.name = n, .class = MP_CLASS_WRITE, .rewrite = MP_REWRITE_##how \
+	}
+#define REFUSE(n, why)                                               \
+	{                                                            \
+		.name = n, .class = MP_CLASS_REFUSED, .refusal = why \
+	}
+#define UNLESS(n, c, picks, why)                                                   \
+	{                                                                          \
+		.name = n, .class = MP_CLASS_##c, .refusal = why, .refuses = picks \
+	}
+
+/*
+ * Blind writes. A run w1..wn of them was executed; then wj..wn run again. Each
+ * assigns whole keys (SET: value and deadline) or removes them, whatever was
+ * there, and none can fail on a key's type. So after the second pass a key
+ * that any of wj..wn names is what the last of those made it, as after the
+ * first pass, and any other key is untouched: the same state. FLUSHDB and
+ * FLUSHALL remove all keys of their databases, which fits the same argument.
+ * Not blind: what fails on another type (HSET, GETSET), keeps something
+ * (KEEPTTL, APPEND) or asks first (NX, XX, GET).
+ */
+static const struct mp_special specials[] = {
+	{"set", MP_CLASS_WRITE, MP_REWRITE_SET, true, NULL, NULL},
+	{"setex", MP_CLASS_WRITE, MP_REWRITE_SETEX, true, NULL, NULL},
+	{"psetex", MP_CLASS_WRITE, MP_REWRITE_SETEX, true, NULL, NULL},
+	{"flushall", MP_CLASS_WRITE, MP_REWRITE_FLUSHALL, true, NULL, NULL},
+	BLIND("mset"),
+	BLIND("del"),
+	BLIND("unlink"),
+	BLIND("flushdb"),
+
+	/* Deadlines are made absolute. Fields' deadlines (newer servers) would have to be, too. */
+	REWRITE("expire", EXPIRE),
+	REWRITE("pexpire", EXPIRE),
+	REWRITE("expireat", EXPIRE),
+	REWRITE("pexpireat", EXPIRE),
+	REWRITE("getex", GETEX),
+	REWRITE("restore", RESTORE),
+	REFUSE("hexpire", FIELD_EXPIRY),
+	REFUSE("hpexpire", FIELD_EXPIRY),
+	REFUSE("hsetex", FIELD_EXPIRY),
+	REFUSE("hgetex", FIELD_EXPIRY),
+	REFUSE("msetex", "deadlines of several keys at once are not served yet"),
+
+	/* The last database is hidden: it holds the applied LSN. */
+	REWRITE("move", MOVE),
+	REWRITE("copy", COPY),
+	REWRITE("swapdb", SWAPDB),
+
+	/* Reads to Redis, but they write: PFCOUNT stores the count that it computed. */
+	WRITE("pfcount"),
+
+	/* Not deterministic. */
+	REFUSE("spop", RANDOM),
+	REFUSE("xautoclaim", STREAM_TIME),
+	REFUSE("xclaim", STREAM_TIME),
+	REFUSE("xreadgroup", STREAM_TIME),
+	UNLESS("xadd", WRITE, xadd_takes_time, STREAM_ID),
+	UNLESS("sort", WRITE, sort_may_tie, SORT_TIES),
+	/* "~" trims whole nodes, which are equal where contents and configuration are. */
+	WRITE("xtrim"),
+
+	/* The session's own. */
+	LOCAL("ping"),
+	LOCAL("echo"),
+	LOCAL("select"),
+	LOCAL("quit"),
+	LOCAL("reset"),
+	LOCAL("hello"),
+	LOCAL("client|id"),
+	LOCAL("client|getname"),
+	LOCAL("client|setname"),
+	LOCAL("client|setinfo"),
+	LOCAL("wait"), /* an acknowledged write is on a majority already */
+	REFUSE("client", CONNECTION),
+	REFUSE("client|info", BACKEND_CLIENTS),
+	REFUSE("client|list", BACKEND_CLIENTS),
+	REFUSE("client|kill", BACKEND_CLIENTS),
+	REFUSE("client|pause", BACKEND_CLIENTS),
+	REFUSE("client|unpause", BACKEND_CLIENTS),
+	REFUSE("client|unblock", BACKEND_CLIENTS),
+	REFUSE("auth", AUTHENTICATION),
+	REFUSE("asking", CLUSTER),
+	REFUSE("readonly", CLUSTER),
+	REFUSE("readwrite", CLUSTER),
+	REFUSE("cluster", CLUSTER),
+
+	/* Blocking ones carry a flag; XREAD does, too, but only BLOCK blocks. */
+	UNLESS("xread", READ, xread_blocks, BLOCKING),
+	REFUSE("waitaof", BLOCKING),
+
+	REFUSE("multi", TRANSACTION),
+	REFUSE("exec", TRANSACTION),
+	REFUSE("discard", TRANSACTION),
+	REFUSE("watch", TRANSACTION),
+	REFUSE("unwatch", TRANSACTION),
+
+	REFUSE("subscribe", PUBSUB),
+	REFUSE("psubscribe", PUBSUB),
+	REFUSE("ssubscribe", PUBSUB),
+	REFUSE("unsubscribe", PUBSUB),
+	REFUSE("punsubscribe", PUBSUB),
+	REFUSE("sunsubscribe", PUBSUB),
+	REFUSE("publish", PUBSUB),
+	REFUSE("spublish", PUBSUB),
+	REFUSE("pubsub", PUBSUB),
+
+	REFUSE("eval", SCRIPTING),
+	REFUSE("eval_ro", SCRIPTING),
+	REFUSE("evalsha", SCRIPTING),
+	REFUSE("evalsha_ro", SCRIPTING),
+	REFUSE("fcall", SCRIPTING),
+	REFUSE("fcall_ro", SCRIPTING),
+	REFUSE("script", SCRIPTING),
+	REFUSE("function", SCRIPTING),
+
+	/* Of one server, for its operator. */
+	REFUSE("acl", ACLS),
+	READ("acl|whoami"),
+	REFUSE("config", OPERATOR),
+	READ("config|get"),
+	REFUSE("save", OPERATOR),
+	REFUSE("bgsave", OPERATOR),
+	REFUSE("bgrewriteaof", OPERATOR),
+	REFUSE("shutdown", OPERATOR),
+	REFUSE("module", OPERATOR),
+	READ("module|list"),
+	REFUSE("debug", OPERATOR),
+	REFUSE("monitor", OPERATOR),
+	REFUSE("memory|purge", OPERATOR),
+	REFUSE("latency|reset", OPERATOR),
+	REFUSE("slowlog|reset", OPERATOR),
+	REFUSE("pfdebug", INTERNAL),
+	REFUSE("pfselftest", INTERNAL),
+	REFUSE("replicaof", REPLICATION),
+	REFUSE("slaveof", REPLICATION),
+	REFUSE("replconf", REPLICATION),
+	REFUSE("psync", REPLICATION),
+	REFUSE("sync", REPLICATION),
+	REFUSE("failover", REPLICATION),
+	REFUSE("migrate", REPLICATION),
+	REFUSE("restore-asking", CLUSTER),
+
+	/* Harmless questions, though no flag says so (HELP subcommands: command.c). */
+	READ("command"),
+	READ("info"),
+	READ("lastsave"),
+	READ("role"),
+	READ("time"),
+	READ("latency|doctor"),
+	READ("latency|graph"),
+	READ("latency|histogram"),
+	READ("latency|history"),
+	READ("latency|latest"),
+	READ("memory|doctor"),
+	READ("memory|malloc-stats"),
+	READ("memory|stats"),
+	READ("slowlog|get"),
+	READ("slowlog|len"),
+};
+
+const struct mp_special *mp_special_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(specials) / sizeof(specials[0]); i++)
+		if (strcmp(specials[i].name, name) == 0)
+			return &specials[i];
+	return NULL;
+}
