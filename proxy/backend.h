@@ -6,6 +6,9 @@
  * Its applied LSN lives in it, updated atomically with what it covers
  * (DESIGN 3.7 rule 10, DETERMINISM Redis 1), and is read back, with the
  * server's identity, on every (re)connect before any command is sent.
+ *
+ * Events are told from within the event loop only, never from within one of
+ * the ops; ops may be called from within an event, close() excepted.
  */
 #ifndef MP_BACKEND_H
 #define MP_BACKEND_H
@@ -17,10 +20,19 @@
 
 #include "slice.h"
 
+/* Keys with this prefix are muproxy's own in Memcached; clients are refused them. */
+#define MP_MEMCACHED_OWN_PREFIX "__muproxy__:"
+
 enum mp_backend_state {
 	MP_BACKEND_DISCONNECTED, /* reconnecting by itself, with back-off */
 	MP_BACKEND_READY,        /* identity and applied LSN known; takes commands */
-	MP_BACKEND_FAILED,       /* refused a committed write (OOM, READONLY, ...): out of service */
+	/*
+	 * The server is there but must not serve: it refused a committed write
+	 * (OOM, READONLY, ...), holds foreign data, or cannot be used as it is
+	 * configured. It is asked again every reconnect_max_ms, and becomes READY
+	 * by itself once whatever it was has been repaired.
+	 */
+	MP_BACKEND_FAILED,
 };
 
 struct mp_backend;
@@ -37,27 +49,27 @@ struct mp_backend_events {
 	 * The command will have no (more) reply: the connection was lost or the
 	 * backend failed. Called for every unanswered owner, in order, before
 	 * state(). A write that was lost is applied again from the log, after
-	 * reconnecting, by the caller.
+	 * reconnecting, by the caller. Call no ops from here.
 	 */
 	void (*lost)(void *ctx, void *owner);
 	/*
-	 * State changed. READY: applied_lsn is what this server has executed, so
-	 * go on behind it; 0: an empty server that has seen nothing of any log.
-	 * why: one line for the log, may be NULL. When a server without any
-	 * applied LSN holds data of somebody else's, state is FAILED.
+	 * State changed, or the reason did. READY: applied_lsn is what this server
+	 * has executed, so go on behind it; 0: an empty server that has seen
+	 * nothing of any log. It may be less than what was told before (a server
+	 * that restarted from an older file). why: one line for the log, good
+	 * during the call: who the server is, or what is wrong.
 	 */
-	void (*state)(void *ctx, enum mp_backend_state state, uint64_t applied_lsn, const char *why);
+	void (*state)(void *ctx, enum mp_backend_state state, uint64_t applied_lsn,
+		      const char *why);
 	/* Everything up to this LSN survives a restart of the proxy. Monotonic while READY. */
 	void (*durable)(void *ctx, uint64_t lsn);
 };
 
 struct mp_backend_options {
-	const char *address; /* "unix:/path" or "host:port" */
-	const char *name;    /* for log lines: "redis" */
+	const char *address;  /* "unix:/path" or "host:port" */
 	const char *password; /* AUTH, or NULL */
-	uint64_t group_id;   /* stored beside the applied LSN: another group's server is refused */
+	uint64_t group_id;    /* stored beside the applied LSN: another group's server is refused */
 	int reconnect_min_ms, reconnect_max_ms;
-	size_t max_reply_bytes; /* soft bound of what is buffered towards the server */
 };
 
 /*
@@ -68,11 +80,21 @@ struct mp_backend_options {
  * are in the server, or none. `blind` = every write of the unit is blind; then
  * the adapter may spare the atomic wrapping and store the LSN later, as long as
  * it does so before or with the next unit that is not. Reads outside of a unit
- * are allowed. The bytes given are copied or sent before the call returns.
+ * are allowed. The bytes given are copied or sent before the call returns. A
+ * unit is given in one go, without going back to the event loop.
+ *
+ * begin, write, read, end and skip may be called while the state, as last
+ * told, is READY. If the connection turns out broken meanwhile, they go on
+ * working, and what they were given is lost() in the loop's next pass.
  */
 struct mp_backend_ops {
+	/* LSNs only grow. */
 	void (*begin)(struct mp_backend *, uint64_t lsn, bool blind);
-	/* commands: how many wire commands bytes hold; the owner gets the last one's reply. */
+	/*
+	 * commands: how many wire commands bytes hold, at least 1 (Redis: in
+	 * multibulk form); the owner gets the last one's reply. database: below
+	 * mp_backend_redis_databases(); Memcached: 0.
+	 */
 	void (*write)(struct mp_backend *, uint32_t database, struct mp_slice bytes, int commands,
 		      void *owner);
 	void (*read)(struct mp_backend *, uint32_t database, struct mp_slice bytes, void *owner);
@@ -81,10 +103,15 @@ struct mp_backend_ops {
 	void (*skip)(struct mp_backend *, uint64_t lsn);
 	/* Send what is queued; call once a turn. */
 	void (*flush)(struct mp_backend *);
-	/* Bytes queued towards the server and commands unanswered: for back-pressure. */
+	/*
+	 * For back-pressure: bytes that the server's socket has not taken yet, and
+	 * 64 for every unanswered command. Nothing here is bounded but by the
+	 * caller's not giving more while this is large.
+	 */
 	size_t (*backlog)(const struct mp_backend *);
-	/* Milliseconds since the oldest unanswered command was sent; 0 if none. */
+	/* Milliseconds for which an unanswered command has seen no byte move; 0 if none waits. */
 	uint64_t (*oldest_ms)(const struct mp_backend *);
+	/* Ends the connection; no event is told any more, not even lost(). */
 	void (*close)(struct mp_backend *);
 };
 
@@ -97,9 +124,18 @@ struct mp_backend {
 	uint64_t durable_lsn; /* what the server itself says, see events->durable */
 };
 
+/*
+ * Begins to connect; what becomes of it is told as an event. NULL with a
+ * one-line reason in err if the address makes no sense (a host name is looked
+ * up here, once). options need not outlive the call, events must.
+ */
 struct mp_backend *mp_backend_redis_open(struct event_base *, const struct mp_backend_options *,
-					 const struct mp_backend_events *, void *ctx);
-struct mp_backend *mp_backend_memcached_open(struct event_base *,
-					     const struct mp_backend_options *,
-					     const struct mp_backend_events *, void *ctx);
+					 const struct mp_backend_events *, void *ctx, char *err,
+					 size_t err_bytes);
+struct mp_backend *mp_backend_memcached_open(struct event_base *, const struct mp_backend_options *,
+					     const struct mp_backend_events *, void *ctx, char *err,
+					     size_t err_bytes);
+
+/* The databases that clients may see (one less than the server has); 0: not yet READY once. */
+uint32_t mp_backend_redis_databases(const struct mp_backend *);
 #endif

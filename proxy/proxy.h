@@ -15,29 +15,31 @@
 struct mp_proxy_options {
 	unsigned id;
 	uint64_t group_id;
-	uint64_t origin_nonce;                  /* random, of this process */
-	const char *peer_address[MU_ID_SLOTS];  /* host:port or unix:/path, of every member's relay listener */
-	const char *redis_listen;               /* host:port, NULL: Redis is off */
-	const char *memcached_listen;           /* host:port, NULL: Memcached is off */
-	const char *redis_backend;              /* unix:/path or host:port */
-	const char *redis_password;             /* of the backend, or NULL */
+	uint64_t origin_nonce;                 /* random, of this process */
+	const char *peer_address[MU_ID_SLOTS]; /* host:port or unix:/path, of every member's relay
+						  listener */
+	const char *redis_listen;              /* host:port, NULL: Redis is off */
+	const char *memcached_listen;          /* host:port, NULL: Memcached is off */
+	const char *redis_backend;             /* unix:/path or host:port */
+	const char *redis_password;            /* of the backend, or NULL */
 	const char *memcached_backend;
 
-	uint64_t max_request_bytes;     /* one request; its largest value is a little less */
-	uint64_t max_batch_bytes;       /* one log entry's worth of records */
-	uint32_t max_clients;           /* per protocol */
-	uint64_t client_output_bytes;   /* a client that leaves this much unread is disconnected */
-	uint64_t max_held_bytes;        /* requests waiting for a leader, all together */
-	uint32_t hold_timeout_ms;       /* how long a request waits for a leader */
-	uint32_t unknown_timeout_ms;    /* how long one in doubt waits before "outcome unknown" */
-	uint32_t backend_timeout_ms;    /* a backend silent for longer is down */
-	uint32_t idle_timeout_ms;       /* of a client that is in the middle of a request; 0: none */
+	uint64_t max_request_bytes;   /* one request; its largest value is a little less */
+	uint64_t max_batch_bytes;     /* one log entry's worth of records */
+	uint32_t max_clients;         /* per protocol */
+	uint64_t client_output_bytes; /* a client that leaves this much unread is disconnected */
+	uint64_t max_held_bytes;      /* requests waiting for a leader, all together */
+	uint32_t hold_timeout_ms;     /* how long a request waits for a leader */
+	uint32_t unknown_timeout_ms;  /* how long one in doubt waits before "outcome unknown" */
+	uint32_t backend_timeout_ms;  /* a backend silent for longer is down */
+	uint32_t idle_timeout_ms;     /* of a client that is in the middle of a request; 0: none */
 };
 void mp_proxy_options_init(struct mp_proxy_options *options);
 
 struct mp_proxy;
 
-/* Binds the listeners. NULL with a one-line reason ("redis-listen 127.0.0.1:7101: address in use"). */
+/* Binds the listeners. NULL with a one-line reason ("redis-listen 127.0.0.1:7101: address in use").
+ */
 struct mp_proxy *mp_proxy_open(struct event_base *base, struct mu *mu,
 			       const struct mp_proxy_options *options, char *err, size_t err_bytes);
 /*

@@ -22,32 +22,41 @@ enum mp_record_flags {
 };
 
 /*
- * The origin of a request: unique for all time. origin_nonce changes with
- * every start of the process that took the request (DESIGN 3.7, rule 12).
+ * The origin of a request: unique for all time. The nonce changes with every
+ * start of the process that took the request (DESIGN 3.7, rule 12).
  */
+#define MP_ORIGIN_HANDLE_BITS 24
 struct mp_origin {
-	uint64_t nonce;    /* of the replica's process */
-	uint32_t session;  /* within the process */
-	uint8_t replica;
-	uint8_t pad[3];
-	uint64_t sequence; /* within the session, from 1, in request order */
+	uint64_t nonce;   /* of the replica's process */
+	uint32_t session; /* within the process */
+	uint32_t replica : 8;
+	uint32_t handle : MP_ORIGIN_HANDLE_BITS; /* where that process finds the request again */
+	uint64_t sequence; /* within the process, from 1; within a session in request order */
 };
 
 struct mp_record {
-	uint32_t bytes; /* of wire form that follows, unpadded */
+	uint32_t bytes; /* of wire form that follows, unpadded; 0: nothing to do, only to answer */
 	uint8_t version;
 	uint8_t protocol; /* enum mp_protocol */
 	uint8_t flags;
-	uint8_t commands; /* how many commands (and so replies) the bytes are; the last one's is the client's */
+	uint8_t commands; /* how many commands (and so replies) the bytes are; the last one's is the
+			     client's */
 	uint32_t database;
-	uint32_t pad;
+	/*
+	 * Bytes of reply behind the wire form, 0: the backend's own reply is the
+	 * client's. A decided conditional is logged as the plain write it came to
+	 * (DETERMINISM, Memcached 1), but its client expects the answer to what it
+	 * sent, from whichever replica comes to give it.
+	 */
+	uint32_t reply_bytes;
 	struct mp_origin origin;
 };
 static_assert(sizeof(struct mp_origin) == 24, "layout of the log");
 static_assert(sizeof(struct mp_record) == 40, "layout of the log");
 
-static inline uint64_t mp_record_span(uint32_t bytes)
+/* Bytes of a whole record of the payload. */
+static inline uint64_t mp_record_span(uint32_t bytes, uint32_t reply_bytes)
 {
-	return sizeof(struct mp_record) + (((uint64_t)bytes + 7) & ~7ULL);
+	return sizeof(struct mp_record) + (((uint64_t)bytes + reply_bytes + 7) & ~7ULL);
 }
 #endif

@@ -1,0 +1,312 @@
+/* apply.c - see apply.h. */
+#include "apply.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "answer.h"
+#include "backends.h"
+#include "log.h"
+#include "state.h"
+
+enum {
+	BACKLOG_BYTES = 1 << 20, /* how far a backend may be behind what it was handed */
+	ENTRIES_PER_TURN = 1024, /* then clients have a turn again */
+};
+
+/* ------------------------------------------------------- one entry's records */
+
+/* What an entry holds for a target, and whether the target takes it. */
+struct share {
+	bool takes, present, begun, blind;
+};
+
+static struct mp_target *target_of(struct mp_proxy *proxy, unsigned protocol)
+{
+	return &proxy->apply.target[mp_target_index(protocol)];
+}
+
+static bool takes(const struct mp_target *target, uint64_t lsn)
+{
+	return target->backend && target->state == MP_BACKEND_READY && lsn > target->handed_lsn;
+}
+
+/* False: a payload that this program does not understand. */
+static bool survey(struct mp_proxy *proxy, const struct mu_entry *entry, struct share *share)
+{
+	struct mp_record_view record;
+	enum mp_record_result result;
+	size_t at = 0;
+
+	for (unsigned i = 0; i < MP_TARGETS; i++)
+		share[i] = (struct share){.takes = takes(&proxy->apply.target[i], entry->lsn),
+					  .blind = true};
+	while ((result = mp_record_next(entry->payload, entry->payload_bytes, &at, &record)) ==
+	       MP_RECORD_OK) {
+		struct share *mine = &share[mp_target_index(record.head.protocol)];
+
+		if (record.wire.len == 0)
+			continue;
+		mine->present = true;
+		mine->blind = mine->blind && (record.head.flags & MP_RECORD_BLIND);
+	}
+	return result == MP_RECORD_END;
+}
+
+static void begin(struct mp_proxy *proxy, const struct mu_entry *entry, struct share *share)
+{
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		struct mp_backend *backend = proxy->apply.target[i].backend;
+
+		share[i].begun = share[i].takes && share[i].present;
+		if (share[i].begun)
+			backend->ops->begin(backend, entry->lsn, share[i].blind);
+	}
+}
+
+static void end(struct mp_proxy *proxy, const struct mu_entry *entry, const struct share *share)
+{
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		struct mp_target *target = &proxy->apply.target[i];
+
+		if (!share[i].takes)
+			continue;
+		if (share[i].begun)
+			target->backend->ops->end(target->backend);
+		else
+			target->backend->ops->skip(target->backend, entry->lsn);
+		target->handed_lsn = entry->lsn;
+	}
+}
+
+/* Out of memory for a canned reply costs its client the answer, not the write. */
+static bool keep_canned(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice reply)
+{
+	if (reply.len == 0)
+		return true;
+	mp_bytes_release(&proxy->chunks, &r->canned);
+	return mp_chunks_copy(&proxy->chunks, reply, &r->canned);
+}
+
+static void start_running(struct mp_proxy *proxy, struct mp_target *target, struct mp_request *r)
+{
+	if (r->state != MP_REQUEST_DECIDING)
+		r->state = MP_REQUEST_RUNNING;
+	r->since_ms = mp_now_ms(proxy);
+	TAILQ_INSERT_TAIL(&target->running, r, place);
+}
+
+/* r: whose write it is, in no list, or NULL. */
+static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *record, uint64_t lsn,
+			struct mp_request *r)
+{
+	struct mp_target *target = target_of(proxy, record->head.protocol);
+	struct mp_backend *backend = target->backend;
+
+	if (r) {
+		r->lsn = lsn;
+		if (record->wire.len == 0) {
+			mp_answer(proxy, r, record->reply, true);
+			return;
+		}
+		if (keep_canned(proxy, r, record->reply)) {
+			start_running(proxy, target, r);
+		} else {
+			mp_answer_error(proxy, r,
+					"ERR muproxy: executed, but out of memory for "
+					"the reply");
+			r = NULL;
+		}
+	}
+	if (record->wire.len > 0)
+		backend->ops->write(backend, record->head.database, record->wire,
+				    record->head.commands, r);
+}
+
+/* The batch's requests up to the next that has a record: reads, for their place in the order. */
+static struct mp_request *next_logged(struct mp_proxy *proxy, struct mp_batch *batch)
+{
+	struct mp_request *r;
+
+	while ((r = TAILQ_FIRST(&batch->requests))) {
+		TAILQ_REMOVE(&batch->requests, r, place);
+		if (r->logged)
+			return r;
+		mp_apply_read(proxy, r);
+	}
+	return NULL;
+}
+
+static void hand_records(struct mp_proxy *proxy, const struct mu_entry *entry,
+			 const struct share *share, struct mp_batch *batch)
+{
+	struct mp_record_view record;
+	size_t at = 0;
+
+	while (mp_record_next(entry->payload, entry->payload_bytes, &at, &record) == MP_RECORD_OK) {
+		struct mp_request *r = NULL;
+
+		if (batch) {
+			r = next_logged(proxy, batch);
+			assert(r && r->origin.sequence == record.head.origin.sequence);
+		}
+		if (!share[mp_target_index(record.head.protocol)].takes) {
+			assert(!batch); /* a leader's backends are all there */
+			continue;
+		}
+		if (!batch)
+			r = mp_doubt_claim(proxy, &record.head.origin);
+		hand_record(proxy, &record, entry->lsn, r);
+	}
+	if (batch) {
+		struct mp_request *rest = next_logged(proxy, batch);
+
+		assert(!rest);
+		mp_pipeline_done(proxy, batch);
+	}
+}
+
+static void become_stale(struct mp_proxy *proxy, const char *why)
+{
+	if (proxy->apply.stale)
+		return;
+	proxy->apply.stale = true;
+	mp_error("out of service: %s. This replica relays its clients' requests, but cannot lead "
+		 "or keep its backends level until their state is restored from another replica",
+		 why);
+}
+
+static void hand_entry(struct mp_proxy *proxy, const struct mu_entry *entry)
+{
+	struct share share[MP_TARGETS];
+	struct mp_batch *batch = NULL;
+
+	if (entry->kind == MU_ENTRY_APPLICATION) {
+		if (!survey(proxy, entry, share)) {
+			become_stale(proxy, "the log holds records of a format that this program "
+					    "does not know");
+			return;
+		}
+		batch = mp_pipeline_committed(proxy, entry->lsn, entry->ballot);
+		begin(proxy, entry, share);
+		hand_records(proxy, entry, share, batch);
+		end(proxy, entry, share);
+		return;
+	}
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		struct mp_target *target = &proxy->apply.target[i];
+
+		share[i] = (struct share){.takes = takes(target, entry->lsn)};
+		if (share[i].takes && entry->ballot > target->leader_ballot)
+			target->leader_ballot = entry->ballot;
+	}
+	end(proxy, entry, share);
+	mp_doubt_settle(proxy);
+}
+
+/* ------------------------------------------------------------------ reading */
+
+/*
+ * From where on does everybody need the log? A backend that is away counts,
+ * too: the log must not be reclaimed behind its back.
+ */
+static bool seek(struct mp_proxy *proxy)
+{
+	struct mp_apply *apply = &proxy->apply;
+	uint64_t lsn = MU_LSN_NONE;
+	enum mu_error error;
+
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		const struct mp_target *target = &apply->target[i];
+		uint64_t needs = target->durable_lsn < target->handed_lsn ? target->durable_lsn
+									  : target->handed_lsn;
+
+		if (target->backend && !target->met)
+			return false;
+		if (target->backend && needs < lsn)
+			lsn = needs;
+	}
+	error = mu_seek(proxy->mu, lsn);
+	if (error == MU_ERR_FULL)
+		return false; /* the log is still on its way to here */
+	apply->seek_wanted = false;
+	apply->applied_lsn = lsn;
+	if (error == MU_OK) {
+		mp_info("applying the log behind LSN %" PRIu64, lsn);
+		apply->stale = false;
+		return true;
+	}
+	become_stale(proxy, error == MU_ERR_STALE
+				    ? "the log does not reach back to what a backend has applied"
+				    : mu_strerror(error));
+	return false;
+}
+
+static bool backends_take_more(const struct mp_apply *apply)
+{
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		const struct mp_target *target = &apply->target[i];
+
+		if (target->backend && target->state == MP_BACKEND_READY &&
+		    target->backend->ops->backlog(target->backend) > BACKLOG_BYTES)
+			return false;
+	}
+	return true;
+}
+
+static void flush(struct mp_apply *apply)
+{
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		struct mp_backend *backend = apply->target[i].backend;
+
+		if (backend && apply->target[i].state == MP_BACKEND_READY)
+			backend->ops->flush(backend);
+	}
+}
+
+bool mp_apply_run(struct mp_proxy *proxy)
+{
+	struct mp_apply *apply = &proxy->apply;
+	struct mu_entry entry;
+	unsigned handed = 0;
+
+	if (!apply->seek_wanted || seek(proxy)) {
+		while (!apply->stale && handed < ENTRIES_PER_TURN && backends_take_more(apply)) {
+			mp_pipeline_run_reads(proxy);
+			if (!mu_next(proxy->mu, &entry))
+				break;
+			hand_entry(proxy, &entry);
+			handed++;
+		}
+		if (!apply->stale && mu_stale(proxy->mu))
+			become_stale(proxy,
+				     "the log was reclaimed before a backend had applied it");
+		mp_pipeline_run_reads(proxy);
+	}
+	flush(apply);
+	return handed == ENTRIES_PER_TURN;
+}
+
+void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)
+{
+	struct mp_target *target = target_of(proxy, r->meta.protocol);
+	struct mp_backend *backend = target->backend;
+	bool question = r->state == MP_REQUEST_DECIDING;
+	struct mp_slice bytes = mp_bytes_slice(question ? &r->question : &r->raw);
+
+	assert(target->state == MP_BACKEND_READY);
+	start_running(proxy, target, r);
+	backend->ops->read(backend, r->meta.database, bytes, r);
+}
+
+bool mp_apply_reached(const struct mp_proxy *proxy, uint64_t ballot)
+{
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		const struct mp_target *target = &proxy->apply.target[i];
+
+		if (target->backend && target->leader_ballot < ballot)
+			return false;
+	}
+	return true;
+}

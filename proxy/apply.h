@@ -1,0 +1,64 @@
+/*
+ * apply.h - from the log to the backends: every committed entry, in order, to
+ * each backend exactly once as far as that backend's own applied LSN tells.
+ */
+#ifndef MP_APPLY_H
+#define MP_APPLY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend.h"
+#include "mu.h"
+#include "record.h"
+#include "request.h"
+
+struct mp_proxy;
+
+/* A backend, and how far it is. */
+struct mp_target {
+	struct mp_proxy *proxy;
+	struct mp_backend *backend; /* NULL: this protocol is off */
+	enum mp_protocol protocol;
+	const char *name;
+	enum mp_backend_state state;
+	bool met;                       /* it was READY once */
+	bool silent;                    /* READY, but has not answered for backend_timeout_ms */
+	uint64_t handed_lsn;            /* entries up to here were handed to it */
+	uint64_t durable_lsn;           /* entries up to here are its for good */
+	uint64_t leader_ballot;         /* of the last leader whose first entry has passed */
+	struct mp_request_list running; /* what it has not answered to the end */
+	struct mp_buffer gathered;      /* of a reply that is needed whole */
+	struct mp_buffer rewritten;     /* the same in the client's form */
+};
+
+enum { MP_TARGETS = 2 };
+struct mp_apply {
+	struct mp_target target[MP_TARGETS]; /* by protocol - 1 */
+	bool seek_wanted;                    /* the log has to be read from another place */
+	bool stale;                          /* the log cannot bring the backends level */
+	uint64_t applied_lsn;                /* as told to consensus */
+	enum mu_backend_health health;       /* as told to consensus */
+	uint64_t next_watch_ns;
+	uint64_t next_fetch_ns; /* of the command table, as long as there is none */
+};
+
+/*
+ * Once a turn, after mu_step(): hand on what is committed, as far as the
+ * backends take it. True: there is more at once.
+ */
+bool mp_apply_run(struct mp_proxy *proxy);
+/* Has the first entry of the leader of this ballot reached every backend? */
+bool mp_apply_reached(const struct mp_proxy *proxy, uint64_t ballot);
+static inline unsigned mp_target_index(enum mp_protocol protocol)
+{
+	return (unsigned)protocol - 1;
+}
+
+/*
+ * Send a read, or a DECIDING request's question, to the own backend, which is
+ * READY. The reply to a read is its client's.
+ */
+void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r);
+
+#endif

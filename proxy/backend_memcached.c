@@ -1,0 +1,376 @@
+/*
+ * backend_memcached.c - the Memcached adapter. See backend.h.
+ *
+ * There are no transactions, and none are needed: whatever depends on what is
+ * there was decided by the leader, so the log holds plain sets, deletes and the
+ * like (DETERMINISM, Memcached 1), and running a stretch of it again ends in
+ * the same state. Every unit is therefore treated as a blind one: it is sent
+ * bare, and the applied LSN is stored some time later, in an item of its own
+ * (memcached_greeting.h).
+ *
+ * Should the server evict that item, which under the LRU means that it saw
+ * almost no writes while it was evicting others, a restarted proxy will find a
+ * server with data and no LSN, and refuse it: a cache that has to be emptied,
+ * but nothing wrong.
+ */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend_base.h"
+#include "mc_text.h"
+#include "memcached_greeting.h"
+
+enum { LARGE_BYTES = 64 << 10 }; /* what is larger is sent at once, rather than copied */
+
+enum slot_kind {
+	SLOT_REPLY, /* one reply; the owner's, or nobody's */
+	SLOT_SET,   /* the same, to a set: its key is the oldest in `keys` */
+	SLOT_FLUSH, /* the same, to a flush_all */
+	SLOT_STORE, /* our own set of the applied LSN */
+};
+
+struct memcached {
+	struct mp_base base; /* first */
+	struct memcached_greeting greeting;
+	struct event *pause; /* in the greeting */
+	struct mc_framer framer;
+	/*
+	 * Of every set under way its key, behind a byte with the key's length: if
+	 * the set fails, it is needed again.
+	 */
+	struct mp_buffer keys;
+	bool set_failed; /* the head's set, or store, did not store */
+	bool in_unit;
+};
+
+/* ------------------------------------------------------------------ handshake */
+
+static void greet(struct mp_base *base)
+{
+	struct memcached *mc = (struct memcached *)base;
+
+	mc->greeting = (struct memcached_greeting){.group_id = base->group_id};
+	memcached_greeting_start(&mc->greeting, &base->wire.out);
+}
+
+static void become_ready(struct memcached *mc)
+{
+	const struct memcached_greeting *g = &mc->greeting;
+	char who[160];
+
+	snprintf(who, sizeof(who),
+		 "Memcached %s, pid %" PRIu64 ", started %" PRIu64 ", applied LSN %" PRIu64,
+		 g->version, g->pid, g->started, g->applied_lsn);
+	mp_base_ready(&mc->base, g->applied_lsn, who);
+}
+
+static void take_greeting(struct mp_base *base)
+{
+	static const struct timeval pause = {0, MEMCACHED_PAUSE_MS * 1000};
+	struct memcached *mc = (struct memcached *)base;
+
+	switch (memcached_greeting_feed(&mc->greeting, &base->wire.in, &base->wire.out)) {
+	case MEMCACHED_GREETING_MORE:
+		break;
+	case MEMCACHED_GREETING_PAUSE:
+		event_add(mc->pause, &pause);
+		break;
+	case MEMCACHED_GREETING_READY:
+		become_ready(mc);
+		break;
+	case MEMCACHED_GREETING_REFUSED:
+		mp_base_refuse(base, "%s", mc->greeting.why);
+		break;
+	}
+}
+
+static void on_pause_end(evutil_socket_t fd, short what, void *arg)
+{
+	struct memcached *mc = arg;
+
+	(void)fd;
+	(void)what;
+	memcached_greeting_go_on(&mc->greeting, &mc->base.wire.out);
+	mp_wire_flush(&mc->base.wire);
+}
+
+/* -------------------------------------------------------------------- replies */
+
+static bool starts_with(struct mp_slice text, const char *start)
+{
+	size_t len = strlen(start);
+
+	return text.len >= len && memcmp(text.data, start, len) == 0;
+}
+
+static enum mp_take frame(struct mp_base *base, const char *data, size_t len, size_t *used)
+{
+	struct memcached *mc = (struct memcached *)base;
+
+	switch (mc_frame(&mc->framer, data, len, used)) {
+	case MC_DONE:
+		return MP_TAKE_DONE;
+	case MC_MORE:
+		return MP_TAKE_MORE;
+	case MC_BAD:
+	case MC_FATAL:
+		break;
+	}
+	return MP_TAKE_BROKEN;
+}
+
+/*
+ * SERVER_ERROR is about the server's own state; CLIENT_ERROR and ERROR are
+ * about the command, and the same everywhere. A set that fails for want of
+ * memory is no failure of a cache, see after_set(); a delete that fails is.
+ */
+static bool is_failure(struct mp_base *base, struct mp_slice reply, enum mp_take_mode mode)
+{
+	struct memcached *mc = (struct memcached *)base;
+	const struct mp_slot *slot = mp_fifo_at(&base->slots, 0);
+
+	if (slot->kind == SLOT_SET)
+		mc->set_failed = starts_with(reply, "SERVER_ERROR");
+	else if (slot->kind == SLOT_STORE)
+		mc->set_failed = !starts_with(reply, "STORED");
+	else if (mode == MP_TAKE_OWN)
+		return !starts_with(reply, "DELETED") && !starts_with(reply, "NOT_FOUND");
+	else
+		return mode == MP_TAKE_WRITE && starts_with(reply, "SERVER_ERROR");
+	return false;
+}
+
+/*
+ * A set is answered. If it found no memory, other replicas may have stored it
+ * all the same. Here the key must hold nothing then: the old value would be
+ * wrong, while a cache may always miss. (The server drops the old value itself
+ * in most cases of failure, but not in all: not if it runs out of memory while
+ * it reads a large value.) A newer set of the key that is already under way is
+ * deleted as well; that is only one more miss.
+ */
+static void after_set(struct memcached *mc)
+{
+	struct mp_wire *wire = &mc->base.wire;
+	const char *key = mp_buffer_data(&mc->keys) + 1;
+	size_t len = (unsigned char)key[-1];
+
+	if (mc->set_failed && len > 0) {
+		mp_base_expect(&mc->base, SLOT_REPLY, NULL, MP_TAKE_OWN);
+		mp_wire_put(wire, "delete ", 7);
+		mp_wire_put(wire, key, len);
+		mp_wire_put(wire, "\r\n", 2);
+	}
+	mp_buffer_consume(&mc->keys, 1 + len);
+}
+
+/* The head, of that kind, is answered. */
+static void after_reply(struct memcached *mc, uint8_t kind)
+{
+	struct mp_base *base = &mc->base;
+	struct mp_slot *slot = mp_fifo_at(&base->slots, 0);
+
+	if (kind == SLOT_STORE && mc->set_failed)
+		slot->stored_lsn = 0;
+	mp_base_answered(base);
+	switch ((enum slot_kind)kind) {
+	case SLOT_REPLY:
+		break;
+	case SLOT_SET:
+		after_set(mc);
+		break;
+	case SLOT_FLUSH:
+		/* It took our own item, too: a restart now would find a server without an LSN. */
+		mp_base_unstore(base);
+		mp_base_store(base);
+		break;
+	case SLOT_STORE:
+		if (mc->set_failed)
+			mp_base_unstore(base);
+		break;
+	}
+	mc->set_failed = false;
+}
+
+static void take_bytes(struct mp_base *base)
+{
+	struct memcached *mc = (struct memcached *)base;
+
+	while (base->slots.count > 0 && !base->wire.is_broken) {
+		struct mp_slot slot = *(struct mp_slot *)mp_fifo_at(&base->slots, 0);
+
+		if (mp_base_take(base, slot.owner, slot.mode) != MP_TAKE_DONE)
+			return;
+		after_reply(mc, slot.kind);
+	}
+	if (base->slots.count == 0 && mp_buffer_len(&base->wire.in) > 0)
+		mp_wire_break(&base->wire, "the server sent what nobody asked for");
+}
+
+static void lose(struct mp_base *base)
+{
+	struct memcached *mc = (struct memcached *)base;
+	size_t i;
+
+	assert(!mc->in_unit);
+	event_del(mc->pause);
+	for (i = 0; i < base->slots.count; i++)
+		mp_base_lost(base, ((struct mp_slot *)mp_fifo_at(&base->slots, i))->owner);
+	mc->framer = (struct mc_framer){0};
+	mc->set_failed = false;
+	mp_buffer_clear(&mc->keys);
+}
+
+/* -------------------------------------------------------------- what is sent */
+
+/* The second word of a command. */
+static struct mp_slice key_of(struct mp_slice command)
+{
+	const char *end = command.data + command.len, *at = memchr(command.data, ' ', command.len);
+	struct mp_slice key = {at ? at + 1 : end, 0};
+
+	while (key.data + key.len < end && !strchr(" \r\n", key.data[key.len]))
+		key.len++;
+	/* No key at all to memcached, which will say so. */
+	if (key.len > MC_MAX_KEY_BYTES)
+		key.len = 0;
+	return key;
+}
+
+static void remember_key(struct memcached *mc, struct mp_slice key)
+{
+	char len = (char)(unsigned char)key.len;
+
+	if (!mp_buffer_append(&mc->keys, &len, 1) ||
+	    !mp_buffer_append(&mc->keys, key.data, key.len))
+		mp_wire_break(&mc->base.wire, "out of memory");
+}
+
+static void put_bytes(struct memcached *mc, struct mp_slice bytes)
+{
+	if (bytes.len >= LARGE_BYTES)
+		mp_wire_put_large(&mc->base.wire, bytes.data, bytes.len);
+	else
+		mp_wire_put(&mc->base.wire, bytes.data, bytes.len);
+}
+
+static void op_begin(struct mp_backend *backend, uint64_t lsn, bool blind)
+{
+	struct memcached *mc = (struct memcached *)backend;
+
+	(void)blind;
+	assert(!mc->in_unit && lsn > mc->base.unit_lsn);
+	mc->base.unit_lsn = lsn;
+	mc->in_unit = true;
+}
+
+static void op_write(struct mp_backend *backend, uint32_t database, struct mp_slice bytes,
+		     int commands, void *owner)
+{
+	struct memcached *mc = (struct memcached *)backend;
+	uint8_t kind = SLOT_REPLY;
+
+	/* More than one would have to be told apart, and the leader logs none such. */
+	assert(mc->in_unit && database == 0 && commands == 1);
+	if (starts_with(bytes, "set "))
+		kind = SLOT_SET;
+	else if (starts_with(bytes, "flush_all"))
+		kind = SLOT_FLUSH;
+	mp_base_expect(&mc->base, kind, owner, MP_TAKE_WRITE);
+	if (kind == SLOT_SET)
+		remember_key(mc, key_of(bytes));
+	put_bytes(mc, bytes);
+}
+
+static void op_read(struct mp_backend *backend, uint32_t database, struct mp_slice bytes,
+		    void *owner)
+{
+	struct memcached *mc = (struct memcached *)backend;
+
+	(void)database;
+	mp_base_expect(&mc->base, SLOT_REPLY, owner, MP_TAKE_READ);
+	put_bytes(mc, bytes);
+}
+
+static void op_end(struct mp_backend *backend)
+{
+	struct memcached *mc = (struct memcached *)backend;
+
+	assert(mc->in_unit);
+	mc->in_unit = false;
+	mp_base_mark(&mc->base, mc->base.unit_lsn);
+}
+
+static void op_skip(struct mp_backend *backend, uint64_t lsn)
+{
+	mp_base_mark((struct mp_base *)backend, lsn);
+}
+
+/* The hook: without `noreply`, since the LSN is durable only once that is answered. */
+static bool store_applied(struct mp_base *base)
+{
+	uint64_t lsn = base->backend.applied_lsn;
+	char value[MEMCACHED_APPLIED_BYTES], command[160];
+	size_t len = memcached_put_applied(value, base->group_id, lsn);
+	int n = snprintf(command, sizeof(command),
+			 "set " MEMCACHED_APPLIED_KEY " 0 0 %zu\r\n%s\r\n", len, value);
+
+	mp_base_expect(base, SLOT_STORE, NULL, MP_TAKE_OWN)->stored_lsn = lsn;
+	mp_wire_put(&base->wire, command, (size_t)n);
+	return true;
+}
+
+static void op_close(struct mp_backend *backend)
+{
+	struct memcached *mc = (struct memcached *)backend;
+
+	mp_base_close(&mc->base);
+	if (mc->pause)
+		event_free(mc->pause);
+	mp_buffer_free(&mc->keys);
+	free(mc);
+}
+
+static const struct mp_backend_ops ops = {
+	.begin = op_begin,
+	.write = op_write,
+	.read = op_read,
+	.end = op_end,
+	.skip = op_skip,
+	.flush = mp_base_flush,
+	.backlog = mp_base_backlog,
+	.oldest_ms = mp_base_oldest_ms,
+	.close = op_close,
+};
+
+static const struct mp_base_hooks hooks = {
+	.greet = greet,
+	.greeting = take_greeting,
+	.bytes = take_bytes,
+	.frame = frame,
+	.is_failure = is_failure,
+	.store = store_applied,
+	.lose = lose,
+};
+
+struct mp_backend *mp_backend_memcached_open(struct event_base *base,
+					     const struct mp_backend_options *options,
+					     const struct mp_backend_events *events, void *ctx,
+					     char *err, size_t err_bytes)
+{
+	struct memcached *mc = calloc(1, sizeof(*mc));
+
+	if (!mc || !(mc->pause = event_new(base, -1, 0, on_pause_end, mc))) {
+		snprintf(err, err_bytes, "out of memory");
+		free(mc);
+		return NULL;
+	}
+	mc->base.backend.ops = &ops;
+	if (!mp_base_open(&mc->base, base, options, &hooks, events, ctx, err, err_bytes)) {
+		op_close(&mc->base.backend);
+		return NULL;
+	}
+	return &mc->base.backend;
+}

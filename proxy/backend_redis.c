@@ -1,0 +1,344 @@
+/* backend_redis.c - the Redis adapter: what is sent. See backend.h and redis.h. */
+#include "redis.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "redis_wire.h"
+
+enum { LARGE_BYTES = 64 << 10 }; /* what is larger is sent at once, rather than copied */
+
+/* ------------------------------------------------------------------ handshake */
+
+static void greet(struct mp_base *base)
+{
+	struct redis *redis = (struct redis *)base;
+
+	redis_greeting_end(&redis->greeting);
+	redis->greeting = (struct redis_greeting){
+		.group_id = base->group_id,
+		.password = redis->password,
+		.failed_lsn = base->failed_lsn,
+	};
+	redis_greeting_start(&redis->greeting, &base->wire.out);
+}
+
+static void become_ready(struct redis *redis)
+{
+	const struct redis_greeting *g = &redis->greeting;
+	char who[160];
+
+	snprintf(who, sizeof(who), "Redis %s, pid %lld, run id %.8s, applied LSN %llu", g->version,
+		 (long long)g->pid, g->run_id, (unsigned long long)g->applied_lsn);
+	redis->databases = g->databases;
+	redis->database = redis_hidden_database(redis);
+	/* It may be another version now. */
+	redis_shapes_forget(&redis->shapes);
+	mp_base_ready(&redis->base, g->applied_lsn, who);
+}
+
+static void take_greeting(struct mp_base *base)
+{
+	struct redis *redis = (struct redis *)base;
+	struct mp_buffer *in = &base->wire.in;
+	enum redis_greeting_outcome outcome;
+
+	outcome = redis_greeting_feed(&redis->greeting, mp_buffer_data(in), mp_buffer_len(in));
+	mp_buffer_clear(in);
+	if (outcome == REDIS_GREETING_MORE)
+		return;
+	if (outcome == REDIS_GREETING_READY)
+		become_ready(redis);
+	else if (outcome == REDIS_GREETING_LATER)
+		mp_wire_break(&base->wire, redis->greeting.why);
+	else
+		mp_base_refuse(base, "%s", redis->greeting.why);
+	redis_greeting_end(&redis->greeting);
+}
+
+/* -------------------------------------------------------------- what is sent */
+
+static void add_member(struct redis *redis, void *owner, enum mp_take_mode mode)
+{
+	struct redis_member *member = mp_fifo_push(&redis->members);
+
+	*member = (struct redis_member){.owner = owner, .mode = (uint8_t)mode};
+	redis->given++;
+}
+
+/* A command goes out next: a reply to it will come, within the unit's or alone. */
+static void expect(struct redis *redis, void *owner, enum mp_take_mode mode)
+{
+	if (redis->is_open)
+		add_member(redis, owner, mode);
+	else
+		mp_base_expect(&redis->base, REDIS_SLOT_REPLY, owner, mode);
+}
+
+static void select_database(struct redis *redis, uint32_t database)
+{
+	char command[REDIS_SELECT_BYTES];
+
+	if (redis->database == database)
+		return;
+	expect(redis, NULL, MP_TAKE_OWN);
+	mp_wire_put(&redis->base.wire, command, redis_put_select(command, database));
+	redis->database = database;
+}
+
+/* SET applied; the connection is in the hidden database. */
+static void put_applied(struct redis *redis, uint64_t lsn)
+{
+	char command[REDIS_SET_APPLIED_BYTES];
+
+	assert(redis->database == redis_hidden_database(redis));
+	redis_put_set_applied(command, redis->base.group_id, lsn);
+	mp_wire_put(&redis->base.wire, command, sizeof(command));
+}
+
+/*
+ * A database that this server does not have, or the hidden one: had SELECT
+ * failed, what follows would run in a database it was not meant for.
+ */
+static bool has_database(struct redis *redis, uint32_t database)
+{
+	if (database < redis_hidden_database(redis))
+		return true;
+	mp_base_refuse(&redis->base, "has no database %u for clients, as the log asks for",
+		       database);
+	return false;
+}
+
+static void open_unit(struct redis *redis)
+{
+	if (!redis->in_unit || redis->is_blind || redis->is_open)
+		return;
+	redis->unit_offset = mp_buffer_len(&redis->base.wire.out);
+	mp_base_expect(&redis->base, REDIS_SLOT_UNIT, NULL, MP_TAKE_OWN);
+	mp_wire_put(&redis->base.wire, REDIS_MULTI, sizeof(REDIS_MULTI) - 1);
+	redis->is_open = true;
+	if (redis->database == redis_hidden_database(redis)) {
+		expect(redis, NULL, MP_TAKE_OWN);
+		put_applied(redis, redis->base.unit_lsn);
+		redis->is_stored = true;
+	}
+}
+
+/* A client's command, or several of which the last one is the client's. */
+static void put_command(struct redis *redis, uint32_t database, struct mp_slice bytes, int commands,
+			void *owner, enum mp_take_mode mode)
+{
+	struct mp_wire *wire = &redis->base.wire;
+	int i;
+
+	assert(commands >= 1);
+	open_unit(redis);
+	if (has_database(redis, database))
+		select_database(redis, database);
+	if (redis->is_open && !redis->is_unproven)
+		redis->is_unproven = !redis_shapes_know(&redis->shapes, bytes, commands);
+	for (i = 1; i < commands; i++)
+		expect(redis, NULL, mode);
+	expect(redis, owner, mode);
+	/* A unit stays in the buffer until its end, where it may turn out to be needed again. */
+	if (bytes.len >= LARGE_BYTES && !redis->is_open)
+		mp_wire_put_large(wire, bytes.data, bytes.len);
+	else
+		mp_wire_put(wire, bytes.data, bytes.len);
+	/* Several commands may have SELECTs among them (FLUSHALL in command.h). */
+	if (commands > 1)
+		redis->database = -1;
+}
+
+static void close_unit(struct redis *redis)
+{
+	struct mp_base *base = &redis->base;
+	struct mp_slot *slot;
+
+	if (!redis->is_stored) {
+		select_database(redis, redis_hidden_database(redis));
+		expect(redis, NULL, MP_TAKE_OWN);
+		put_applied(redis, base->unit_lsn);
+	}
+	mp_wire_put(&base->wire, REDIS_EXEC, sizeof(REDIS_EXEC) - 1);
+	slot = mp_fifo_tail(&base->slots);
+	assert(slot->kind == REDIS_SLOT_UNIT);
+	slot->members = redis->given;
+	slot->lsn = slot->stored_lsn = base->unit_lsn;
+	base->stored_lsn = base->unit_lsn;
+	base->unstored = 0;
+	redis->is_open = false;
+	if (redis->is_unproven)
+		redis_wait_for_unit(redis);
+}
+
+void redis_begin(struct redis *redis, uint64_t lsn, bool blind)
+{
+	assert(!redis->in_unit && lsn > redis->base.unit_lsn);
+	redis->base.unit_lsn = lsn;
+	redis->in_unit = true;
+	redis->is_blind = blind;
+	redis->is_stored = redis->is_unproven = false;
+	redis->given = 0;
+}
+
+void redis_write(struct redis *redis, uint32_t database, struct mp_slice bytes, int commands,
+		 void *owner)
+{
+	assert(redis->in_unit);
+	put_command(redis, database, bytes, commands, owner, MP_TAKE_WRITE);
+}
+
+void redis_read(struct redis *redis, uint32_t database, struct mp_slice bytes, void *owner)
+{
+	put_command(redis, database, bytes, 1, owner, MP_TAKE_READ);
+}
+
+void redis_end(struct redis *redis)
+{
+	assert(redis->in_unit);
+	redis->in_unit = false;
+	if (redis->is_open)
+		close_unit(redis);
+	else
+		mp_base_mark(&redis->base, redis->base.unit_lsn);
+}
+
+/* The hook: a stored LSN that lags behind. One command, so it needs no transaction. */
+static bool store_applied(struct mp_base *base)
+{
+	struct redis *redis = (struct redis *)base;
+	uint64_t lsn = base->backend.applied_lsn;
+
+	if (redis->in_unit || redis->is_waiting)
+		return false;
+	select_database(redis, redis_hidden_database(redis));
+	mp_base_expect(base, REDIS_SLOT_REPLY, NULL, MP_TAKE_OWN)->stored_lsn = lsn;
+	put_applied(redis, lsn);
+	return true;
+}
+
+/* ----------------------------------------------------------------------- ops */
+
+static void op_begin(struct mp_backend *backend, uint64_t lsn, bool blind)
+{
+	struct redis *redis = (struct redis *)backend;
+	struct redis_held call = {.kind = REDIS_HELD_BEGIN, .lsn = lsn, .blind = blind};
+
+	if (!redis_hold(redis, call, (struct mp_slice){0}))
+		redis_begin(redis, lsn, blind);
+}
+
+static void op_write(struct mp_backend *backend, uint32_t database, struct mp_slice bytes,
+		     int commands, void *owner)
+{
+	struct redis *redis = (struct redis *)backend;
+	struct redis_held call = {.kind = REDIS_HELD_WRITE,
+				  .database = database,
+				  .commands = commands,
+				  .owner = owner};
+
+	if (!redis_hold(redis, call, bytes))
+		redis_write(redis, database, bytes, commands, owner);
+}
+
+static void op_read(struct mp_backend *backend, uint32_t database, struct mp_slice bytes,
+		    void *owner)
+{
+	struct redis *redis = (struct redis *)backend;
+	struct redis_held call = {.kind = REDIS_HELD_READ, .database = database, .owner = owner};
+
+	if (!redis_hold(redis, call, bytes))
+		redis_read(redis, database, bytes, owner);
+}
+
+static void op_end(struct mp_backend *backend)
+{
+	struct redis *redis = (struct redis *)backend;
+
+	if (!redis_hold(redis, (struct redis_held){.kind = REDIS_HELD_END}, (struct mp_slice){0}))
+		redis_end(redis);
+}
+
+static void op_skip(struct mp_backend *backend, uint64_t lsn)
+{
+	struct redis *redis = (struct redis *)backend;
+	struct redis_held call = {.kind = REDIS_HELD_SKIP, .lsn = lsn};
+
+	if (!redis_hold(redis, call, (struct mp_slice){0}))
+		mp_base_mark(&redis->base, lsn);
+}
+
+static size_t op_backlog(const struct mp_backend *backend)
+{
+	const struct redis *redis = (const struct redis *)backend;
+
+	return mp_base_backlog(backend) + redis->members.count * sizeof(struct redis_member) +
+	       mp_buffer_len(&redis->held);
+}
+
+static void op_close(struct mp_backend *backend)
+{
+	struct redis *redis = (struct redis *)backend;
+
+	mp_base_close(&redis->base);
+	redis_greeting_end(&redis->greeting);
+	mp_fifo_free(&redis->members);
+	mp_buffer_free(&redis->refusals);
+	mp_buffer_free(&redis->retry);
+	mp_buffer_free(&redis->held);
+	free(redis->password);
+	free(redis);
+}
+
+static const struct mp_backend_ops ops = {
+	.begin = op_begin,
+	.write = op_write,
+	.read = op_read,
+	.end = op_end,
+	.skip = op_skip,
+	.flush = mp_base_flush,
+	.backlog = op_backlog,
+	.oldest_ms = mp_base_oldest_ms,
+	.close = op_close,
+};
+
+static const struct mp_base_hooks hooks = {
+	.greet = greet,
+	.greeting = take_greeting,
+	.bytes = redis_take_bytes,
+	.frame = redis_frame,
+	.is_failure = redis_is_failure,
+	.store = store_applied,
+	.lose = redis_lose,
+};
+
+uint32_t mp_backend_redis_databases(const struct mp_backend *backend)
+{
+	const struct redis *redis = (const struct redis *)backend;
+
+	return redis->databases ? redis_hidden_database(redis) : 0;
+}
+
+struct mp_backend *mp_backend_redis_open(struct event_base *base,
+					 const struct mp_backend_options *options,
+					 const struct mp_backend_events *events, void *ctx,
+					 char *err, size_t err_bytes)
+{
+	struct redis *redis = calloc(1, sizeof(*redis));
+
+	if (!redis || (options->password && !(redis->password = strdup(options->password)))) {
+		snprintf(err, err_bytes, "out of memory");
+		free(redis);
+		return NULL;
+	}
+	redis->base.backend.ops = &ops;
+	redis->members.item_bytes = sizeof(struct redis_member);
+	if (!mp_base_open(&redis->base, base, options, &hooks, events, ctx, err, err_bytes)) {
+		op_close(&redis->base.backend);
+		return NULL;
+	}
+	return &redis->base.backend;
+}

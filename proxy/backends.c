@@ -1,0 +1,416 @@
+/* backends.c - see backends.h. */
+#include "backends.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "answer.h"
+#include "log.h"
+#include "state.h"
+
+enum {
+	RECONNECT_MIN_MS = 5,
+	RECONNECT_MAX_MS = 500,
+	FETCH_TIMEOUT_MS = 1000, /* of the command table, which is fetched blocking */
+	FETCH_RETRY_MS = 1000,
+};
+
+/* ----------------------------------------------------------------- replies */
+
+/* What a backend says instead of having done it: that is news for the client. */
+static bool is_error(struct mp_slice reply)
+{
+	static const char *const kinds[] = {"SERVER_ERROR", "CLIENT_ERROR", "ERROR"};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		size_t len = strlen(kinds[i]);
+
+		if (reply.len >= len && memcmp(reply.data, kinds[i], len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * CAS tokens in the clients' form. Where another replica leads, the own
+ * backend's are good for nothing: id 0 makes a term that nobody leads under.
+ */
+static struct mp_slice with_tokens(struct mp_proxy *proxy, struct mp_target *target,
+				   struct mp_slice reply)
+{
+	uint64_t ballot = proxy->pipeline.ballot;
+	uint64_t term = mc_term(ballot ? ballot : target->leader_ballot & ~(uint64_t)0xff);
+	size_t len, cap = reply.len + 4096;
+
+	for (;;) {
+		char *room;
+
+		mp_buffer_clear(&target->rewritten);
+		room = mp_buffer_reserve(&target->rewritten, cap);
+		if (!room)
+			return (struct mp_slice){"SERVER_ERROR out of memory\r\n", 28};
+		len = mc_cas_rewrite(term, reply, room, cap);
+		if (len <= cap)
+			return (struct mp_slice){room, len};
+		cap = len;
+	}
+}
+
+static void on_whole_reply(struct mp_target *target, struct mp_request *r, struct mp_slice reply)
+{
+	struct mp_proxy *proxy = target->proxy;
+
+	TAILQ_REMOVE(&target->running, r, place);
+	if (r->state == MP_REQUEST_DECIDING) {
+		mp_lock_answer(proxy, r, reply);
+		return;
+	}
+	if (r->canned.len > 0 && !is_error(reply))
+		reply = mp_bytes_slice(&r->canned);
+	else if (r->meta.tokens)
+		reply = with_tokens(proxy, target, reply);
+	mp_answer(proxy, r, reply, true);
+}
+
+static bool needs_whole(const struct mp_request *r)
+{
+	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.tokens;
+}
+
+static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)
+{
+	struct mp_target *target = ctx;
+	struct mp_request *r = owner;
+	bool gathering = mp_buffer_len(&target->gathered) > 0;
+
+	assert(r->state == MP_REQUEST_RUNNING || r->state == MP_REQUEST_DECIDING);
+	if (!needs_whole(r)) {
+		if (last)
+			TAILQ_REMOVE(&target->running, r, place);
+		mp_answer(target->proxy, r, piece, last);
+		return;
+	}
+	/* A backend's replies come one after the other, so one buffer serves all. */
+	if (!last || gathering) {
+		bool ok = mp_buffer_append(&target->gathered, piece.data, piece.len);
+
+		if (!ok)
+			mp_error("%s: out of memory for a reply, which is cut", target->name);
+		piece = mp_buffer_slice(&target->gathered);
+	}
+	if (!last)
+		return;
+	on_whole_reply(target, r, piece);
+	mp_buffer_clear(&target->gathered);
+}
+
+static void on_lost(void *ctx, void *owner)
+{
+	struct mp_target *target = ctx;
+	struct mp_request *r = owner;
+
+	TAILQ_REMOVE(&target->running, r, place);
+	if (r->state == MP_REQUEST_DECIDING)
+		mp_lock_lost(target->proxy, r);
+	else if (r->session)
+		mp_doubt_add(target->proxy, r, 0);
+	else
+		mp_drop(target->proxy, r);
+}
+
+/* ------------------------------------------------------------------ states */
+
+/* How a backend's clients see it, asked anew whenever it comes back: it may have been upgraded. */
+static void fetch_commands(struct mp_proxy *proxy)
+{
+	struct mp_target *target = &proxy->apply.target[mp_target_index(MP_REDIS)];
+	struct mp_commands *commands;
+	char err[256];
+
+	proxy->databases = (int)mp_backend_redis_databases(target->backend);
+	commands = mp_commands_fetch(proxy->options.redis_backend, proxy->options.redis_password,
+				     FETCH_TIMEOUT_MS, err, sizeof(err));
+	if (!commands) {
+		mp_warn("redis: no command table: %s", err);
+		proxy->apply.next_fetch_ns = mp_now_ns(proxy) + FETCH_RETRY_MS * UINT64_C(1000000);
+		return;
+	}
+	mp_commands_free(proxy->commands);
+	proxy->commands = commands;
+	proxy->apply.next_fetch_ns = 0;
+}
+
+static void on_ready(struct mp_target *target, uint64_t applied_lsn)
+{
+	struct mp_proxy *proxy = target->proxy;
+
+	target->met = true;
+	target->silent = false;
+	target->handed_lsn = target->durable_lsn = applied_lsn;
+	proxy->apply.seek_wanted = true;
+	if (target->protocol == MP_REDIS)
+		fetch_commands(proxy);
+	mp_doubt_executed(proxy, target->protocol, applied_lsn);
+}
+
+/* Without a backend this replica cannot lead (DESIGN 6.1). */
+static void step_down(struct mp_proxy *proxy)
+{
+	if (!proxy->pipeline.ballot)
+		return;
+	mp_pipeline_abandon(proxy);
+	mu_resign(proxy->mu);
+}
+
+static void on_state(void *ctx, enum mp_backend_state state, uint64_t applied_lsn, const char *why)
+{
+	static const char *const names[] = {
+		[MP_BACKEND_DISCONNECTED] = "disconnected",
+		[MP_BACKEND_READY] = "ready",
+		[MP_BACKEND_FAILED] = "out of service",
+	};
+	struct mp_target *target = ctx;
+	struct mp_proxy *proxy = target->proxy;
+
+	if (state == MP_BACKEND_READY)
+		mp_info("%s: ready, applied LSN %" PRIu64 "%s%s", target->name, applied_lsn,
+			why ? ": " : "", why ? why : "");
+	else
+		mp_warn("%s: %s%s%s", target->name, names[state], why ? ": " : "", why ? why : "");
+	target->state = state;
+	mp_buffer_clear(&target->gathered);
+	if (target->protocol == MP_REDIS)
+		STAT_SET(proxy, redis_state, (int)state);
+	else
+		STAT_SET(proxy, memcached_state, (int)state);
+	if (state == MP_BACKEND_READY) {
+		on_ready(target, applied_lsn);
+	} else {
+		step_down(proxy);
+		mp_doubt_settle(proxy);
+	}
+}
+
+static void on_durable(void *ctx, uint64_t lsn)
+{
+	struct mp_target *target = ctx;
+	struct mp_proxy *proxy = target->proxy;
+	struct mp_apply *apply = &proxy->apply;
+	uint64_t lowest = MU_LSN_NONE;
+
+	target->durable_lsn = lsn;
+	if (target->protocol == MP_REDIS)
+		STAT_SET(proxy, redis_applied_lsn, lsn);
+	else
+		STAT_SET(proxy, memcached_applied_lsn, lsn);
+	for (unsigned i = 0; i < MP_TARGETS; i++)
+		if (apply->target[i].backend && apply->target[i].durable_lsn < lowest)
+			lowest = apply->target[i].durable_lsn;
+	/* The log may give up what lies before. */
+	if (apply->seek_wanted || lowest == MU_LSN_NONE || lowest <= apply->applied_lsn)
+		return;
+	apply->applied_lsn = lowest;
+	mu_applied(proxy->mu, lowest);
+}
+
+static const struct mp_backend_events events = {
+	.reply = on_reply,
+	.lost = on_lost,
+	.state = on_state,
+	.durable = on_durable,
+};
+
+/* ----------------------------------------------------------------- opening */
+
+static bool open_target(struct mp_target *target, const char *address, const char *password,
+			char *err, size_t err_bytes)
+{
+	struct mp_proxy *proxy = target->proxy;
+	struct mp_backend_options options = {
+		.address = address,
+		.password = password,
+		.group_id = proxy->options.group_id,
+		.reconnect_min_ms = RECONNECT_MIN_MS,
+		.reconnect_max_ms = RECONNECT_MAX_MS,
+	};
+	char why[256];
+
+	if (target->protocol == MP_REDIS)
+		target->backend = mp_backend_redis_open(proxy->base, &options, &events, target, why,
+							sizeof(why));
+	else
+		target->backend = mp_backend_memcached_open(proxy->base, &options, &events, target,
+							    why, sizeof(why));
+	if (!target->backend)
+		snprintf(err, err_bytes, "%s-backend %s: %s", target->name, address, why);
+	return target->backend != NULL;
+}
+
+void mp_backends_init(struct mp_proxy *proxy)
+{
+	static const char *const names[MP_TARGETS] = {"redis", "memcached"};
+
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		struct mp_target *target = &proxy->apply.target[i];
+
+		*target = (struct mp_target){
+			.proxy = proxy, .protocol = (enum mp_protocol)(i + 1), .name = names[i]};
+		TAILQ_INIT(&target->running);
+	}
+}
+
+bool mp_backends_open(struct mp_proxy *proxy, char *err, size_t err_bytes)
+{
+	const struct mp_proxy_options *options = &proxy->options;
+	struct mp_target *redis = &proxy->apply.target[mp_target_index(MP_REDIS)];
+	struct mp_target *memcached = &proxy->apply.target[mp_target_index(MP_MEMCACHED)];
+
+	STAT_SET(proxy, redis_state, options->redis_backend ? MP_BACKEND_DISCONNECTED : -1);
+	STAT_SET(proxy, memcached_state, options->memcached_backend ? MP_BACKEND_DISCONNECTED : -1);
+	if (options->redis_backend &&
+	    !open_target(redis, options->redis_backend, options->redis_password, err, err_bytes))
+		return false;
+	return !options->memcached_backend ||
+	       open_target(memcached, options->memcached_backend, NULL, err, err_bytes);
+}
+
+/* Nobody is left to be told: sessions and links are closed already. */
+void mp_backends_close(struct mp_proxy *proxy)
+{
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		struct mp_target *target = &proxy->apply.target[i];
+		struct mp_request *r;
+
+		if (!target->backend)
+			continue;
+		target->backend->ops->close(target->backend);
+		while ((r = TAILQ_FIRST(&target->running))) {
+			TAILQ_REMOVE(&target->running, r, place);
+			mp_drop(proxy, r);
+		}
+		mp_buffer_free(&target->gathered);
+		mp_buffer_free(&target->rewritten);
+	}
+}
+
+/* ---------------------------------------------------------------- watching */
+
+/* What a silent backend keeps: reads go to another leader's; committed writes cannot. */
+static void rescue(struct mp_proxy *proxy, struct mp_target *target, uint64_t now_ms)
+{
+	uint32_t timeout_ms = proxy->options.unknown_timeout_ms;
+	struct mp_request *r, *next;
+
+	for (r = TAILQ_FIRST(&target->running); r; r = next) {
+		next = TAILQ_NEXT(r, place);
+		if (!r->session || r->streamed || r->state != MP_REQUEST_RUNNING)
+			continue;
+		if (!mp_request_writes(r)) {
+			r = mp_session_replace(r->session, r);
+			if (r)
+				mp_doubt_add(proxy, r, 0);
+		} else if (now_ms - r->since_ms >= timeout_ms) {
+			r = mp_session_replace(r->session, r);
+			if (r)
+				mp_answer_error(proxy, r,
+						"ERR muproxy: committed, but the backend has not "
+						"answered for %u ms",
+						timeout_ms);
+		}
+	}
+	mp_doubt_settle(proxy);
+}
+
+static void watch(struct mp_proxy *proxy, struct mp_target *target)
+{
+	uint64_t silent_ms;
+	bool silent;
+
+	if (!target->backend || target->state != MP_BACKEND_READY)
+		return;
+	silent_ms = target->backend->ops->oldest_ms(target->backend);
+	silent = silent_ms > proxy->options.backend_timeout_ms;
+	if (silent && !target->silent)
+		mp_warn("%s: has not answered for %" PRIu64 " ms", target->name, silent_ms);
+	if (!silent && target->silent)
+		mp_info("%s: answers again", target->name);
+	target->silent = silent;
+	if (silent) {
+		step_down(proxy);
+		rescue(proxy, target, mp_now_ms(proxy));
+	}
+}
+
+static enum mu_backend_health health(const struct mp_proxy *proxy)
+{
+	const struct mp_apply *apply = &proxy->apply;
+	bool met = true, well = true;
+
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		const struct mp_target *target = &apply->target[i];
+
+		if (!target->backend)
+			continue;
+		met = met && (target->met || target->state == MP_BACKEND_FAILED);
+		well = well && target->state == MP_BACKEND_READY && !target->silent;
+	}
+	if (apply->stale)
+		return MU_BACKEND_STALE;
+	if (proxy->leaving)
+		return MU_BACKEND_DOWN;
+	if (!met || (well && apply->seek_wanted))
+		return MU_BACKEND_UNKNOWN;
+	return well ? MU_BACKEND_LEVEL : MU_BACKEND_DOWN;
+}
+
+bool mp_backends_level(const struct mp_proxy *proxy)
+{
+	return health(proxy) == MU_BACKEND_LEVEL;
+}
+
+static uint64_t watch_period_ns(const struct mp_proxy *proxy)
+{
+	return proxy->options.backend_timeout_ms * UINT64_C(1000000) / 8 + 1000000;
+}
+
+void mp_backends_watch(struct mp_proxy *proxy)
+{
+	struct mp_apply *apply = &proxy->apply;
+	uint64_t now_ns = mp_now_ns(proxy);
+	enum mu_backend_health now;
+
+	if (now_ns >= apply->next_watch_ns) {
+		for (unsigned i = 0; i < MP_TARGETS; i++)
+			watch(proxy, &apply->target[i]);
+		apply->next_watch_ns = now_ns + watch_period_ns(proxy);
+	}
+	if (apply->next_fetch_ns && now_ns >= apply->next_fetch_ns &&
+	    apply->target[mp_target_index(MP_REDIS)].state == MP_BACKEND_READY)
+		fetch_commands(proxy);
+	now = health(proxy);
+	if (now == apply->health)
+		return;
+	apply->health = now;
+	STAT_SET(proxy, stale, apply->stale);
+	mu_set_backend(proxy->mu, now);
+	if (now != MU_BACKEND_LEVEL)
+		step_down(proxy);
+}
+
+uint64_t mp_backends_deadline_ns(const struct mp_proxy *proxy)
+{
+	const struct mp_apply *apply = &proxy->apply;
+	uint64_t deadline_ns = apply->next_fetch_ns ? apply->next_fetch_ns : UINT64_MAX;
+
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		const struct mp_target *target = &apply->target[i];
+
+		if (target->backend && target->state == MP_BACKEND_READY &&
+		    (target->silent || target->backend->ops->backlog(target->backend) > 0) &&
+		    apply->next_watch_ns < deadline_ns)
+			deadline_ns = apply->next_watch_ns;
+	}
+	return deadline_ns;
+}

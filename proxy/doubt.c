@@ -1,0 +1,219 @@
+/* doubt.c - see doubt.h. */
+#include "doubt.h"
+
+#include <assert.h>
+
+#include "answer.h"
+#include "state.h"
+
+#define NOT_EXECUTED \
+	"ERR muproxy: the leader was lost; this request was not executed, later ones were"
+
+void mp_doubt_init(struct mp_doubt *doubt)
+{
+	TAILQ_INIT(&doubt->list);
+}
+
+/* A doubtful request of a living session leaves the list. */
+static void take_out(struct mp_proxy *proxy, struct mp_request *r)
+{
+	struct mp_session *s = r->session;
+
+	assert(r->state == MP_REQUEST_DOUBT && s && s->doubtful > 0);
+	TAILQ_REMOVE(&proxy->doubt.list, r, place);
+	s->doubtful--;
+	if (mp_request_writes(r)) {
+		assert(s->doubtful_writes > 0);
+		s->doubtful_writes--;
+	}
+	/* The next turn's settle sends the reads that waited for this one. */
+	mp_router_ready(proxy, s);
+}
+
+void mp_doubt_forget(struct mp_proxy *proxy, struct mp_request *r)
+{
+	take_out(proxy, r);
+}
+
+void mp_doubt_add(struct mp_proxy *proxy, struct mp_request *r, uint64_t ballot)
+{
+	struct mp_session *s = r->session;
+
+	if (!s) {
+		mp_drop(proxy, r); /* nobody waits for it any more */
+		return;
+	}
+	if (r->streamed && s->head == r) {
+		/* A part of a reply cannot be taken back. */
+		mp_session_kill(s);
+	}
+	if (r->skipped) {
+		mp_answer_error(proxy, r, NOT_EXECUTED);
+		return;
+	}
+	mp_buffer_clear(&r->reply);
+	r->state = MP_REQUEST_DOUBT;
+	r->ballot = ballot;
+	r->since_ms = mp_now_ms(proxy);
+	s->doubtful++;
+	if (mp_request_writes(r))
+		s->doubtful_writes++;
+	TAILQ_INSERT_TAIL(&proxy->doubt.list, r, place);
+	proxy->doubt.barrier_ballot = 0;
+}
+
+/* Is it certain that no record of this request will ever come (again)? */
+static bool is_void(const struct mp_proxy *proxy, const struct mp_request *r)
+{
+	const struct mp_doubt *doubt = &proxy->doubt;
+	const struct mp_target *target = &proxy->apply.target[mp_target_index(r->meta.protocol)];
+
+	if (r->lsn)
+		return false; /* it is in the log: only its reply is missing */
+	if (target->leader_ballot > r->ballot)
+		return true;
+	return doubt->barrier_ballot == r->ballot && target->handed_lsn >= doubt->barrier_lsn;
+}
+
+static void send_again(struct mp_proxy *proxy, struct mp_request *r)
+{
+	take_out(proxy, r);
+	mp_session_unsend(r->session, r);
+}
+
+void mp_doubt_settle(struct mp_proxy *proxy)
+{
+	struct mp_request *r, *next;
+
+	if (TAILQ_EMPTY(&proxy->doubt.list))
+		return;
+	for (r = TAILQ_FIRST(&proxy->doubt.list); r; r = next) {
+		next = TAILQ_NEXT(r, place);
+		if (mp_request_writes(r) && is_void(proxy, r))
+			send_again(proxy, r);
+	}
+	/* A read waits as long as its place among doubtful writes is not known. */
+	for (r = TAILQ_FIRST(&proxy->doubt.list); r; r = next) {
+		next = TAILQ_NEXT(r, place);
+		if (r->session->doubtful_writes == 0)
+			send_again(proxy, r);
+	}
+}
+
+void mp_doubt_barrier(struct mp_proxy *proxy, uint64_t ballot, uint64_t lsn)
+{
+	proxy->doubt.barrier_ballot = ballot;
+	proxy->doubt.barrier_lsn = lsn;
+	mp_doubt_settle(proxy);
+}
+
+/* Out of whatever list a request that waits for a reply is in, to run here. */
+static void take_over(struct mp_proxy *proxy, struct mp_request *r)
+{
+	if (r->state == MP_REQUEST_DOUBT)
+		take_out(proxy, r);
+	else
+		TAILQ_REMOVE(&proxy->relay.out.relayed, r, place);
+	mp_buffer_clear(&r->reply);
+	r->state = MP_REQUEST_RUNNING;
+}
+
+/* With a leader, or with one that was lost; and no part of its reply is out. */
+static bool is_claimable(const struct mp_request *r)
+{
+	return (r->state == MP_REQUEST_RELAYED || r->state == MP_REQUEST_DOUBT) && !r->streamed;
+}
+
+/*
+ * A write of this session is executed here. What stands before it and is
+ * unanswered: reads have to see the state before it, so now is their time. A
+ * write without a record was not executed (one leader proposes a session's
+ * requests in order); if its answer does not come from the leader, sending it
+ * again would execute it out of order.
+ */
+static void settle_before(struct mp_proxy *proxy, struct mp_request *claimed)
+{
+	struct mp_request *r, *next;
+
+	for (r = claimed->session->head; r && r != claimed; r = next) {
+		next = r->next;
+		if (!is_claimable(r))
+			continue;
+		if (!mp_request_writes(r)) {
+			take_over(proxy, r);
+			mp_apply_read(proxy, r);
+		} else if (r->state == MP_REQUEST_RELAYED) {
+			r->skipped = true;
+		} else if (r->lsn == 0) {
+			take_out(proxy, r);
+			mp_answer_error(proxy, r, NOT_EXECUTED);
+		}
+	}
+}
+
+struct mp_request *mp_doubt_claim(struct mp_proxy *proxy, const struct mp_origin *origin)
+{
+	struct mp_request *r;
+
+	if (origin->nonce != proxy->options.origin_nonce || origin->replica != proxy->options.id)
+		return NULL;
+	r = mp_requests_at(&proxy->requests, origin->handle);
+	if (!r || r->origin.sequence != origin->sequence || !r->session || !is_claimable(r))
+		return NULL;
+	settle_before(proxy, r);
+	take_over(proxy, r);
+	return r;
+}
+
+void mp_doubt_executed(struct mp_proxy *proxy, enum mp_protocol protocol, uint64_t lsn)
+{
+	struct mp_request *r, *next;
+
+	for (r = TAILQ_FIRST(&proxy->doubt.list); r; r = next) {
+		next = TAILQ_NEXT(r, place);
+		if (r->meta.protocol != protocol || r->lsn == 0 || r->lsn > lsn)
+			continue;
+		take_out(proxy, r);
+		mp_answer_error(
+			proxy, r,
+			"ERR muproxy: executed, but the backend was lost before it answered");
+	}
+	mp_doubt_settle(proxy);
+}
+
+static void give_up(struct mp_proxy *proxy, struct mp_request *r)
+{
+	uint32_t timeout_ms = proxy->options.unknown_timeout_ms;
+
+	take_out(proxy, r);
+	if (!mp_request_writes(r)) {
+		mp_answer_error(proxy, r,
+				"ERR muproxy: no leader within %u ms; nothing was executed",
+				timeout_ms);
+		return;
+	}
+	STAT_ADD(proxy, unknown, 1);
+	if (r->lsn)
+		mp_answer_error(
+			proxy, r,
+			"ERR muproxy: committed, but the backend did not answer within %u ms",
+			timeout_ms);
+	else
+		mp_answer_error(
+			proxy, r,
+			"ERR muproxy: outcome unknown: the leader was lost, and the log did "
+			"not tell within %u ms whether this was executed",
+			timeout_ms);
+}
+
+void mp_doubt_sweep(struct mp_proxy *proxy, uint64_t now_ms)
+{
+	struct mp_request *r, *next;
+
+	for (r = TAILQ_FIRST(&proxy->doubt.list); r; r = next) {
+		next = TAILQ_NEXT(r, place);
+		if (now_ms - r->since_ms >= proxy->options.unknown_timeout_ms)
+			give_up(proxy, r);
+	}
+	mp_doubt_settle(proxy);
+}

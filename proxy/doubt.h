@@ -1,0 +1,62 @@
+/*
+ * doubt.h - requests whose leader was lost before it answered. Each resolves
+ * itself as this replica goes on reading the log:
+ *
+ *  - its record turns up: it was executed, and what our own backend answers to
+ *    it is its reply;
+ *  - the first entry of a leader of a higher ballot has passed, or the point
+ *    up to which the same leader says our earlier link counts: it was not
+ *    executed and never will be, so it is sent again;
+ *  - neither within unknown_timeout_ms: its client is told that the outcome is
+ *    unknown.
+ *
+ * The first holds also while the leader is well: a request's record may reach
+ * our backend before the leader's reply reaches us. Then our backend's answer
+ * is taken and the leader's ignored, since after that point the log would say
+ * no more about it if the leader were lost.
+ *
+ * Reads just go again, but keep their place: one that stands before a doubtful
+ * write of its session is executed here, right before that write, if the
+ * write's record turns up.
+ */
+#ifndef MP_DOUBT_H
+#define MP_DOUBT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "record.h"
+#include "request.h"
+
+struct mp_proxy;
+
+struct mp_doubt {
+	struct mp_request_list list;
+	/* From the leader of barrier_ballot, see mp_frame_leading. */
+	uint64_t barrier_ballot, barrier_lsn;
+};
+
+void mp_doubt_init(struct mp_doubt *doubt);
+/*
+ * A request of ours, in no list, sent under ballot. Several in their order,
+ * then mp_doubt_settle(). The request may be gone afterwards.
+ */
+void mp_doubt_add(struct mp_proxy *proxy, struct mp_request *r, uint64_t ballot);
+/* Send again what is known by now not to have been executed. */
+void mp_doubt_settle(struct mp_proxy *proxy);
+/* What the leader of ballot says of earlier links. */
+void mp_doubt_barrier(struct mp_proxy *proxy, uint64_t ballot, uint64_t lsn);
+/* Its client has left. */
+void mp_doubt_forget(struct mp_proxy *proxy, struct mp_request *r);
+/*
+ * A record is about to be handed to its backend: the request of ours that it
+ * belongs to, if it still wants an answer, now RUNNING. Reads of its session
+ * that stand before it have been sent to that backend. Else NULL.
+ */
+struct mp_request *mp_doubt_claim(struct mp_proxy *proxy, const struct mp_origin *origin);
+/* A backend is READY with all up to lsn executed: replies to that are lost. */
+void mp_doubt_executed(struct mp_proxy *proxy, enum mp_protocol protocol, uint64_t lsn);
+/* Give up what has been in doubt for longer than unknown_timeout_ms. */
+void mp_doubt_sweep(struct mp_proxy *proxy, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,141 @@
+/*
+ * memcached_greeting.c - see memcached_greeting.h.
+ *
+ * An earlier life of ours may have left a connection whose last bytes the
+ * server has yet to execute. They must not be executed after what we send: an
+ * older value would end on top of a newer one. A memcached cannot be told to
+ * end a connection, but it ends those of dead peers by itself, once it has read
+ * them to their end. So before the LSN is asked for, it is waited for: until
+ * there is no connection but ours; or, since operators and monitoring have
+ * connections too, until nothing was written for a while, which for a server
+ * that lets hundreds of milliseconds pass with bytes to read is a guess. (When
+ * we ourselves go on, without having died, nothing is guessed: see
+ * MP_WIRE_LINGERING in wire.h.)
+ */
+#include "memcached_greeting.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	QUIET_ROUNDS = 5, /* in a row, without a write */
+	MAX_ROUNDS = 200, /* whoever is still writing then is none of us */
+	MAX_REPLY_BYTES = 64 << 10,
+};
+
+size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_id, uint64_t lsn)
+{
+	return (size_t)snprintf(out, MEMCACHED_APPLIED_BYTES, "v1 %016" PRIx64 " %" PRIu64,
+				group_id, lsn);
+}
+
+void memcached_greeting_start(struct memcached_greeting *g, struct mp_buffer *out)
+{
+	memcached_greeting_go_on(g, out);
+}
+
+void memcached_greeting_go_on(struct memcached_greeting *g, struct mp_buffer *out)
+{
+	static const char stats[] = "stats\r\n", get[] = "get " MEMCACHED_APPLIED_KEY "\r\n";
+
+	/* Out of memory here ends in the greeting's timeout. */
+	if (g->asked_for_lsn)
+		mp_buffer_append(out, get, sizeof(get) - 1);
+	else
+		mp_buffer_append(out, stats, sizeof(stats) - 1);
+}
+
+static enum memcached_greeting_outcome refuse(struct memcached_greeting *g, const char *why)
+{
+	snprintf(g->why, sizeof(g->why), "%s", why);
+	return MEMCACHED_GREETING_REFUSED;
+}
+
+/* The value of "STAT name value" goes to out; "" if it is not there. text is terminated. */
+static void stat_of(const char *text, const char *name, char *out, size_t out_bytes)
+{
+	char start[64];
+	const char *at;
+
+	snprintf(start, sizeof(start), "STAT %s ", name);
+	at = strstr(text, start);
+	at = at ? at + strlen(start) : "";
+	snprintf(out, out_bytes, "%.*s", (int)strcspn(at, "\r\n"), at);
+}
+
+static uint64_t number_of(const char *text, const char *name)
+{
+	char value[32];
+
+	stat_of(text, name, value, sizeof(value));
+	return strtoull(value, NULL, 10);
+}
+
+static enum memcached_greeting_outcome take_stats(struct memcached_greeting *g, const char *text,
+						  struct mp_buffer *out)
+{
+	uint64_t writes = number_of(text, "cmd_set") + number_of(text, "cmd_touch") +
+			  number_of(text, "cmd_flush") + number_of(text, "delete_hits") +
+			  number_of(text, "delete_misses");
+
+	stat_of(text, "version", g->version, sizeof(g->version));
+	g->pid = number_of(text, "pid");
+	g->started = number_of(text, "time") - number_of(text, "uptime");
+	g->items = number_of(text, "curr_items");
+	g->quiet_rounds = g->rounds > 0 && writes == g->writes ? g->quiet_rounds + 1 : 0;
+	g->writes = writes;
+	g->rounds++;
+	if (number_of(text, "curr_connections") > 1 && g->quiet_rounds < QUIET_ROUNDS &&
+	    g->rounds < MAX_ROUNDS)
+		return MEMCACHED_GREETING_PAUSE;
+	g->asked_for_lsn = true;
+	memcached_greeting_go_on(g, out);
+	return MEMCACHED_GREETING_MORE;
+}
+
+static enum memcached_greeting_outcome take_applied(struct memcached_greeting *g, const char *text)
+{
+	const char *value = strstr(text, "\r\n");
+	uint64_t group_id;
+
+	if (strncmp(text, "VALUE ", 6) != 0) {
+		if (g->items > 0)
+			return refuse(g, "it holds items but not our applied LSN: they are not of "
+					 "this group's log; restart it, or point to another one");
+		return MEMCACHED_GREETING_READY;
+	}
+	if (sscanf(value, "\r\nv1 %16" SCNx64 " %" SCNu64 "\r\n", &group_id, &g->applied_lsn) != 2)
+		return refuse(g, "its item " MEMCACHED_APPLIED_KEY " is not ours");
+	if (group_id != g->group_id)
+		return refuse(g, "it belongs to another group; restart it, or point to another "
+				 "one");
+	return MEMCACHED_GREETING_READY;
+}
+
+enum memcached_greeting_outcome memcached_greeting_feed(struct memcached_greeting *g,
+							struct mp_buffer *in, struct mp_buffer *out)
+{
+	static const char end[] = "END\r\n";
+	enum memcached_greeting_outcome outcome;
+	size_t len = mp_buffer_len(in);
+
+	if (len < sizeof(end) - 1)
+		return MEMCACHED_GREETING_MORE;
+	if (strncmp(mp_buffer_data(in), "STAT ", 5) != 0 &&
+	    strncmp(mp_buffer_data(in), "VALUE", 5) != 0 &&
+	    strncmp(mp_buffer_data(in), end, 5) != 0)
+		return refuse(g, "it does not speak Memcached's protocol");
+	if (memcmp(mp_buffer_data(in) + len - 5, end, 5) != 0)
+		return len < MAX_REPLY_BYTES ? MEMCACHED_GREETING_MORE
+					     : refuse(g, "it does not speak Memcached's protocol");
+	if (!mp_buffer_append(in, "", 1))
+		return refuse(g, "out of memory");
+	if (g->asked_for_lsn)
+		outcome = take_applied(g, mp_buffer_data(in));
+	else
+		outcome = take_stats(g, mp_buffer_data(in), out);
+	mp_buffer_clear(in);
+	return outcome;
+}

@@ -1,0 +1,51 @@
+/*
+ * memcached_greeting.h - what is said to a memcached on a new connection before
+ * any command: who it is, and which LSN it has applied. Fed replies, yields
+ * requests to send; knows no sockets and no clock.
+ */
+#ifndef MP_MEMCACHED_GREETING_H
+#define MP_MEMCACHED_GREETING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend.h"
+#include "buffer.h"
+
+/* This item holds "v1 <group id, 16 hex digits> <applied LSN, decimal>". */
+#define MEMCACHED_APPLIED_KEY MP_MEMCACHED_OWN_PREFIX "applied"
+
+enum memcached_greeting_outcome {
+	MEMCACHED_GREETING_MORE,    /* feed more */
+	MEMCACHED_GREETING_PAUSE,   /* call memcached_greeting_go_on() in MEMCACHED_PAUSE_MS */
+	MEMCACHED_GREETING_READY,   /* the results are there */
+	MEMCACHED_GREETING_REFUSED, /* not fit to be a backend; why */
+};
+enum { MEMCACHED_PAUSE_MS = 10 };
+
+struct memcached_greeting {
+	uint64_t group_id; /* in */
+	/* out */
+	char version[32];
+	uint64_t pid, started; /* Unix time, to about a second */
+	uint64_t applied_lsn;
+	char why[160];
+	/* private */
+	bool asked_for_lsn;
+	unsigned rounds, quiet_rounds;
+	uint64_t writes, items;
+};
+
+/* Begin: group_id is set, the rest zeroed. Puts what is to be sent into out. */
+void memcached_greeting_start(struct memcached_greeting *greeting, struct mp_buffer *out);
+/* Takes whole replies from in; may put more into out. */
+enum memcached_greeting_outcome memcached_greeting_feed(struct memcached_greeting *greeting,
+							struct mp_buffer *in,
+							struct mp_buffer *out);
+void memcached_greeting_go_on(struct memcached_greeting *greeting, struct mp_buffer *out);
+
+/* Writes the item's value for that LSN, terminated; returns its length. */
+enum { MEMCACHED_APPLIED_BYTES = 48 };
+size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_id, uint64_t lsn);
+
+#endif

@@ -1,0 +1,465 @@
+/* pipeline.c - see pipeline.h. */
+#include "pipeline.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "answer.h"
+#include "backends.h"
+#include "classify.h"
+#include "log.h"
+#include "state.h"
+
+void mp_pipeline_init(struct mp_pipeline *pipeline)
+{
+	STAILQ_INIT(&pipeline->proposed);
+	STAILQ_INIT(&pipeline->spare);
+}
+
+static struct mp_batch *batch_get(struct mp_pipeline *pipeline)
+{
+	struct mp_batch *batch = STAILQ_FIRST(&pipeline->spare);
+
+	if (batch) {
+		STAILQ_REMOVE_HEAD(&pipeline->spare, next);
+	} else {
+		batch = calloc(1, sizeof(*batch));
+		if (!batch)
+			return NULL;
+	}
+	*batch = (struct mp_batch){.lsn = MU_LSN_NONE};
+	TAILQ_INIT(&batch->requests);
+	return batch;
+}
+
+static void batch_put(struct mp_pipeline *pipeline, struct mp_batch *batch)
+{
+	assert(TAILQ_EMPTY(&batch->requests));
+	STAILQ_INSERT_HEAD(&pipeline->spare, batch, next);
+}
+
+void mp_pipeline_done(struct mp_proxy *proxy, struct mp_batch *batch)
+{
+	batch_put(&proxy->pipeline, batch);
+}
+
+bool mp_pipeline_idle(const struct mp_proxy *proxy)
+{
+	return !proxy->pipeline.filling && STAILQ_EMPTY(&proxy->pipeline.proposed);
+}
+
+/* --------------------------------------------------------------- proposing */
+
+static bool is_empty(const struct mp_batch *batch)
+{
+	return TAILQ_EMPTY(&batch->requests);
+}
+
+/* What has a record can never be logged: its proposal is too large. */
+static void refuse_writes(struct mp_proxy *proxy, struct mp_batch *batch)
+{
+	struct mp_request *r, *next;
+
+	for (r = TAILQ_FIRST(&batch->requests); r; r = next) {
+		next = TAILQ_NEXT(r, place);
+		if (!r->logged)
+			continue;
+		TAILQ_REMOVE(&batch->requests, r, place);
+		mp_answer_error(proxy, r, "ERR muproxy: the request is larger than the log takes");
+	}
+	batch->writes = false;
+	mp_records_clear(&proxy->pipeline.records);
+}
+
+static enum mu_error propose_writes(struct mp_proxy *proxy, struct mp_batch *batch)
+{
+	struct mp_pipeline *pipeline = &proxy->pipeline;
+	struct iovec iov[MP_RECORDS_PIECES];
+	int iovcnt = mp_records_iov(&pipeline->records, iov);
+	enum mu_error error =
+		mu_propose(proxy->mu, iov, iovcnt, pipeline->timestamp_ms, &batch->lsn);
+
+	if (error != MU_OK)
+		return error;
+	pipeline->proposed_lsn = batch->lsn;
+	mp_records_clear(&pipeline->records);
+	STAT_ADD(proxy, proposals, 1);
+	return MU_OK;
+}
+
+void mp_pipeline_propose(struct mp_proxy *proxy)
+{
+	struct mp_pipeline *pipeline = &proxy->pipeline;
+	struct mp_batch *batch = pipeline->filling;
+	enum mu_error error = MU_OK;
+
+	if (!batch) {
+		pipeline->timestamp_ms = 0;
+		return;
+	}
+	if (batch->writes)
+		error = propose_writes(proxy, batch);
+	if (error == MU_ERR_TOO_LARGE) {
+		refuse_writes(proxy, batch);
+		error = MU_OK;
+	}
+	if (error == MU_OK && !batch->writes && !is_empty(batch))
+		error = mu_fence(proxy->mu, &batch->fence);
+	/* No room; or deposed, which mp_pipeline_follow() is about to find out. */
+	pipeline->stuck = error != MU_OK;
+	if (pipeline->stuck)
+		return;
+	pipeline->timestamp_ms = 0;
+	pipeline->filling = NULL;
+	if (is_empty(batch))
+		batch_put(pipeline, batch);
+	else
+		STAILQ_INSERT_TAIL(&pipeline->proposed, batch, next);
+}
+
+bool mp_pipeline_room(struct mp_proxy *proxy, size_t bytes)
+{
+	struct mp_pipeline *pipeline = &proxy->pipeline;
+	uint64_t most = proxy->options.max_batch_bytes;
+
+	if (pipeline->stuck)
+		return false;
+	if (pipeline->records.bytes > 0 &&
+	    (pipeline->records.bytes + bytes > most || mp_records_full(&pipeline->records)))
+		mp_pipeline_propose(proxy);
+	return !pipeline->stuck;
+}
+
+/* ----------------------------------------------------------------- filling */
+
+static struct mp_batch *filling(struct mp_pipeline *pipeline)
+{
+	if (!pipeline->filling)
+		pipeline->filling = batch_get(pipeline);
+	return pipeline->filling;
+}
+
+static void out_of_memory(struct mp_proxy *proxy, struct mp_request *r)
+{
+	mp_answer_error(proxy, r, "ERR muproxy: out of memory; nothing was executed");
+}
+
+/* The time that the batch's entry will carry, and so of all that is decided for it. */
+static uint64_t timestamp_ms(struct mp_proxy *proxy)
+{
+	struct mp_pipeline *pipeline = &proxy->pipeline;
+	struct timespec now;
+
+	if (pipeline->timestamp_ms == 0) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		pipeline->timestamp_ms = mu_timestamp(
+			proxy->mu, (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
+	}
+	return pipeline->timestamp_ms;
+}
+
+int64_t mp_pipeline_now_s(struct mp_proxy *proxy)
+{
+	return (int64_t)(timestamp_ms(proxy) / 1000);
+}
+
+/* The request has a record now, so the batch is one with an entry. */
+static void join(struct mp_proxy *proxy, struct mp_request *r, const struct mp_record *record,
+		 struct mp_slice wire, bool stays, struct mp_slice reply)
+{
+	struct mp_batch *batch = filling(&proxy->pipeline);
+
+	timestamp_ms(proxy);
+	if (!batch || !mp_records_add(&proxy->pipeline.records, *record, wire, stays, reply)) {
+		out_of_memory(proxy, r);
+		return;
+	}
+	batch->writes = true;
+	r->logged = true;
+	r->state = MP_REQUEST_BATCHED;
+	TAILQ_INSERT_TAIL(&batch->requests, r, place);
+}
+
+static struct mp_record record_of(const struct mp_request *r)
+{
+	return (struct mp_record){
+		.version = MP_RECORD_VERSION,
+		.protocol = (uint8_t)r->meta.protocol,
+		.flags = r->meta.blind ? MP_RECORD_BLIND : 0,
+		.commands = 1,
+		.database = r->meta.database,
+		.origin = r->origin,
+	};
+}
+
+/* The form for the log, into pipeline->rewritten. 0: refused, the request was answered. */
+static size_t rewrite_redis(struct mp_proxy *proxy, struct mp_request *r, int *commands)
+{
+	struct mp_buffer *out = &proxy->pipeline.rewritten;
+	char error[MP_ERROR_BYTES];
+	const struct mp_command *command;
+	struct resp_request request;
+	size_t len, cap;
+	char *room;
+
+	if (!mp_reparse_redis(proxy, mp_bytes_slice(&r->raw), &request) ||
+	    !(command = mp_command_find(proxy->commands, &request, error, sizeof(error)))) {
+		mp_answer_error(proxy, r, "ERR muproxy: not understood by the leader");
+		return 0;
+	}
+	cap = r->raw.len + 256;
+	for (;;) {
+		mp_buffer_clear(out);
+		room = mp_buffer_reserve(out, cap);
+		if (!room) {
+			out_of_memory(proxy, r);
+			return 0;
+		}
+		len = mp_command_rewrite(command, &request, (int64_t)timestamp_ms(proxy),
+					 proxy->databases, room, cap, commands, error,
+					 sizeof(error));
+		if (len <= cap)
+			break;
+		cap = len;
+	}
+	if (len == 0)
+		mp_answer_error(proxy, r, "%s", error);
+	return len;
+}
+
+static void add_redis(struct mp_proxy *proxy, struct mp_request *r)
+{
+	struct mp_record record = record_of(r);
+	struct mp_slice wire = mp_bytes_slice(&r->raw);
+	int commands = 1;
+
+	if (r->meta.rewrite) {
+		wire.len = rewrite_redis(proxy, r, &commands);
+		if (wire.len == 0)
+			return;
+		wire.data = mp_buffer_data(&proxy->pipeline.rewritten);
+	}
+	assert(commands > 0 && commands <= UINT8_MAX);
+	record.commands = (uint8_t)commands;
+	join(proxy, r, &record, wire, !r->meta.rewrite, (struct mp_slice){0});
+	mp_buffer_clear(&proxy->pipeline.rewritten);
+}
+
+static size_t encode_memcached(struct mp_proxy *proxy, const struct mc_request *request, size_t cap)
+{
+	struct mp_buffer *out = &proxy->pipeline.rewritten;
+
+	for (;;) {
+		size_t len;
+		char *room;
+
+		mp_buffer_clear(out);
+		room = mp_buffer_reserve(out, cap);
+		if (!room)
+			return 0;
+		len = mc_encode(request, mp_pipeline_now_s(proxy), proxy->locks.deadlines, room,
+				cap);
+		if (len <= cap)
+			return len;
+		cap = len;
+	}
+}
+
+static void add_memcached(struct mp_proxy *proxy, struct mp_request *r)
+{
+	struct mp_record record = record_of(r);
+	struct mc_request request;
+	struct mp_slice wire;
+
+	if (!mp_reparse_memcached(proxy, mp_bytes_slice(&r->raw), &request)) {
+		mp_answer_error(proxy, r, "ERR muproxy: not understood by the leader");
+		return;
+	}
+	wire.len = encode_memcached(proxy, &request, r->raw.len + 64);
+	if (wire.len == 0) {
+		out_of_memory(proxy, r);
+		return;
+	}
+	wire.data = mp_buffer_data(&proxy->pipeline.rewritten);
+	mp_lock_note_write(proxy, &request);
+	join(proxy, r, &record, wire, false, (struct mp_slice){0});
+	mp_buffer_clear(&proxy->pipeline.rewritten);
+}
+
+static void add_unlogged(struct mp_proxy *proxy, struct mp_request *r)
+{
+	struct mp_batch *batch = filling(&proxy->pipeline);
+
+	if (!batch) {
+		out_of_memory(proxy, r);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&batch->requests, r, place);
+}
+
+void mp_pipeline_add(struct mp_proxy *proxy, struct mp_request *r)
+{
+	assert(proxy->pipeline.ballot && !proxy->pipeline.stuck);
+	r->logged = false;
+	switch (r->meta.class) {
+	case MP_REQUEST_READ:
+		r->state = MP_REQUEST_BATCHED;
+		STAT_ADD(proxy, reads, 1);
+		add_unlogged(proxy, r);
+		break;
+	case MP_REQUEST_WRITE:
+		STAT_ADD(proxy, writes, 1);
+		if (r->meta.protocol == MP_REDIS)
+			add_redis(proxy, r);
+		else
+			add_memcached(proxy, r);
+		break;
+	case MP_REQUEST_CONDITIONAL:
+		STAT_ADD(proxy, writes, 1);
+		mp_lock_enter(proxy, r);
+		break;
+	}
+}
+
+void mp_pipeline_add_question(struct mp_proxy *proxy, struct mp_request *r)
+{
+	assert(r->state == MP_REQUEST_DECIDING && r->question.len > 0);
+	add_unlogged(proxy, r);
+}
+
+void mp_pipeline_add_decided(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice wire,
+			     struct mp_slice reply)
+{
+	struct mp_record record = record_of(r);
+
+	record.flags = MP_RECORD_BLIND;
+	if (wire.len == 0)
+		record.commands = 0;
+	join(proxy, r, &record, wire, false, reply);
+}
+
+/* --------------------------------------------------------------- executing */
+
+static void run_reads(struct mp_proxy *proxy, struct mp_batch *batch)
+{
+	struct mp_request *r;
+
+	while ((r = TAILQ_FIRST(&batch->requests))) {
+		TAILQ_REMOVE(&batch->requests, r, place);
+		mp_apply_read(proxy, r);
+	}
+	batch_put(&proxy->pipeline, batch);
+}
+
+void mp_pipeline_run_reads(struct mp_proxy *proxy)
+{
+	struct mp_pipeline *pipeline = &proxy->pipeline;
+	struct mp_batch *batch;
+
+	while ((batch = STAILQ_FIRST(&pipeline->proposed)) && !batch->writes) {
+		if (proxy->view.ballot != pipeline->ballot || proxy->view.fence < batch->fence ||
+		    !mp_apply_reached(proxy, pipeline->ballot))
+			return;
+		STAILQ_REMOVE_HEAD(&pipeline->proposed, next);
+		run_reads(proxy, batch);
+	}
+}
+
+struct mp_batch *mp_pipeline_committed(struct mp_proxy *proxy, uint64_t lsn, uint64_t ballot)
+{
+	struct mp_pipeline *pipeline = &proxy->pipeline;
+	struct mp_batch *batch;
+
+	if (ballot != pipeline->ballot)
+		return NULL;
+	STAILQ_FOREACH(batch, &pipeline->proposed, next)
+	if (batch->writes)
+		break;
+	if (!batch || batch->lsn != lsn) {
+		assert(!batch || batch->lsn > lsn);
+		return NULL;
+	}
+	/* An entry proposed after the reads came is committed: that proves more than their fence.
+	 */
+	while ((batch = STAILQ_FIRST(&pipeline->proposed)) && !batch->writes) {
+		STAILQ_REMOVE_HEAD(&pipeline->proposed, next);
+		run_reads(proxy, batch);
+	}
+	STAILQ_REMOVE_HEAD(&pipeline->proposed, next);
+	return batch;
+}
+
+/* ------------------------------------------------------ beginning, ending */
+
+static void abandon_batch(struct mp_proxy *proxy, struct mp_batch *batch, uint64_t ballot)
+{
+	struct mp_request *r;
+
+	while ((r = TAILQ_FIRST(&batch->requests))) {
+		TAILQ_REMOVE(&batch->requests, r, place);
+		if (r->state == MP_REQUEST_DECIDING)
+			r->asked = false; /* the lock knows it, and gives it back */
+		else if (r->link)
+			mp_drop(proxy, r);
+		else
+			mp_doubt_add(proxy, r, ballot);
+	}
+	batch_put(&proxy->pipeline, batch);
+}
+
+void mp_pipeline_abandon(struct mp_proxy *proxy)
+{
+	struct mp_pipeline *pipeline = &proxy->pipeline;
+	uint64_t ballot = pipeline->ballot;
+	struct mp_batch *batch;
+
+	if (!ballot)
+		return;
+	mp_info("no longer leading under ballot %" PRIu64, ballot);
+	pipeline->ballot = 0;
+	pipeline->closed_ballot = ballot;
+	while ((batch = STAILQ_FIRST(&pipeline->proposed))) {
+		STAILQ_REMOVE_HEAD(&pipeline->proposed, next);
+		abandon_batch(proxy, batch, ballot);
+	}
+	if (pipeline->filling)
+		abandon_batch(proxy, pipeline->filling, ballot);
+	pipeline->filling = NULL;
+	pipeline->stuck = false;
+	pipeline->timestamp_ms = 0;
+	mp_records_clear(&pipeline->records);
+	mp_router_drop_inbox(proxy);
+	mp_locks_abandon(proxy);
+	mp_doubt_settle(proxy);
+}
+
+void mp_pipeline_follow(struct mp_proxy *proxy)
+{
+	struct mp_pipeline *pipeline = &proxy->pipeline;
+	uint64_t ballot = proxy->view.role == MU_ROLE_LEADER ? proxy->view.ballot : 0;
+
+	if (pipeline->ballot && pipeline->ballot != ballot)
+		mp_pipeline_abandon(proxy);
+	if (pipeline->ballot || !ballot || ballot == pipeline->closed_ballot ||
+	    !mp_backends_level(proxy) || proxy->draining)
+		return;
+	mp_info("leading under ballot %" PRIu64, ballot);
+	pipeline->ballot = ballot;
+	pipeline->proposed_lsn = 0;
+}
+
+void mp_pipeline_close(struct mp_proxy *proxy)
+{
+	struct mp_pipeline *pipeline = &proxy->pipeline;
+	struct mp_batch *batch;
+
+	mp_pipeline_abandon(proxy);
+	while ((batch = STAILQ_FIRST(&pipeline->spare))) {
+		STAILQ_REMOVE_HEAD(&pipeline->spare, next);
+		free(batch);
+	}
+	mp_records_free(&pipeline->records);
+	mp_buffer_free(&pipeline->rewritten);
+}

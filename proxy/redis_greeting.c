@@ -1,0 +1,354 @@
+/*
+ * redis_greeting.c - see redis_greeting.h.
+ *
+ * The greeting is two pipelines of steps, a command each with what to make of
+ * its reply. The second waits for the first, because it first ends what the
+ * first found: connections that an earlier life of ours has left behind. Their
+ * last bytes may still be in the server's socket, unread, to be executed after
+ * the applied LSN was asked for; the entries in them would then be executed
+ * twice. Once CLIENT KILL has answered they never will be.
+ */
+#include "redis_greeting.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "redis_wire.h"
+
+struct redis_step {
+	const char *command; /* words separated by single spaces; NULL: the end */
+	/* What to make of a reply that is no error; NULL: whatever it is, it is all one. */
+	void (*reply)(struct redis_greeting *, const redisReply *);
+	const char *wanted; /* by on_setting */
+};
+
+static void refuse(struct redis_greeting *g, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void refuse(struct redis_greeting *g, const char *format, ...)
+{
+	va_list args;
+
+	if (g->outcome != REDIS_GREETING_MORE)
+		return;
+	g->outcome = REDIS_GREETING_REFUSED;
+	va_start(args, format);
+	vsnprintf(g->why, sizeof(g->why), format, args);
+	va_end(args);
+}
+
+static void send_words(struct redis_greeting *g, const char *format, ...)
+{
+	char *wire = NULL;
+	va_list args;
+	int len;
+
+	va_start(args, format);
+	len = redisvFormatCommand(&wire, format, args);
+	va_end(args);
+	if (len < 0 || !mp_buffer_append(g->out, wire, (size_t)len))
+		refuse(g, "out of memory");
+	free(wire);
+}
+
+/* ------------------------------------------------------------ first pipeline */
+
+static bool starts_with(const char *text, const char *start)
+{
+	return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* An error that goes away by itself? Otherwise it is a refusal. */
+static void on_error(struct redis_greeting *g, const char *command, const char *error)
+{
+	if (g->outcome != REDIS_GREETING_MORE)
+		return;
+	if (starts_with(error, "NOAUTH") || starts_with(error, "WRONGPASS")) {
+		refuse(g, "the server wants %s password", g->password ? "another" : "a");
+	} else if (starts_with(error, "LOADING") || starts_with(error, "BUSY ")) {
+		g->outcome = REDIS_GREETING_LATER;
+		snprintf(g->why, sizeof(g->why), "%s", error);
+	} else {
+		refuse(g, "%s: %.80s", command, error);
+	}
+}
+
+static void on_ok(struct redis_greeting *g, const redisReply *reply)
+{
+	(void)g;
+	(void)reply;
+}
+
+/* Copies the rest of the line behind "field:" to out; empty if there is none. */
+static void info_field(const char *info, const char *field, char *out, size_t out_bytes)
+{
+	const char *at = strstr(info, field);
+	size_t len;
+
+	out[0] = '\0';
+	if (!at || (at != info && at[-1] != '\n'))
+		return;
+	at += strlen(field);
+	len = strcspn(at, "\r\n");
+	snprintf(out, out_bytes, "%.*s", (int)len, at);
+}
+
+static void on_info_server(struct redis_greeting *g, const redisReply *reply)
+{
+	char number[32];
+	int major = 0, minor = 0;
+
+	if (reply->type != REDIS_REPLY_STRING) {
+		refuse(g, "INFO server: an unexpected reply");
+		return;
+	}
+	info_field(reply->str, "redis_version:", g->version, sizeof(g->version));
+	info_field(reply->str, "run_id:", g->run_id, sizeof(g->run_id));
+	info_field(reply->str, "process_id:", number, sizeof(number));
+	g->pid = atoll(number);
+	/* Deadlines are logged as SET ... PXAT, which came with 6.2. */
+	if (sscanf(g->version, "%d.%d", &major, &minor) == 2 && major * 100 + minor < 602)
+		refuse(g, "Redis %s is too old, 6.2 is needed", g->version);
+}
+
+static void on_role(struct redis_greeting *g, const redisReply *reply)
+{
+	const char *role = reply->type == REDIS_REPLY_ARRAY && reply->elements > 0
+				   ? reply->element[0]->str
+				   : NULL;
+
+	if (!role || strcmp(role, "master") != 0)
+		refuse(g, "its role is %s, not master: it takes its data from elsewhere",
+		       role ? role : "unknown");
+}
+
+/* The value in a reply to CONFIG GET of one parameter; NULL: the server has no such parameter. */
+static const char *config_value(const redisReply *reply)
+{
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
+		return NULL;
+	return reply->element[1]->str;
+}
+
+static void on_databases(struct redis_greeting *g, const redisReply *reply)
+{
+	const char *value = config_value(reply);
+
+	g->databases = value ? (uint32_t)strtoul(value, NULL, 10) : 0;
+	if (g->databases < 2)
+		refuse(g,
+		       "it has %u database(s): muproxy needs one for itself, set databases to 2 "
+		       "or more",
+		       g->databases);
+}
+
+/* Older servers lack some of the settings, and then need not be told. */
+static void on_setting(struct redis_greeting *g, const redisReply *reply)
+{
+	const struct redis_step *step = g->steps - 1;
+	const char *value = config_value(reply);
+
+	if (value && strcmp(value, step->wanted) != 0)
+		refuse(g, "its %s is %s and cannot be set to %s",
+		       step->command + strlen("CONFIG GET "), value, step->wanted);
+}
+
+static void on_client_id(struct redis_greeting *g, const redisReply *reply)
+{
+	g->client_id = reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+}
+
+static void send_second_pipeline(struct redis_greeting *g);
+
+/* Lines of "id=7 addr=... name=muproxy-apply ...". */
+static void on_client_list(struct redis_greeting *g, const redisReply *reply)
+{
+	char *line, *save = NULL;
+
+	if (reply->type != REDIS_REPLY_STRING || g->client_id == 0) {
+		refuse(g, "CLIENT LIST: an unexpected reply");
+		return;
+	}
+	for (line = strtok_r(reply->str, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		long long id = 0;
+
+		if (sscanf(line, "id=%lld ", &id) == 1 && id != g->client_id &&
+		    strstr(line, " name=" REDIS_CLIENT_NAME " ")) {
+			send_words(g, "CLIENT KILL ID %lld", id);
+			g->kills++;
+		}
+	}
+	send_second_pipeline(g);
+}
+
+static const struct redis_step first_pipeline[] = {
+	{"CLIENT SETNAME " REDIS_CLIENT_NAME, on_ok, NULL},
+	{"INFO server", on_info_server, NULL},
+	{"ROLE", on_role, NULL},
+	{"CONFIG GET databases", on_databases, NULL},
+	/*
+	 * Settings with which servers would diverge, or leave us (DETERMINISM,
+	 * Redis 2). What counts is not whether they could be set but what they are.
+	 */
+	{"CONFIG SET maxmemory 0", NULL, NULL},
+	{"CONFIG GET maxmemory", on_setting, "0"},
+	{"CONFIG SET maxmemory-clients 0", NULL, NULL},
+	{"CONFIG GET maxmemory-clients", on_setting, "0"},
+	{"CONFIG SET stop-writes-on-bgsave-error no", NULL, NULL},
+	{"CONFIG GET stop-writes-on-bgsave-error", on_setting, "no"},
+	{"CONFIG SET min-replicas-to-write 0", NULL, NULL},
+	{"CONFIG GET min-replicas-to-write", on_setting, "0"},
+	{"CONFIG SET timeout 0", NULL, NULL},
+	{"CONFIG GET timeout", on_setting, "0"},
+	{"CLIENT ID", on_client_id, NULL},
+	{"CLIENT LIST TYPE normal", on_client_list, NULL},
+	{NULL, NULL, NULL},
+};
+
+/* ----------------------------------------------------------- second pipeline */
+
+static void on_applied(struct redis_greeting *g, const redisReply *reply)
+{
+	uint64_t group_id;
+	bool failed;
+
+	if (reply->type == REDIS_REPLY_NIL)
+		return;
+	if (reply->type != REDIS_REPLY_STRING ||
+	    !redis_get_applied((struct mp_slice){reply->str, (size_t)reply->len}, &group_id,
+			       &g->stored_lsn, &failed))
+		refuse(g, "its key " REDIS_APPLIED_KEY " in database %u is not ours",
+		       g->databases - 1);
+	else if (group_id != g->group_id)
+		refuse(g,
+		       "it belongs to another group (%016llx); point to another server, or "
+		       "flush it",
+		       (unsigned long long)group_id);
+	else if (failed)
+		refuse(g,
+		       "it has executed entries behind one that it refused (LSN %llu) and must "
+		       "be restored, or flushed",
+		       (unsigned long long)g->stored_lsn);
+}
+
+/* Lines of "db0:keys=3,expires=0,...". */
+static void on_keyspace(struct redis_greeting *g, const redisReply *reply)
+{
+	const char *at = reply->type == REDIS_REPLY_STRING ? reply->str : "";
+
+	while ((at = strstr(at, ":keys="))) {
+		at += strlen(":keys=");
+		g->keys += strtoull(at, NULL, 10);
+	}
+	if (g->stored_lsn == 0 && g->keys > 0)
+		refuse(g, "it holds data that is not of this group's log; flush it or point to "
+			  "another server");
+	if (g->outcome != REDIS_GREETING_MORE)
+		return;
+	if (g->failed_lsn && g->stored_lsn >= g->failed_lsn) {
+		send_words(g, "APPEND " REDIS_APPLIED_KEY " %b", REDIS_FAILED_MARK,
+			   strlen(REDIS_FAILED_MARK));
+	} else {
+		g->applied_lsn = g->stored_lsn;
+		g->outcome = REDIS_GREETING_READY;
+	}
+}
+
+/* Reached only by a server that was marked as failed just now. */
+static void on_marked(struct redis_greeting *g, const redisReply *reply)
+{
+	(void)reply;
+	refuse(g, "it has executed entries behind LSN %llu, which it refused",
+	       (unsigned long long)g->failed_lsn);
+}
+
+static const struct redis_step second_pipeline[] = {
+	{"SELECT", on_ok, NULL},
+	{"GET " REDIS_APPLIED_KEY, on_applied, NULL},
+	{"INFO keyspace", on_keyspace, NULL},
+	{"APPEND " REDIS_APPLIED_KEY, on_marked, NULL},
+	{NULL, NULL, NULL},
+};
+
+static void send_second_pipeline(struct redis_greeting *g)
+{
+	g->steps = second_pipeline;
+	send_words(g, "SELECT %u", g->databases - 1);
+	send_words(g, "GET " REDIS_APPLIED_KEY);
+	send_words(g, "INFO keyspace");
+}
+
+/* -------------------------------------------------------------------- driver */
+
+static void on_auth(struct redis_greeting *g, const redisReply *reply)
+{
+	(void)reply;
+	g->steps = first_pipeline;
+}
+
+static const struct redis_step authentication[] = {{"AUTH", on_auth, NULL}, {NULL, NULL, NULL}};
+
+void redis_greeting_start(struct redis_greeting *g, struct mp_buffer *out)
+{
+	const struct redis_step *step;
+
+	g->out = out;
+	g->reader = redisReaderCreate();
+	g->steps = first_pipeline;
+	if (!g->reader)
+		refuse(g, "out of memory");
+	if (g->password) {
+		g->steps = authentication;
+		send_words(g, "AUTH %s", g->password);
+	}
+	for (step = first_pipeline; step->command; step++)
+		send_words(g, step->command);
+}
+
+static void take_reply(struct redis_greeting *g, const redisReply *reply)
+{
+	const struct redis_step *step = g->steps;
+
+	/* Whether a connection was there to be killed, or had just gone, is all one. */
+	if (g->kills > 0) {
+		g->kills--;
+		return;
+	}
+	assert(step->command);
+	g->steps = step + 1; /* unless the reply starts another pipeline */
+	if (!step->reply)
+		return;
+	if (reply->type == REDIS_REPLY_ERROR)
+		on_error(g, step->command, reply->str);
+	else
+		step->reply(g, reply);
+}
+
+enum redis_greeting_outcome redis_greeting_feed(struct redis_greeting *g, const char *data,
+						size_t len)
+{
+	if (g->outcome == REDIS_GREETING_MORE && redisReaderFeed(g->reader, data, len) != REDIS_OK)
+		refuse(g, "it does not speak Redis's protocol: %s", g->reader->errstr);
+	while (g->outcome == REDIS_GREETING_MORE) {
+		void *reply = NULL;
+
+		if (redisReaderGetReply(g->reader, &reply) != REDIS_OK)
+			refuse(g, "it does not speak Redis's protocol: %s", g->reader->errstr);
+		if (!reply)
+			break;
+		take_reply(g, reply);
+		freeReplyObject(reply);
+	}
+	return g->outcome;
+}
+
+void redis_greeting_end(struct redis_greeting *g)
+{
+	if (g->reader)
+		redisReaderFree(g->reader);
+	g->reader = NULL;
+}

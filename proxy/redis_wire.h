@@ -1,0 +1,49 @@
+/*
+ * redis_wire.h - the commands that the Redis adapter sends on its own account,
+ * and how to find the commands in what others give it. All in multibulk form.
+ */
+#ifndef MP_REDIS_WIRE_H
+#define MP_REDIS_WIRE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "slice.h"
+
+/*
+ * In the server's last database, which clients do not see, this key holds
+ * "v1 <group id, 16 hex digits> <applied LSN, 20 digits>", followed by
+ * the failed mark if the server has executed entries behind one that it refused.
+ * Of a fixed length, so that the command that sets it is a template; short
+ * enough for Redis to keep key and value in one allocation each.
+ */
+#define REDIS_APPLIED_KEY "muproxy:applied"
+#define REDIS_FAILED_MARK " failed"
+#define REDIS_MULTI "*1\r\n$5\r\nMULTI\r\n"
+#define REDIS_EXEC "*1\r\n$4\r\nEXEC\r\n"
+
+enum {
+	REDIS_APPLIED_BYTES = 40, /* of the value, without " failed" */
+	REDIS_SET_APPLIED_BYTES = 42 + REDIS_APPLIED_BYTES,
+	REDIS_SELECT_BYTES = 40, /* at most */
+};
+
+/* Write the value / the command that sets it; neither is terminated. */
+void redis_put_applied(char out[REDIS_APPLIED_BYTES], uint64_t group_id, uint64_t lsn);
+void redis_put_set_applied(char out[REDIS_SET_APPLIED_BYTES], uint64_t group_id, uint64_t lsn);
+/* Read the value back. False: this is something else. */
+bool redis_get_applied(struct mp_slice value, uint64_t *group_id, uint64_t *lsn, bool *failed);
+
+/* Writes "SELECT database"; returns its length. */
+size_t redis_put_select(char out[REDIS_SELECT_BYTES], uint32_t database);
+
+/*
+ * Looks at the first command in bytes: its name, and its first argument if it
+ * has one, are put into words. Returns how many words it has in all, 0 if this
+ * is no command in multibulk form.
+ */
+int64_t redis_command_head(struct mp_slice bytes, struct mp_slice words[2]);
+/* The length of the first command in bytes; 0 if they do not begin with a whole one. */
+size_t redis_command_bytes(struct mp_slice bytes);
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * relay.h - requests of clients of one replica that another one, the leader,
+ * executes. Each replica has one link to the leader (relay_out.c), and as
+ * leader one from each of the others (relay_in.c).
+ */
+#ifndef MP_RELAY_H
+#define MP_RELAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "link.h"
+#include "mu.h"
+#include "net.h"
+#include "request.h"
+
+struct mp_proxy;
+TAILQ_HEAD(mp_link_list, mp_link);
+
+struct mp_relay_out {
+	struct mp_link *link;           /* NULL: none */
+	struct mp_request_list relayed; /* in the order in which they were sent */
+	struct mp_address address[MU_ID_SLOTS];
+	uint64_t next_try_ns;
+	uint64_t busy_since_ns; /* when relayed was empty last */
+	unsigned failures;      /* in a row, to the same leader */
+	unsigned peer;          /* who they were about */
+};
+
+struct mp_relay_in {
+	struct mp_link_list links;
+	uint64_t next_complaint_ns; /* not every garbage connection gets a line in the log */
+};
+
+struct mp_relay {
+	struct mp_relay_out out;
+	struct mp_relay_in in;
+	struct mp_link_list closed; /* let go of at the end of the turn */
+};
+
+void mp_relay_init(struct mp_relay *relay);
+/* Parses the members' addresses. False: one line in err. */
+bool mp_relay_open(struct mp_proxy *proxy, char *err, size_t err_bytes);
+void mp_relay_close(struct mp_proxy *proxy);
+
+/* --- the follower's end */
+
+/* Is there a leader to send requests to? */
+bool mp_relay_out_open(const struct mp_proxy *proxy);
+/* ... and is there room on the way to it? */
+bool mp_relay_out_room(const struct mp_proxy *proxy);
+void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r);
+/* Once a turn: be connected to whoever leads. Returns when it wants another turn. */
+uint64_t mp_relay_out_turn(struct mp_proxy *proxy);
+
+/* --- the leader's end */
+
+/* A connection to our relay listener; takes the socket over. */
+void mp_relay_in_accept(struct mp_proxy *proxy, int fd);
+/* Once a turn, after proposing: tell of having become, or ceased to be, the leader. */
+void mp_relay_in_turn(struct mp_proxy *proxy);
+/* Take no more requests. */
+void mp_relay_in_drain(struct mp_proxy *proxy);
+/* A piece of the reply to a relayed request. */
+void mp_relay_in_reply(struct mp_request *r, struct mp_slice piece, bool last);
+
+/* Last in a turn: send what is queued, free what is closed. */
+void mp_relay_flush(struct mp_proxy *proxy);
+
+#endif

@@ -1,0 +1,104 @@
+/*
+ * request.h - one client's request on its way through this replica, from its
+ * arrival to the last byte of its reply; and the pool that requests come from.
+ *
+ * A request is taken by a session (a client of this replica) or comes over a
+ * link (a client of another replica, which relays to this one, the leader).
+ * See request_states below for what becomes of it.
+ */
+#ifndef MP_REQUEST_H
+#define MP_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "buffer.h"
+#include "chunk.h"
+#include "record.h"
+
+struct mp_link;
+struct mp_lock;
+struct mp_session;
+
+enum mp_request_state {
+	MP_REQUEST_FREE = 0,
+	MP_REQUEST_WAITING,  /* not sent anywhere yet: may be sent, or given up, freely */
+	MP_REQUEST_BATCHED,  /* leader: in a batch that is not committed and with the backend yet */
+	MP_REQUEST_DECIDING, /* leader: a conditional that has its key's lock, or waits for it */
+	MP_REQUEST_RUNNING,  /* with the own backend, whose reply is the client's */
+	MP_REQUEST_RELAYED,  /* with the leader, whose reply is the client's */
+	MP_REQUEST_DOUBT,    /* the leader was lost: the log will tell (doubt.h) */
+	MP_REQUEST_DONE,     /* its reply is whole, but those of earlier requests are not */
+};
+
+enum mp_request_class {
+	MP_REQUEST_READ,
+	MP_REQUEST_WRITE,
+	MP_REQUEST_CONDITIONAL, /* Memcached: decided by the leader, logged as a plain write */
+};
+
+/* What a codec and the command table make of a request's bytes. */
+struct mp_request_meta {
+	enum mp_protocol protocol;
+	enum mp_request_class class;
+	uint32_t database;
+	bool blind;   /* a blind write (command.h) */
+	bool rewrite; /* a write whose bytes are not fit for the log as they are */
+	bool noreply; /* Memcached: the client wants no answer */
+	bool tokens;  /* Memcached: the reply holds CAS tokens (gets) */
+};
+
+struct mp_request {
+	TAILQ_ENTRY(mp_request) place; /* in the list that its state names */
+	struct mp_request *next;       /* in its session: the request after it */
+	struct mp_session *session;    /* NULL: relayed to us, or the client has left */
+	struct mp_link *link;          /* relayed to us: where from; NULL: a request of our own */
+	struct mp_lock *lock;          /* DECIDING */
+	struct mp_request_meta meta;
+	enum mp_request_state state;
+	bool streamed; /* the client has a part of the reply already */
+	bool skipped;  /* a later write of its session was executed, and this one before it was not
+			*/
+	bool logged;   /* BATCHED: it has a record in the batch */
+	bool asked;    /* DECIDING: its question is with the backend */
+	uint32_t handle;      /* the pool's name of it */
+	uint32_t peer_handle; /* remote: the relaying replica's */
+	struct mp_origin origin;
+	struct mp_bytes raw;      /* the request in wire form */
+	struct mp_bytes question; /* DECIDING: what to ask the backend first */
+	struct mp_bytes canned;   /* the reply, if it is not what the backend answers */
+	struct mp_buffer reply;   /* of what cannot be passed on yet */
+	uint64_t ballot;          /* DOUBT: what it was relayed, or proposed, under */
+	uint64_t lsn;             /* of the entry that executes it, 0: none known */
+	uint64_t since_ms;        /* when it came; DOUBT: since when */
+	size_t charged;           /* bytes it is accounted for */
+};
+TAILQ_HEAD(mp_request_list, mp_request);
+
+/* A zeroed pool is ready. Data thread only. */
+struct mp_requests {
+	struct mp_request **slabs;
+	uint32_t slab_count;
+	struct mp_request *free; /* by next */
+	uint32_t count;          /* in use */
+	uint64_t bytes;          /* charged by those in use */
+	uint64_t sequence;       /* the last one given to a request of ours */
+};
+
+/* A zeroed request but for its handle. NULL: out of memory, or of handles. */
+struct mp_request *mp_requests_get(struct mp_requests *pool);
+void mp_requests_put(struct mp_requests *pool, struct mp_chunks *chunks, struct mp_request *r);
+/* The request of that handle, in use or not; NULL if there never was one. */
+struct mp_request *mp_requests_at(const struct mp_requests *pool, uint32_t handle);
+/* Account for the request's bytes (its raw, its canned reply) and its own. */
+void mp_requests_charge(struct mp_requests *pool, struct mp_request *r);
+void mp_requests_close(struct mp_requests *pool);
+
+/* May it have been proposed, if it went to a leader? Reads may just be sent again. */
+static inline bool mp_request_writes(const struct mp_request *r)
+{
+	return r->meta.class != MP_REQUEST_READ;
+}
+
+#endif

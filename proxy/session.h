@@ -1,0 +1,131 @@
+/*
+ * session.h - one client's connection: its bytes in and out, and its requests
+ * in order. What the bytes mean is session_redis.c's and session_memcached.c's.
+ *
+ * Requests form a queue. Replies are sent in its order: the oldest request's
+ * reply goes straight to the socket's buffer, later ones' wait in theirs. A
+ * client that piles up too many requests or unread replies is not read from
+ * until it is better; one that piles up replies beyond client_output_bytes is
+ * disconnected. A session that ends while requests of it are under way leaves
+ * them behind as orphans: they are finished, and nobody is told.
+ */
+#ifndef MP_SESSION_H
+#define MP_SESSION_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "buffer.h"
+#include "mc_text.h"
+#include "request.h"
+#include "resp.h"
+#include "slice.h"
+
+struct mp_proxy;
+
+struct mp_session {
+	TAILQ_ENTRY(mp_session) all;    /* every session, or the dead of this turn */
+	TAILQ_ENTRY(mp_session) ready;  /* router.h: `unsent` may go as soon as there is a way */
+	TAILQ_ENTRY(mp_session) dirty;  /* has output to send at the end of the turn */
+	TAILQ_ENTRY(mp_session) halted; /* not read from because of all the others */
+	bool is_ready, is_dirty, is_halted;
+	bool dead;      /* over; freed at the end of the turn */
+	bool closing;   /* takes no more requests; over when all replies are out */
+	bool paused;    /* not read from until it has caught up */
+	bool congested; /* the socket is full: writable is waited for */
+	bool adopted;   /* the request just taken took the memory of `in` over */
+	enum mp_protocol protocol;
+	struct mp_proxy *proxy;
+	int fd;
+	struct event readable, writable;
+	uint32_t id;
+	uint32_t database;
+	char *name; /* CLIENT SETNAME, or NULL */
+	union {
+		struct resp_parser *resp;
+		struct mc_parser *mc;
+	} parser;
+	struct mp_buffer in, out;
+	size_t in_charged; /* bytes of `in` that are accounted for */
+
+	struct mp_request *head, *tail; /* all that are not answered to the end */
+	struct mp_request *unsent;      /* the first that is WAITING */
+	uint32_t pending;               /* how many there are */
+	size_t pending_bytes;
+	uint32_t doubtful;          /* of them in DOUBT */
+	uint32_t doubtful_writes;   /* of those, writes */
+	struct mp_request *barrier; /* nothing behind it may go before it is answered */
+	uint64_t heard_ms;          /* when it sent something last */
+};
+TAILQ_HEAD(mp_session_list, mp_session);
+
+struct mp_sessions {
+	struct mp_session_list all, dead, dirty, halted;
+	uint32_t count[MP_MEMCACHED + 1]; /* by protocol */
+	uint32_t last_id;
+	uint64_t in_bytes;     /* memory of all input buffers */
+	uint64_t next_reap_ms; /* when idle clients are looked for again */
+	char *scratch;         /* what is read first goes here; most of it never needs a home */
+};
+
+void mp_sessions_init(struct mp_sessions *sessions);
+bool mp_sessions_open(struct mp_sessions *sessions);
+/* Ends every session at once. */
+void mp_sessions_close(struct mp_proxy *proxy);
+
+/* Takes the socket over; if the session cannot be had, it is told so and closed. */
+void mp_session_accept(struct mp_proxy *proxy, int fd, enum mp_protocol protocol);
+/* End it now. Safe anywhere: the memory lives to the end of the turn. */
+void mp_session_kill(struct mp_session *s);
+/* Take no more requests; end when the replies to those that are there are out. */
+void mp_session_close_after_replies(struct mp_session *s);
+
+/*
+ * Take a request of which raw are the bytes, as the newest of the session: it
+ * waits for the router. NULL: out of memory; the session is over.
+ */
+struct mp_request *mp_session_take(struct mp_session *s, struct mp_slice raw,
+				   const struct mp_request_meta *meta);
+/* The same, but its bytes are here already. */
+struct mp_request *mp_session_take_bytes(struct mp_session *s, struct mp_bytes raw,
+					 const struct mp_request_meta *meta);
+/* An answer that the session gives by itself, behind the replies still to come. */
+void mp_session_say(struct mp_session *s, struct mp_slice reply);
+/* A piece of the reply to a request of this session. last: r is gone afterwards. */
+void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slice piece, bool last);
+
+/*
+ * Put another request in the place of one whose reply is not waited for any
+ * longer; that one becomes an orphan. The new one is in no list and has no
+ * reply yet. NULL: out of memory, nothing has changed.
+ */
+struct mp_request *mp_session_replace(struct mp_session *s, struct mp_request *r);
+
+/* The request went somewhere, or waits again: keeps `unsent` right. */
+void mp_session_sent(struct mp_session *s, struct mp_request *r);
+void mp_session_unsend(struct mp_session *s, struct mp_request *r);
+
+/* Once a turn: read on from those that may go on, send what is queued, free the dead. */
+void mp_sessions_resume(struct mp_proxy *proxy);
+void mp_sessions_flush(struct mp_proxy *proxy);
+/* Disconnect clients that have been in the middle of a request for too long. */
+void mp_sessions_sweep(struct mp_proxy *proxy, uint64_t now_ms);
+/* Stop reading from clients (drain). */
+void mp_sessions_drain(struct mp_proxy *proxy);
+/* Clients that may be read on from wait for the next turn. */
+bool mp_sessions_pending(const struct mp_proxy *proxy);
+/* No client has a request or a reply under way. */
+bool mp_sessions_quiet(const struct mp_proxy *proxy);
+
+/*
+ * The two protocols. Each takes one request off data: true, *used are its
+ * bytes; false: it is not whole yet (*used may be > 0 even so), or the session
+ * is closing. Whatever it is, it has been answered or taken.
+ */
+bool mp_redis_input(struct mp_session *s, const char *data, size_t len, size_t *used);
+bool mp_memcached_input(struct mp_session *s, const char *data, size_t len, size_t *used);
+
+#endif

@@ -1,0 +1,76 @@
+/* session_redis.c - what Redis clients send: taken, refused, or answered here (redis_local.c). */
+#include <stdio.h>
+
+#include "answer.h"
+#include "classify.h"
+#include "redis_local.h"
+#include "session.h"
+#include "state.h"
+
+static void say_error(struct mp_session *s, const char *text)
+{
+	char reply[MP_ERROR_BYTES + 32];
+	size_t len = mp_format_error(MP_REDIS, text, reply, sizeof(reply));
+
+	mp_session_say(s, (struct mp_slice){reply, len});
+}
+
+/* What was not sent in the form that everybody further down can read is put into it. */
+static void take(struct mp_session *s, const struct resp_request *request,
+		 const struct mp_request_meta *meta)
+{
+	struct mp_bytes bytes;
+	size_t len;
+
+	if (!request->is_inline) {
+		mp_session_take(s, request->raw, meta);
+		return;
+	}
+	len = resp_encode(NULL, 0, request->argc, request->argv);
+	if (!mp_chunks_alloc(&s->proxy->chunks, len, &bytes)) {
+		mp_session_kill(s);
+		return;
+	}
+	resp_encode(bytes.data, len, request->argc, request->argv);
+	mp_session_take_bytes(s, bytes, meta);
+}
+
+static void handle(struct mp_session *s, const struct resp_request *request)
+{
+	const struct mp_command *command = NULL;
+	char error[MP_ERROR_BYTES];
+	struct mp_request_meta meta;
+
+	switch (mp_classify_redis(s->proxy, request, s->database, &meta, &command, error)) {
+	case MP_VERDICT_SERVE:
+		take(s, request, &meta);
+		break;
+	case MP_VERDICT_LOCAL:
+		mp_redis_local(s, command, request);
+		break;
+	case MP_VERDICT_ERROR:
+		STAT_ADD(s->proxy, refused, 1);
+		say_error(s, error);
+		break;
+	}
+}
+
+bool mp_redis_input(struct mp_session *s, const char *data, size_t len, size_t *used)
+{
+	struct resp_request request;
+
+	switch (resp_parse(s->parser.resp, data, len, used, &request)) {
+	case RESP_MORE:
+		return false;
+	case RESP_ERROR:
+		STAT_ADD(s->proxy, protocol_errors, 1);
+		say_error(s, resp_parser_error(s->parser.resp));
+		mp_session_close_after_replies(s);
+		return false;
+	case RESP_DONE:
+		break;
+	}
+	if (request.argc > 0)
+		handle(s, &request);
+	return !s->dead && !s->closing;
+}

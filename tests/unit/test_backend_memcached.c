@@ -1,0 +1,399 @@
+/*
+ * test_backend_memcached.c - the Memcached adapter against a real memcached.
+ * Every test has a directory and a server of its own.
+ */
+#include "config.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "backend_base.h"
+#include "backend_driver.h"
+#include "net.h"
+#include "servers.h"
+
+enum { BIG_BYTES = 8 << 20 };
+
+struct fixture {
+	char dir[TEST_DIR_BYTES];
+	struct test_server server;
+	struct test_backend t;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	test_dir_make(f->dir);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	test_server_kill(&f->server, SIGKILL);
+	test_dir_remove(f->dir);
+	free(f);
+	return 0;
+}
+
+static void reopen(struct fixture *f)
+{
+	test_backend_open(&f->t, mp_backend_memcached_open, f->server.address);
+}
+
+/* A server, and the adapter connected to it: READY with nothing applied. */
+static struct test_backend *start(struct fixture *f, const char *options)
+{
+	test_memcached_start(&f->server, f->dir, options);
+	reopen(f);
+	test_until_ready(&f->t, 0);
+	return &f->t;
+}
+
+static void apply(struct test_backend *t, uint64_t lsn, const char *wire, int owner)
+{
+	test_begin(t, lsn, true);
+	test_write(t, wire, owner);
+	test_end(t);
+}
+
+static void expect_item(struct fixture *f, const char *key, const char *reply)
+{
+	char request[128];
+
+	snprintf(request, sizeof(request), "get %s\r\n", key);
+	assert_string_equal(test_exchange(&f->server, request, "END\r\n"), reply);
+}
+
+static void expect_stored(struct fixture *f, uint64_t lsn)
+{
+	char value[64], reply[160];
+
+	snprintf(value, sizeof(value), "v1 %016x %llu", TEST_GROUP, (unsigned long long)lsn);
+	snprintf(reply, sizeof(reply), "VALUE __muproxy__:applied 0 %zu\r\n%s\r\nEND\r\n",
+		 strlen(value), value);
+	expect_item(f, "__muproxy__:applied", reply);
+}
+
+/* --------------------------------------------------------------- what is applied */
+
+static void test_replies_come_in_order(void **state)
+{
+	struct fixture *f = *state;
+	struct test_backend *t = start(f, "");
+
+	test_read(t, "get a\r\n", 1);
+	test_begin(t, 10, true);
+	test_write(t, "set a 5 0 3\r\nabc\r\n", 2);
+	test_read(t, "get a b a\r\n", 3);
+	test_write(t, "delete b\r\n", 4);
+	test_write(t, "set b 0 0 0\r\n\r\n", 0);
+	test_write(t, "touch a 0\r\n", 5);
+	test_write(t, "gat 0 a\r\n", 6);
+	test_end(t);
+	test_read(t, "version\r\n", 7);
+	test_read(t, "mg a v\r\n", 8);
+	test_read(t, "mg nothing v\r\n", 9);
+	test_read(t, "nonsense\r\n", 10);
+	test_read(t, "get b\r\n", 11);
+	test_until_answers(t, 11);
+	test_expect(t, "1:END 2:STORED 3:VALUE a 5 3 abc VALUE a 5 3 abc END 4:NOT_FOUND "
+		       "5:TOUCHED 6:VALUE a 5 3 abc END 7:VERSION 1.6.18 8:VA 3 abc 9:EN "
+		       "10:ERROR 11:VALUE b 0 0  END ");
+	test_read(t, "stats\r\n", 1);
+	test_until_answers(t, 1);
+	assert_true(t->reply_bytes > 1000);
+	test_backend_close(t);
+}
+
+static void test_lsn_is_stored_lazily(void **state)
+{
+	struct fixture *f = *state;
+	struct test_backend *t = start(f, "");
+
+	apply(t, 64, "set a 0 0 1\r\n1\r\n", 1);
+	test_skip(t, 128);
+	test_until_answers(t, 1);
+	assert_int_equal(t->backend->applied_lsn, 128);
+	assert_int_equal(t->durable_lsn, 0);
+	test_until(t, t->durable_lsn == 128);
+	expect_stored(f, 128);
+	test_backend_close(t);
+}
+
+static void test_big_values(void **state)
+{
+	struct fixture *f = *state;
+	struct test_backend *t = start(f, "-m 256 -I 16m");
+	const struct mp_base *base = (const struct mp_base *)t->backend;
+	char head[64], *wire = malloc(BIG_BYTES + 64);
+	int n = snprintf(head, sizeof(head), "set b 0 0 %d\r\n", BIG_BYTES), i;
+
+	assert_non_null(wire);
+	memcpy(wire, head, (size_t)n);
+	for (i = 0; i < BIG_BYTES; i++)
+		wire[n + i] = (char)('a' + i % 23);
+	memcpy(wire + n + BIG_BYTES, "\r\n", 2);
+	test_begin(t, 10, true);
+	t->backend->ops->write(t->backend, 0, (struct mp_slice){wire, (size_t)n + BIG_BYTES + 2}, 1,
+			       (void *)1);
+	test_end(t);
+	free(wire);
+	test_read(t, "get b\r\n", 2);
+	test_read(t, "get a\r\n", 3);
+	test_until_answers(t, 3);
+	test_expect(t, "1:STORED 2:<8388636 bytes> 3:END ");
+	assert_true(base->wire.in.cap <= 1 << 20);
+	test_backend_close(t);
+}
+
+/* flush_all takes the item with the LSN as well. */
+static void test_flush_all_keeps_the_lsn(void **state)
+{
+	struct fixture *f = *state;
+	struct test_backend *t = start(f, "");
+
+	apply(t, 64, "set a 0 0 1\r\n1\r\n", 1);
+	test_until_answers(t, 1);
+	test_until(t, t->durable_lsn == 64);
+	apply(t, 128, "flush_all\r\n", 2);
+	test_until_answers(t, 2);
+	test_until(t, t->durable_lsn == 128);
+	expect_stored(f, 128);
+	expect_item(f, "a", "END\r\n");
+	test_backend_close(t);
+	reopen(f);
+	test_until_ready(t, 128);
+	test_backend_close(t);
+}
+
+/* -------------------------------------------------------------- ends of either side */
+
+static void test_server_restarts(void **state)
+{
+	struct fixture *f = *state;
+	struct test_backend *t = start(f, "");
+
+	apply(t, 64, "set a 0 0 1\r\n1\r\n", 1);
+	test_until_answers(t, 1);
+	kill(f->server.pid, SIGSTOP);
+	apply(t, 128, "set a 0 0 1\r\n2\r\n", 2);
+	test_read(t, "get a\r\n", 3);
+	t->backend->ops->flush(t->backend);
+	test_server_kill(&f->server, SIGKILL);
+	test_until_answers(t, 3);
+	test_expect(t, "1:STORED 2:lost 3:lost ");
+	test_until(t, t->state == MP_BACKEND_DISCONNECTED);
+	test_memcached_start(&f->server, f->dir, "");
+	test_until_ready(t, 0);
+	test_backend_close(t);
+}
+
+static void test_proxy_restarts(void **state)
+{
+	struct fixture *f = *state;
+	struct test_backend *t = start(f, "");
+	int fd;
+
+	apply(t, 64, "set a 0 0 1\r\n1\r\n", 1);
+	test_until_answers(t, 1);
+	test_until(t, t->durable_lsn == 64);
+	test_backend_close(t);
+	reopen(f);
+	test_until_ready(t, 64);
+	test_backend_close(t);
+	/* The same while somebody else is connected. */
+	fd = test_connect(&f->server);
+	assert_true(fd >= 0);
+	reopen(f);
+	test_until_ready(t, 64);
+	test_backend_close(t);
+	close(fd);
+}
+
+/*
+ * Thousands of sets lie unread in the server's socket when the process dies and
+ * the next one connects: none may be executed after what that one sends.
+ */
+static void test_bytes_left_behind_are_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	struct test_backend *t = start(f, "");
+	uint64_t lsn;
+	int fd = test_connect(&f->server);
+
+	apply(t, 1, "set a 0 0 3\r\nold\r\n", 1);
+	test_until_answers(t, 1);
+	test_until(t, t->durable_lsn == 1);
+	kill(f->server.pid, SIGSTOP);
+	for (lsn = 2; lsn <= 4000; lsn++)
+		apply(t, lsn, "set a 0 0 3\r\nold\r\n", 0);
+	t->backend->ops->flush(t->backend);
+	test_backend_close(t);
+
+	reopen(f);
+	test_until(t, ((struct mp_base *)t->backend)->wire.state == MP_WIRE_UP);
+	kill(f->server.pid, SIGCONT);
+	test_until_ready(t, 1);
+	apply(t, 4001, "set a 0 0 3\r\nnew\r\n", 1);
+	test_until_answers(t, 1);
+	test_until(t, t->durable_lsn == 4001);
+	expect_item(f, "a", "VALUE a 0 3\r\nnew\r\nEND\r\n");
+	test_backend_close(t);
+	close(fd);
+}
+
+/* ------------------------------------------------------------------ who it may be */
+
+static void test_foreign_items_are_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	test_memcached_start(&f->server, f->dir, "");
+	test_exchange(&f->server, "set somebody 0 0 5\r\nelses\r\n", "\n");
+	reopen(f);
+	test_until_failed(&f->t, "not of this group's log");
+	test_exchange(&f->server, "delete somebody\r\n", "\n");
+	test_until_ready(&f->t, 0); /* asked again, without being told to */
+	test_backend_close(&f->t);
+}
+
+static void test_other_group_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct test_backend *t = start(f, "");
+
+	apply(t, 64, "set a 0 0 1\r\n1\r\n", 1);
+	test_until_answers(t, 1);
+	test_until(t, t->durable_lsn == 64);
+	test_backend_close(t);
+	test_backend_open_with(t, mp_backend_memcached_open, f->server.address, NULL,
+			       TEST_GROUP + 1);
+	test_until_failed(t, "another group");
+	test_backend_close(t);
+	test_exchange(&f->server, "set __muproxy__:applied 0 0 2\r\n17\r\n", "\n");
+	reopen(f);
+	test_until_failed(t, "is not ours");
+	test_backend_close(t);
+}
+
+/* ---------------------------------------------------------------- memory, and refusals */
+
+/* A server that is full, and may not evict. */
+static void test_no_memory_is_only_a_miss(void **state)
+{
+	struct fixture *f = *state;
+	struct test_backend *t = start(f, "-m 2 -M");
+	static char wire[400 << 10];
+	uint64_t lsn = 0;
+	int i, n;
+
+	apply(t, ++lsn, "set k 0 0 3\r\nold\r\n", 0);
+	for (i = 0; i < 20; i++) {
+		n = snprintf(wire, sizeof(wire), "set fill%d 0 0 300000\r\n", i);
+		memset(wire + n, 'x', 300000);
+		memcpy(wire + n + 300000, "\r\n", 3);
+		apply(t, ++lsn, wire, 0);
+	}
+	n = snprintf(wire, sizeof(wire), "set k 0 0 300000\r\n");
+	memset(wire + n, 'x', 300000);
+	memcpy(wire + n + 300000, "\r\n", 3);
+	apply(t, ++lsn, wire, 1);
+	test_until_answers(t, 1);
+	test_read(t, "get k\r\n", 2);
+	test_until_answers(t, 2);
+	test_expect(t, "1:SERVER_ERROR out of memory storing object 2:END ");
+	assert_int_equal(t->state, MP_BACKEND_READY);
+	test_until(t, t->durable_lsn == lsn);
+	assert_string_equal(test_exchange(&f->server, "get k\r\n", "END\r\n"), "END\r\n");
+	test_backend_close(t);
+}
+
+/* Of another kind of server than there is: takes what comes, and answers as it is told to. */
+static int fake_server(struct fixture *f, int listener)
+{
+	static const char stats[] = "STAT pid 1\r\nSTAT curr_connections 1\r\nEND\r\n";
+	char request[256];
+	int fd = -1;
+
+	test_until(&f->t, fd >= 0 || (fd = mp_accept(listener)) >= 0);
+	test_until(&f->t, recv(fd, request, sizeof(request), 0) > 0);
+	assert_int_equal(send(fd, stats, sizeof(stats) - 1, 0), sizeof(stats) - 1);
+	test_until(&f->t, recv(fd, request, sizeof(request), 0) > 0);
+	assert_int_equal(send(fd, "END\r\n", 5, 0), 5);
+	return fd;
+}
+
+static void test_failed_delete_fails_the_backend(void **state)
+{
+	struct fixture *f = *state;
+	struct test_backend *t = &f->t;
+	char address[128], err[256];
+	int listener, fd;
+
+	snprintf(address, sizeof(address), "unix:%s/fake.sock", f->dir);
+	listener = mp_listen(address, 8, err, sizeof(err));
+	assert_true(listener >= 0);
+	test_backend_open(t, mp_backend_memcached_open, address);
+	fd = fake_server(f, listener);
+	test_until_ready(t, 0);
+	apply(t, 64, "delete a\r\n", 1);
+	apply(t, 128, "delete b\r\n", 2);
+	test_read(t, "get a\r\n", 3);
+	t->backend->ops->flush(t->backend);
+	assert_int_equal(send(fd, "DELETED\r\nSERVER_ERROR worn out\r\n", 32, 0), 32);
+	test_until_failed(t, "LSN 128: SERVER_ERROR worn out");
+	test_expect(t, "1:DELETED 2:lost 3:lost ");
+	/* We wait for it to have finished before we come again. */
+	assert_int_equal(((struct mp_base *)t->backend)->wire.state, MP_WIRE_LINGERING);
+	close(fd);
+	fd = fake_server(f, listener);
+	test_until_ready(t, 0);
+	test_backend_close(t);
+	close(fd);
+	close(listener);
+}
+
+static void test_no_memcached_at_all(void **state)
+{
+	struct fixture *f = *state;
+
+	test_redis_start(&f->server, f->dir, "");
+	reopen(f);
+	test_until_failed(&f->t, "does not speak Memcached's protocol");
+	test_backend_close(&f->t);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_replies_come_in_order),
+		TEST(test_lsn_is_stored_lazily),
+		TEST(test_big_values),
+		TEST(test_flush_all_keeps_the_lsn),
+		TEST(test_server_restarts),
+		TEST(test_proxy_restarts),
+		TEST(test_bytes_left_behind_are_waited_for),
+		TEST(test_foreign_items_are_refused),
+		TEST(test_other_group_is_refused),
+		TEST(test_no_memory_is_only_a_miss),
+		TEST(test_failed_delete_fails_the_backend),
+		TEST(test_no_memcached_at_all),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
