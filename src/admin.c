@@ -1,0 +1,138 @@
+/* admin.c - see admin.h. */
+#include "config.h"
+
+#include "admin.h"
+
+#include <event2/buffer.h>
+#include <event2/http.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "net.h"
+#include "report.h"
+
+enum { BACKLOG = 64, TIMEOUT_S = 10, MAX_HEADER_BYTES = 8192, MAX_BODY_BYTES = 1024 };
+
+struct admin {
+	const struct conf *conf;
+	const struct replica *replica;
+	struct evhttp *http;
+};
+
+static void answer(struct evhttp_request *request, int code, const char *reason, const char *type,
+		   struct evbuffer *body)
+{
+	struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
+
+	evhttp_add_header(headers, "Content-Type", type);
+	evhttp_add_header(headers, "Cache-Control", "no-store");
+	evhttp_send_reply(request, code, reason, body);
+}
+
+static void on_status(struct evhttp_request *request, void *ctx)
+{
+	struct admin *admin = ctx;
+	struct evbuffer *body = evbuffer_new();
+	struct report report;
+	json_t *json;
+	char *text = NULL;
+
+	report_take(&report, admin->conf, admin->replica);
+	json = report_json(&report);
+	if (json)
+		text = json_dumps(json, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	if (text && body) {
+		evbuffer_add_printf(body, "%s\n", text);
+		answer(request, HTTP_OK, "OK", "application/json", body);
+	} else {
+		evhttp_send_error(request, HTTP_INTERNAL, NULL);
+	}
+	free(text);
+	json_decref(json);
+	if (body)
+		evbuffer_free(body);
+}
+
+static void on_healthz(struct evhttp_request *request, void *ctx)
+{
+	struct admin *admin = ctx;
+	struct evbuffer *body = evbuffer_new();
+	struct report report;
+	char why[160] = "ok";
+	bool serving;
+
+	report_take(&report, admin->conf, admin->replica);
+	serving = report_serving(&report, why, sizeof(why));
+	if (body)
+		evbuffer_add_printf(body, "%s\n", why);
+	answer(request, serving ? HTTP_OK : HTTP_SERVUNAVAIL,
+	       serving ? "OK" : "Service Unavailable", "text/plain; charset=utf-8", body);
+	if (body)
+		evbuffer_free(body);
+}
+
+static void on_metrics(struct evhttp_request *request, void *ctx)
+{
+	struct admin *admin = ctx;
+	struct evbuffer *body = evbuffer_new();
+	struct report report;
+
+	report_take(&report, admin->conf, admin->replica);
+	if (body)
+		report_metrics(&report, body);
+	answer(request, HTTP_OK, "OK", "text/plain; version=0.0.4; charset=utf-8", body);
+	if (body)
+		evbuffer_free(body);
+}
+
+static bool listen_http(struct admin *admin, char *why, size_t why_bytes)
+{
+	int fd = mp_listen(admin->conf->admin_listen, BACKLOG, why, why_bytes);
+
+	if (fd < 0)
+		return false;
+	if (evhttp_accept_socket(admin->http, fd) != 0) {
+		snprintf(why, why_bytes, "%s: cannot accept connections",
+			 admin->conf->admin_listen);
+		close(fd);
+		return false;
+	}
+	return true;
+}
+
+struct admin *admin_open(struct event_base *base, const struct conf *conf,
+			 const struct replica *replica, char *err, size_t err_bytes)
+{
+	struct admin *admin = calloc(1, sizeof(*admin));
+	char why[320] = "out of memory";
+
+	if (admin) {
+		admin->conf = conf;
+		admin->replica = replica;
+		admin->http = evhttp_new(base);
+	}
+	if (!admin || !admin->http || !listen_http(admin, why, sizeof(why))) {
+		snprintf(err, err_bytes, "%s:%d: [admin] listen: %s", conf->file,
+			 conf_blame(conf, why, "listen"), why);
+		admin_close(admin);
+		return NULL;
+	}
+	evhttp_set_allowed_methods(admin->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
+	evhttp_set_timeout(admin->http, TIMEOUT_S);
+	evhttp_set_max_headers_size(admin->http, MAX_HEADER_BYTES);
+	evhttp_set_max_body_size(admin->http, MAX_BODY_BYTES);
+	evhttp_set_cb(admin->http, "/status", on_status, admin);
+	evhttp_set_cb(admin->http, "/healthz", on_healthz, admin);
+	evhttp_set_cb(admin->http, "/metrics", on_metrics, admin);
+	return admin;
+}
+
+void admin_close(struct admin *admin)
+{
+	if (!admin)
+		return;
+	if (admin->http)
+		evhttp_free(admin->http);
+	free(admin);
+}

@@ -1,0 +1,188 @@
+/*
+ * muctl.c - the operator's tool: asks a replica's admin port and shows the
+ * answer. Exit codes: 0 all well, 1 the replica cannot be reached or answers
+ * nonsense, 2 wrong usage.
+ */
+#include "config.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http_get.h"
+
+enum { EXIT_OK = 0, EXIT_UNREACHABLE = 1, EXIT_USAGE = 2 };
+enum { TIMEOUT_MS = 3000 };
+
+static const char usage_text[] =
+	"usage: muctl [--admin HOST:PORT] status [--json]\n"
+	"\n"
+	"  status              a table of the group as that replica sees it\n"
+	"\n"
+	"  --admin HOST:PORT   the admin address of any replica (127.0.0.1:7301)\n"
+	"  --json              the same as JSON\n"
+	"  --help, --version\n"
+	"\n"
+	"exit code: 0, 1 if the replica cannot be reached, 2 for wrong usage\n";
+
+static int usage_error(const char *what)
+{
+	fprintf(stderr, "muctl: %s (try muctl --help)\n", what);
+	return EXIT_USAGE;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "?";
+}
+
+static json_int_t number_of(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+static const char *yes(const json_t *object, const char *key)
+{
+	return json_is_true(json_object_get(object, key)) ? "yes" : "no";
+}
+
+/* "5.2" for round 5 of replica 2: how a ballot is made (mu.h). */
+static void print_ballot(char *out, size_t cap, json_int_t ballot)
+{
+	if (ballot)
+		snprintf(out, cap, "%" JSON_INTEGER_FORMAT ".%" JSON_INTEGER_FORMAT, ballot >> 8,
+			 ballot & 0xff);
+	else
+		snprintf(out, cap, "-");
+}
+
+static void print_header(const json_t *status)
+{
+	json_int_t leader = number_of(status, "leader");
+	bool serving = json_is_true(json_object_get(status, "serving"));
+	char ballot[48];
+
+	print_ballot(ballot, sizeof(ballot), number_of(status, "ballot"));
+	printf("group %s, seen from replica %" JSON_INTEGER_FORMAT ": ", text_of(status, "group"),
+	       number_of(status, "id"));
+	if (leader)
+		printf("leader %" JSON_INTEGER_FORMAT ", ballot %s; ", leader, ballot);
+	else
+		printf("no leader; ");
+	if (serving)
+		printf("serving\n\n");
+	else
+		printf("not serving: %s\n\n", text_of(status, "reason"));
+}
+
+static void print_replica(const json_t *replica, int address_width)
+{
+	const char *alive = yes(replica, "alive");
+	char ballot[48];
+
+	print_ballot(ballot, sizeof(ballot), number_of(replica, "ballot"));
+	printf("%2" JSON_INTEGER_FORMAT "  %-*s  %-9s  %8s  %-5s  %5" JSON_INTEGER_FORMAT
+	       "  %-9s  %12" JSON_INTEGER_FORMAT "  %12" JSON_INTEGER_FORMAT
+	       "  %10" JSON_INTEGER_FORMAT "  %s\n",
+	       number_of(replica, "id"), address_width, text_of(replica, "address"),
+	       text_of(replica, "role"), ballot, alive, number_of(replica, "score"),
+	       yes(replica, "confirmed"), number_of(replica, "commit_lsn"),
+	       number_of(replica, "applied_lsn"), number_of(replica, "lag_bytes"),
+	       text_of(replica, "backend"));
+}
+
+static void print_table(const json_t *status)
+{
+	const json_t *replicas = json_object_get(status, "replicas");
+	int width = (int)strlen("ADDRESS");
+	json_t *replica;
+	size_t i;
+
+	json_array_foreach(replicas, i, replica)
+	{
+		int n = (int)strlen(text_of(replica, "address"));
+
+		width = n > width ? n : width;
+	}
+	print_header(status);
+	printf("%2s  %-*s  %-9s  %8s  %-5s  %5s  %-9s  %12s  %12s  %10s  %s\n", "ID", width,
+	       "ADDRESS", "ROLE", "BALLOT", "ALIVE", "SCORE", "CONFIRMED", "COMMIT", "APPLIED",
+	       "LAG", "BACKEND");
+	json_array_foreach(replicas, i, replica) print_replica(replica, width);
+}
+
+static int show_status(const char *admin, bool as_json)
+{
+	char err[320], *body;
+	json_error_t where;
+	json_t *status;
+	int code = http_get(admin, "/status", TIMEOUT_MS, &body, err, sizeof(err));
+
+	if (code < 0) {
+		fprintf(stderr, "muctl: %s\n", err);
+		return strstr(err, "is not host:port") ? EXIT_USAGE : EXIT_UNREACHABLE;
+	}
+	status = code == 200 ? json_loads(body, 0, &where) : NULL;
+	if (!json_is_array(json_object_get(status, "replicas"))) {
+		fprintf(stderr, "muctl: %s answers, but is no muproxy admin port (HTTP %d)\n",
+			admin, code);
+		json_decref(status);
+		free(body);
+		return EXIT_UNREACHABLE;
+	}
+	if (as_json)
+		fputs(body, stdout);
+	else
+		print_table(status);
+	json_decref(status);
+	free(body);
+	return EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"admin", required_argument, NULL, 'a'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *admin = "127.0.0.1:7301";
+	bool as_json = false;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "a:jhV", options, NULL)) != -1) {
+		switch (c) {
+		case 'a':
+			admin = optarg;
+			break;
+		case 'j':
+			as_json = true;
+			break;
+		case 'h':
+			fputs(usage_text, stdout);
+			return EXIT_OK;
+		case 'V':
+			puts("muctl " PACKAGE_VERSION);
+			return EXIT_OK;
+		default:
+			return EXIT_USAGE; /* getopt_long has said what is wrong */
+		}
+	}
+	if (optind == argc)
+		return usage_error("no command given");
+	if (optind + 1 < argc)
+		return usage_error("too many arguments");
+	if (strcmp(argv[optind], "status") != 0) {
+		fprintf(stderr, "muctl: unknown command '%s' (try muctl --help)\n", argv[optind]);
+		return EXIT_USAGE;
+	}
+	return show_status(admin, as_json);
+}

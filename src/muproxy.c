@@ -1,0 +1,258 @@
+/*
+ * muproxy.c - the daemon: one replica in the foreground, or `muproxy dev`.
+ * Exit codes: 0 stopped as asked, 1 failed while running, 2 could not start
+ * (usage, configuration, ports, memory of another group).
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "admin.h"
+#include "conf.h"
+#include "dev.h"
+#include "log.h"
+#include "pidfile.h"
+#include "replica.h"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_CANNOT_START = 2 };
+enum {
+	DRAIN_POLL_US = 10 * 1000,
+	DRAIN_GRACE_MS = 2000, /* beyond drain-timeout, before the threads are given up */
+};
+
+static const char usage_text[] =
+	"usage: muproxy -c FILE             run one replica in the foreground\n"
+	"       muproxy --check-config FILE check a configuration and say what is wrong\n"
+	"       muproxy dev [options]       run a whole group on this machine (muproxy dev "
+	"--help)\n"
+	"       muproxy --help | --version\n"
+	"\n"
+	"Logs go to stderr. SIGTERM and SIGINT answer what was taken, then exit with 0.\n"
+	"exit code: 0, 1 failed while running, 2 could not start\n";
+
+/* One running `muproxy -c`. */
+struct daemon {
+	struct conf conf;
+	struct replica *replica;
+	struct event_base *base; /* of the main thread: signals and the admin port */
+	struct admin *admin;
+	struct event *on_term, *on_int, *on_tick;
+	int pid_fd;
+	int ticks; /* since the drain began */
+	bool hangs;
+};
+
+static void on_signal(evutil_socket_t number, short what, void *ctx)
+{
+	struct daemon *d = ctx;
+	const struct timeval poll = {.tv_usec = DRAIN_POLL_US};
+
+	(void)what;
+	if (replica_draining(d->replica)) {
+		mp_warn("signal %d again: stopping at once", (int)number);
+		d->hangs = true;
+		event_base_loopbreak(d->base);
+		return;
+	}
+	mp_info("signal %d: draining", (int)number);
+	replica_drain(d->replica);
+	event_add(d->on_tick, &poll);
+}
+
+static void on_drain_tick(evutil_socket_t fd, short what, void *ctx)
+{
+	struct daemon *d = ctx;
+	int waited_ms = ++d->ticks * (DRAIN_POLL_US / 1000);
+
+	(void)fd;
+	(void)what;
+	d->hangs = waited_ms > (int)d->conf.drain_timeout_ms + DRAIN_GRACE_MS;
+	if (d->hangs)
+		mp_error("the data thread does not stop");
+	if (d->hangs || replica_drained(d->replica))
+		event_base_loopbreak(d->base);
+}
+
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* Every client needs a file; what the process itself needs is few. */
+static void check_file_limit(const struct conf *conf)
+{
+	unsigned protocols =
+		(conf->proxy.redis_listen != NULL) + (conf->proxy.memcached_listen != NULL);
+	rlim_t wanted = (rlim_t)protocols * conf->proxy.max_clients + 128;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted)
+		mp_warn("only %llu files may be open: max-clients = %u for each protocol would "
+			"need %llu",
+			(unsigned long long)limit.rlim_cur, conf->proxy.max_clients,
+			(unsigned long long)wanted);
+}
+
+static bool open_main_loop(struct daemon *d, char *err, size_t err_bytes)
+{
+	snprintf(err, err_bytes, "no event loop: %s", strerror(errno));
+	d->base = event_base_new();
+	if (!d->base)
+		return false;
+	d->on_term = evsignal_new(d->base, SIGTERM, on_signal, d);
+	d->on_int = evsignal_new(d->base, SIGINT, on_signal, d);
+	d->on_tick = event_new(d->base, -1, EV_PERSIST, on_drain_tick, d);
+	if (!d->on_term || !d->on_int || !d->on_tick || event_add(d->on_term, NULL) < 0 ||
+	    event_add(d->on_int, NULL) < 0)
+		return false;
+	if (d->conf.admin_listen)
+		d->admin = admin_open(d->base, &d->conf, d->replica, err, err_bytes);
+	return d->admin || !d->conf.admin_listen;
+}
+
+/* Everything that can be wrong is found here, before any thread runs. */
+static bool start(struct daemon *d, const char *file, char *err, size_t err_bytes)
+{
+	char why[400];
+
+	if (conf_load(&d->conf, file, err, err_bytes) < 0)
+		return false;
+	mp_log_init((enum mp_log_level)d->conf.log_level, d->conf.mu.id);
+	if (d->conf.pid_file) {
+		d->pid_fd = pidfile_take(d->conf.pid_file, why, sizeof(why));
+		if (d->pid_fd < 0) {
+			snprintf(err, err_bytes, "%s:%d: pid-file: %s", file,
+				 conf_blame(&d->conf, why, "pid-file"), why);
+			return false;
+		}
+	}
+	raise_file_limit();
+	d->replica = replica_open(&d->conf, err, err_bytes);
+	if (!d->replica || !open_main_loop(d, err, err_bytes))
+		return false;
+	if (replica_start(d->replica) == 0)
+		return true;
+	snprintf(err, err_bytes, "%s: cannot start threads: %s", file, strerror(errno));
+	return false;
+}
+
+/* False: a thread hangs, and what it uses cannot be freed. */
+static bool stop(struct daemon *d)
+{
+	admin_close(d->admin);
+	if (d->replica && !replica_close(d->replica))
+		return false;
+	if (d->on_term)
+		event_free(d->on_term);
+	if (d->on_int)
+		event_free(d->on_int);
+	if (d->on_tick)
+		event_free(d->on_tick);
+	if (d->base)
+		event_base_free(d->base);
+	if (d->pid_fd >= 0)
+		pidfile_release(d->conf.pid_file, d->pid_fd);
+	conf_free(&d->conf);
+	return true;
+}
+
+static int run(const char *file)
+{
+	struct daemon d = {.pid_fd = -1};
+	char err[800];
+
+	signal(SIGPIPE, SIG_IGN);
+	if (!start(&d, file, err, sizeof(err))) {
+		fprintf(stderr, "muproxy: %s\n", err);
+		stop(&d);
+		return EXIT_CANNOT_START;
+	}
+	mp_info("muproxy %s, replica %u of group '%s': redis %s, memcached %s, admin %s",
+		PACKAGE_VERSION, d.conf.mu.id, d.conf.group,
+		d.conf.proxy.redis_listen ? d.conf.proxy.redis_listen : "off",
+		d.conf.proxy.memcached_listen ? d.conf.proxy.memcached_listen : "off",
+		d.conf.admin_listen ? d.conf.admin_listen : "off");
+	check_file_limit(&d.conf);
+	event_base_dispatch(d.base);
+	if (d.hangs || !stop(&d)) {
+		if (d.pid_fd >= 0)
+			pidfile_release(d.conf.pid_file, d.pid_fd);
+		_exit(EXIT_FAILED);
+	}
+	mp_info("stopped");
+	return EXIT_OK;
+}
+
+static int check(const char *file)
+{
+	struct conf conf;
+	char err[800];
+	int rc = conf_load(&conf, file, err, sizeof(err));
+
+	conf_free(&conf);
+	if (rc < 0) {
+		fprintf(stderr, "muproxy: %s\n", err);
+		return EXIT_CANNOT_START;
+	}
+	printf("%s: ok\n", file);
+	return EXIT_OK;
+}
+
+static int usage_error(const char *what)
+{
+	fprintf(stderr, "muproxy: %s (try muproxy --help)\n", what);
+	return EXIT_CANNOT_START;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"check-config", required_argument, NULL, 'C'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *file = NULL;
+	bool check_only = false;
+	int c;
+
+	if (argc > 1 && strcmp(argv[1], "dev") == 0)
+		return dev_main(argc - 1, argv + 1);
+	while ((c = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
+		switch (c) {
+		case 'C':
+			check_only = true;
+			/* fall through */
+		case 'c':
+			file = optarg;
+			break;
+		case 'h':
+			fputs(usage_text, stdout);
+			return EXIT_OK;
+		case 'V':
+			puts("muproxy " PACKAGE_VERSION);
+			return EXIT_OK;
+		default:
+			return EXIT_CANNOT_START; /* getopt_long has said what is wrong */
+		}
+	}
+	if (optind < argc)
+		return usage_error("too many arguments");
+	if (!file)
+		return usage_error("no configuration given");
+	return check_only ? check(file) : run(file);
+}

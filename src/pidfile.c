@@ -1,0 +1,76 @@
+/* pidfile.c - see pidfile.h. */
+#include "config.h"
+
+#include "pidfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct flock whole_file(void)
+{
+	return (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET};
+}
+
+/* Is what we locked still what the path names? Its last holder may have removed it meanwhile. */
+static bool is_current(int fd, const char *path)
+{
+	struct stat locked, named;
+
+	return fstat(fd, &locked) == 0 && stat(path, &named) == 0 &&
+	       locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
+}
+
+int pidfile_take(const char *path, char *err, size_t err_bytes)
+{
+	struct flock lock = whole_file();
+	int fd;
+
+	for (;;) {
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+		if (fd < 0) {
+			snprintf(err, err_bytes, "%s: %s", path, strerror(errno));
+			return -1;
+		}
+		if (fcntl(fd, F_SETLK, &lock) < 0) {
+			snprintf(err, err_bytes, "%s: process %d is running with it", path,
+				 (int)pidfile_holder(path));
+			close(fd);
+			return -1;
+		}
+		if (is_current(fd, path))
+			break;
+		close(fd);
+	}
+	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0) {
+		snprintf(err, err_bytes, "%s: %s", path, strerror(errno));
+		pidfile_release(path, fd);
+		return -1;
+	}
+	return fd;
+}
+
+void pidfile_release(const char *path, int fd)
+{
+	if (fd < 0)
+		return;
+	unlink(path);
+	close(fd);
+}
+
+pid_t pidfile_holder(const char *path)
+{
+	struct flock lock = whole_file();
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	int rc;
+
+	if (fd < 0)
+		return 0;
+	rc = fcntl(fd, F_GETLK, &lock);
+	close(fd);
+	return rc == 0 && lock.l_type != F_UNLCK ? lock.l_pid : 0;
+}

@@ -1,0 +1,424 @@
+/* replica.c - see replica.h. */
+#include "config.h"
+
+#include "replica.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+
+enum {
+	JOIN_TIMEOUT_S = 1,
+	/* A background step that wants to be called again at once gets a breath in between. */
+	BACKGROUND_BREATH_NS = 20 * 1000,
+	/* How long a draining leader waits to be rid of its role. */
+	RESIGN_NS = 50 * 1000 * 1000,
+};
+
+enum stage {
+	STAGE_RUNNING,
+	STAGE_DRAINING, /* asked to stop: finishing what was taken */
+	STAGE_DRAINED,  /* the data thread has ended */
+};
+
+struct replica {
+	const struct conf *conf;
+	struct mu_config mu_config; /* conf's, with the seed filled in */
+	struct mu_fabric *fabric;
+	struct mu *mu;
+	struct mp_proxy *proxy;
+	uint64_t opened_ns;
+
+	/* The data thread's own. */
+	struct event_base *base;
+	struct event *wake_event, *timer_event;
+	int timer_fd;
+	uint64_t timer_ns; /* when timer_fd fires; UINT64_MAX: not armed */
+	int own_events;    /* of wake and timer, in this pass of the loop */
+
+	int wake_fd; /* written by other threads to wake the data thread */
+	pthread_t data_thread, background_thread;
+	bool started;
+	_Atomic int stage; /* enum stage */
+	_Atomic bool background_stop;
+};
+
+/* ----------------------------------------------------------- data thread */
+
+static void wake_data_thread(struct replica *r)
+{
+	uint64_t one = 1;
+
+	/* Fails only when the counter is full, and then the thread is awake. */
+	if (write(r->wake_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* Edge-triggered: each write wakes once, and nobody needs to read the counter. */
+static void on_wake(evutil_socket_t fd, short what, void *ctx)
+{
+	struct replica *r = ctx;
+
+	(void)fd;
+	(void)what;
+	r->own_events++;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *ctx)
+{
+	struct replica *r = ctx;
+	uint64_t expirations;
+
+	(void)what;
+	r->own_events++;
+	if (read(fd, &expirations, sizeof(expirations)) > 0)
+		r->timer_ns = UINT64_MAX;
+}
+
+/*
+ * See to it that the loop wakes at deadline_ns at the latest. A timer that is
+ * armed for earlier is left: waking too soon once is cheaper than a system
+ * call in every turn that moves its deadline.
+ */
+static void arm_timer(struct replica *r, uint64_t deadline_ns)
+{
+	struct itimerspec when = {.it_value = clock_timespec(deadline_ns)};
+
+	if (deadline_ns == UINT64_MAX || r->timer_ns <= deadline_ns)
+		return;
+	timerfd_settime(r->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+	r->timer_ns = deadline_ns;
+}
+
+/*
+ * One pass of the event loop, asleep until deadline_ns at most. Returns
+ * whether anything but our own wake-ups came.
+ */
+static bool run_events(struct replica *r, uint64_t deadline_ns, bool sleep)
+{
+	r->own_events = 0;
+	if (sleep)
+		arm_timer(r, deadline_ns);
+	event_base_loop(r->base, EVLOOP_ONCE | (sleep ? 0 : EVLOOP_NONBLOCK));
+	return event_base_get_max_events(r->base, EVENT_BASE_COUNT_ACTIVE, 1) > r->own_events;
+}
+
+/* Progress of stopping; true when the thread may end. */
+static bool step_drain(struct replica *r, uint64_t now_ns, uint64_t *deadline_ns, bool *resigned)
+{
+	struct mu_view view;
+
+	if (*deadline_ns == 0) {
+		mp_proxy_drain(r->proxy);
+		*deadline_ns = now_ns + (uint64_t)r->conf->drain_timeout_ms * 1000000;
+	}
+	if (!*resigned) {
+		if (!mp_proxy_drained(r->proxy) && now_ns < *deadline_ns)
+			return false;
+		if (!mp_proxy_drained(r->proxy))
+			mp_warn("drain-timeout passed: giving up what is still under way");
+		mu_resign(r->mu);
+		*resigned = true;
+		*deadline_ns = now_ns + RESIGN_NS;
+	}
+	mu_view(r->mu, &view);
+	return view.role != MU_ROLE_LEADER || now_ns >= *deadline_ns;
+}
+
+static void *run_data_thread(void *ctx)
+{
+	struct replica *r = ctx;
+	bool spin_always = r->conf->wait == CONF_WAIT_SPIN;
+	uint64_t now = clock_ns(), spin_until = 0, next = now;
+	uint64_t drain_deadline = 0, latest;
+	bool resigned = false;
+
+	for (;;) {
+		bool spin = spin_always || now < spin_until;
+
+		latest = drain_deadline && drain_deadline < next ? drain_deadline : next;
+		if (run_events(r, latest, !spin && latest > now))
+			spin_until = clock_ns() + r->conf->spin_ns;
+		now = clock_ns();
+		next = mp_proxy_turn(r->proxy, now);
+		if (atomic_load_explicit(&r->stage, memory_order_relaxed) == STAGE_DRAINING &&
+		    step_drain(r, now, &drain_deadline, &resigned))
+			break;
+		/* Spinning is for what is about to come; whoever brings it may need this core. */
+		if (spin && !spin_always)
+			sched_yield();
+	}
+	atomic_store(&r->stage, STAGE_DRAINED);
+	return NULL;
+}
+
+/* ----------------------------------------------------- background thread */
+
+/*
+ * Heartbeats must go out on time however busy the machine is, so the thread
+ * asks for the lowest real-time priority; it works without, too.
+ */
+static void ask_for_realtime(void)
+{
+	struct sched_param param = {.sched_priority = 1};
+	int rc = pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
+
+	if (rc)
+		mp_info("heartbeats run without real-time priority: %s", strerror(rc));
+}
+
+static void *run_background_thread(void *ctx)
+{
+	struct replica *r = ctx;
+	struct timespec until;
+	uint64_t now, next;
+
+	ask_for_realtime();
+	while (!atomic_load_explicit(&r->background_stop, memory_order_relaxed)) {
+		now = clock_ns();
+		next = mu_background_step(r->mu, now);
+		if (mu_data_wanted(r->mu))
+			wake_data_thread(r);
+		if (next < now + BACKGROUND_BREATH_NS)
+			next = now + BACKGROUND_BREATH_NS;
+		if (next > now + r->mu_config.tick_ns)
+			next = now + r->mu_config.tick_ns;
+		until = clock_timespec(next);
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+	}
+	return NULL;
+}
+
+/* --------------------------------------------------------------- opening */
+
+static uint64_t random_u64(void)
+{
+	uint64_t number = 0;
+
+	while (number == 0) {
+		ssize_t n = getrandom(&number, sizeof(number), 0);
+
+		assert(n == sizeof(number) || errno == EINTR);
+		(void)n;
+	}
+	return number;
+}
+
+static void format_memory(void *ctx, void *regions[MU_REGIONS])
+{
+	const struct mu_config *config = ctx;
+
+	mu_format(config, random_u64(), regions);
+}
+
+/* "file:line: words", the line found by what the words quote. */
+static bool fail_at(const struct conf *conf, const char *key, char *err, size_t err_bytes,
+		    const char *words)
+{
+	snprintf(err, err_bytes, "%s:%d: %s", conf->file, conf_blame(conf, words, key), words);
+	return false;
+}
+
+static bool open_consensus(struct replica *r, char *err, size_t err_bytes)
+{
+	const struct conf *conf = r->conf;
+	struct mu_fabric_config fabric = {
+		.group_id = conf->mu.group_id,
+		.id = conf->mu.id,
+		.member_mask = conf->mu.member_mask,
+		.op_timeout_ns = conf->op_timeout_ns,
+		.format = format_memory,
+		.format_ctx = &r->mu_config,
+	};
+	char why[400];
+	enum mu_error error;
+	int i;
+
+	for (i = 0; i < MU_REGIONS; i++)
+		fabric.region_bytes[i] = mu_region_bytes(&r->mu_config, (enum mu_region)i);
+	assert(conf->fabric == CONF_FABRIC_SHM);
+	if (mu_fabric_shm_open(&r->fabric, &fabric, conf->memory_dir, why, sizeof(why)) != 0)
+		return fail_at(conf, strstr(why, "group") ? "group" : "memory-dir", err, err_bytes,
+			       why);
+	error = mu_open(&r->mu, &r->mu_config, r->fabric);
+	if (error == MU_ERR_MISMATCH) {
+		snprintf(why, sizeof(why),
+			 "the memory of replica %u in %s is of another group, key or ring-size",
+			 conf->mu.id, conf->memory_dir);
+		return fail_at(conf, "group", err, err_bytes, why);
+	}
+	return error == MU_OK || fail_at(conf, "memory-dir", err, err_bytes, mu_strerror(error));
+}
+
+static bool open_loop(struct replica *r)
+{
+	struct event_config *config = event_config_new();
+
+	if (!config)
+		return false;
+	/* One thread only ever touches this base. */
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+	event_config_set_flag(config, EVENT_BASE_FLAG_NO_CACHE_TIME);
+	r->base = event_base_new_with_config(config);
+	event_config_free(config);
+	r->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	r->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	r->timer_ns = UINT64_MAX;
+	if (!r->base || r->wake_fd < 0 || r->timer_fd < 0)
+		return false;
+	r->wake_event = event_new(r->base, r->wake_fd, EV_READ | EV_PERSIST | EV_ET, on_wake, r);
+	r->timer_event = event_new(r->base, r->timer_fd, EV_READ | EV_PERSIST, on_timer, r);
+	return r->wake_event && r->timer_event && event_add(r->wake_event, NULL) == 0 &&
+	       event_add(r->timer_event, NULL) == 0;
+}
+
+static bool open_proxy(struct replica *r, char *err, size_t err_bytes)
+{
+	struct mp_proxy_options options = r->conf->proxy;
+	char why[400];
+
+	options.origin_nonce = random_u64();
+	r->proxy = mp_proxy_open(r->base, r->mu, &options, why, sizeof(why));
+	return r->proxy || fail_at(r->conf, "listen", err, err_bytes, why);
+}
+
+static void free_replica(struct replica *r)
+{
+	if (r->proxy)
+		mp_proxy_close(r->proxy);
+	if (r->mu)
+		mu_close(r->mu);
+	if (r->fabric)
+		r->fabric->ops->close(r->fabric);
+	if (r->wake_event)
+		event_free(r->wake_event);
+	if (r->timer_event)
+		event_free(r->timer_event);
+	if (r->base)
+		event_base_free(r->base);
+	if (r->wake_fd >= 0)
+		close(r->wake_fd);
+	if (r->timer_fd >= 0)
+		close(r->timer_fd);
+	free(r);
+}
+
+struct replica *replica_open(const struct conf *conf, char *err, size_t err_bytes)
+{
+	struct replica *r = calloc(1, sizeof(*r));
+
+	if (!r) {
+		snprintf(err, err_bytes, "out of memory");
+		return NULL;
+	}
+	r->conf = conf;
+	r->mu_config = conf->mu;
+	r->mu_config.random_seed = random_u64();
+	r->opened_ns = clock_ns();
+	r->wake_fd = r->timer_fd = -1;
+	if (!open_loop(r))
+		snprintf(err, err_bytes, "no event loop: %s", strerror(errno));
+	else if (open_consensus(r, err, err_bytes) && open_proxy(r, err, err_bytes))
+		return r;
+	free_replica(r);
+	return NULL;
+}
+
+/* ------------------------------------------------------ running, stopping */
+
+static bool join(pthread_t thread)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += JOIN_TIMEOUT_S;
+	return pthread_timedjoin_np(thread, NULL, &until) == 0;
+}
+
+int replica_start(struct replica *r)
+{
+	sigset_t all, before;
+	int rc;
+
+	/* Signals are for the thread that opened the replica. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = pthread_create(&r->background_thread, NULL, run_background_thread, r);
+	if (rc == 0) {
+		rc = pthread_create(&r->data_thread, NULL, run_data_thread, r);
+		if (rc) {
+			atomic_store(&r->background_stop, true);
+			join(r->background_thread);
+		}
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	r->started = rc == 0;
+	if (rc == 0) {
+		pthread_setname_np(r->data_thread, "mu-data");
+		pthread_setname_np(r->background_thread, "mu-background");
+	}
+	errno = rc;
+	return rc ? -1 : 0;
+}
+
+void replica_drain(struct replica *r)
+{
+	int running = STAGE_RUNNING;
+
+	atomic_compare_exchange_strong(&r->stage, &running, STAGE_DRAINING);
+	wake_data_thread(r);
+}
+
+bool replica_draining(const struct replica *r)
+{
+	return atomic_load(&r->stage) != STAGE_RUNNING;
+}
+
+bool replica_drained(const struct replica *r)
+{
+	return atomic_load(&r->stage) == STAGE_DRAINED;
+}
+
+bool replica_close(struct replica *r)
+{
+	if (r->started) {
+		assert(replica_draining(r));
+		if (!join(r->data_thread))
+			return false;
+		atomic_store(&r->background_stop, true);
+		if (!join(r->background_thread))
+			return false;
+	}
+	free_replica(r);
+	return true;
+}
+
+void replica_group_status(const struct replica *r, struct mu_group_status *status)
+{
+	mu_group_status(r->mu, status);
+}
+
+void replica_proxy_stats(const struct replica *r, struct mp_proxy_stats *stats)
+{
+	mp_proxy_get_stats(r->proxy, stats);
+}
+
+double replica_uptime_s(const struct replica *r)
+{
+	return (double)(clock_ns() - r->opened_ns) / 1e9;
+}

@@ -1,0 +1,49 @@
+/*
+ * replica.h - one running replica: its fabric, consensus and proxy, and the
+ * two threads that drive them (DESIGN 5).
+ *
+ * The data thread runs the clients' event loop, proposals and the backends;
+ * the background thread runs heartbeats, scores and permissions and never
+ * waits for the other. Everything here may be called by one other thread, the
+ * one that opened the replica.
+ */
+#ifndef MUPROXY_REPLICA_H
+#define MUPROXY_REPLICA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "conf.h"
+
+struct replica;
+
+/*
+ * Open fabric, consensus and proxy; listeners are bound, nothing runs yet.
+ * conf must outlive the replica. NULL: one line "file:line: reason" in err.
+ */
+struct replica *replica_open(const struct conf *conf, char *err, size_t err_bytes);
+/* Start the threads. -1: errno, and nothing runs. */
+int replica_start(struct replica *replica);
+
+/*
+ * Begin to stop: no new clients, what was taken is answered, leadership is
+ * given up. Returns at once; replica_drained() tells when it is done. What is
+ * not finished drain_timeout_ms later is given up.
+ */
+void replica_drain(struct replica *replica);
+bool replica_draining(const struct replica *replica);
+bool replica_drained(const struct replica *replica);
+
+/*
+ * End the threads and close everything. The threads are given a second to
+ * come; false means that one hangs, and nothing could be closed: only ending
+ * the process is left.
+ */
+bool replica_close(struct replica *replica);
+
+/* What it knows of its group, and its counters. */
+void replica_group_status(const struct replica *replica, struct mu_group_status *status);
+void replica_proxy_stats(const struct replica *replica, struct mp_proxy_stats *stats);
+double replica_uptime_s(const struct replica *replica);
+
+#endif

@@ -1,0 +1,281 @@
+/* report.c - see report.h. */
+#include "config.h"
+
+#include "report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "backend.h"
+
+enum { BACKEND_OFF = -1 }; /* as in struct mp_proxy_stats */
+
+/* The counters by name: once for JSON, once for Prometheus. */
+struct counter {
+	const char *name;
+	size_t offset;
+	bool gauge;
+	const char *help;
+};
+#define AT(field) offsetof(struct mp_proxy_stats, field)
+static const struct counter counters[] = {
+	{"clients", AT(clients), true, "Clients connected now."},
+	{"requests", AT(requests), false, "Requests taken from clients."},
+	{"reads", AT(reads), false, "Requests that read."},
+	{"writes", AT(writes), false, "Requests that write."},
+	{"local", AT(local), false, "Requests answered by the session itself."},
+	{"refused", AT(refused), false, "Requests refused: not served, or malformed."},
+	{"relayed", AT(relayed), false, "Requests sent on to the leader."},
+	{"proposals", AT(proposals), false, "Log entries proposed."},
+	{"held", AT(held), true, "Requests waiting for a leader."},
+	{"unknown", AT(unknown), false, "Requests answered with 'outcome unknown'."},
+	{"protocol_errors", AT(protocol_errors), false, "Connections closed for a protocol error."},
+	{"bytes_in", AT(bytes_in), false, "Bytes from clients."},
+	{"bytes_out", AT(bytes_out), false, "Bytes to clients."},
+};
+#define COUNTERS (sizeof(counters) / sizeof(counters[0]))
+
+static uint64_t counter_value(const struct report *report, const struct counter *counter)
+{
+	return *(const uint64_t *)((const char *)&report->proxy + counter->offset);
+}
+
+void report_take(struct report *report, const struct conf *conf, const struct replica *replica)
+{
+	report->conf = conf;
+	replica_group_status(replica, &report->group);
+	replica_proxy_stats(replica, &report->proxy);
+	report->uptime_s = replica_uptime_s(replica);
+	report->draining = replica_draining(replica);
+}
+
+static const char *backend_state_name(int state)
+{
+	switch (state) {
+	case MP_BACKEND_DISCONNECTED:
+		return "disconnected";
+	case MP_BACKEND_READY:
+		return "ready";
+	case MP_BACKEND_FAILED:
+		return "failed";
+	default:
+		return "off";
+	}
+}
+
+static bool backend_in_order(int state)
+{
+	return state == BACKEND_OFF || state == MP_BACKEND_READY;
+}
+
+bool report_serving(const struct report *report, char *why, size_t why_bytes)
+{
+	const struct mu_group_status *group = &report->group;
+	const struct mu_replica_status *own = &group->replica[group->id];
+
+	if (report->draining)
+		snprintf(why, why_bytes, "draining");
+	else if (own->role == MU_ROLE_BLANK)
+		snprintf(why, why_bytes,
+			 "this replica's memory is blank: it waits to be readmitted");
+	else if (report->proxy.stale || own->backend == MU_BACKEND_STALE)
+		snprintf(why, why_bytes,
+			 "the backend is stale: the log no longer reaches back to it");
+	else if (!backend_in_order(report->proxy.redis_state))
+		snprintf(why, why_bytes, "redis backend: %s",
+			 backend_state_name(report->proxy.redis_state));
+	else if (!backend_in_order(report->proxy.memcached_state))
+		snprintf(why, why_bytes, "memcached backend: %s",
+			 backend_state_name(report->proxy.memcached_state));
+	else if (own->backend != MU_BACKEND_LEVEL)
+		snprintf(why, why_bytes, "backend: %s", mu_backend_health_name(own->backend));
+	else if (group->leader == 0)
+		snprintf(why, why_bytes, "no leader");
+	else if (!group->replica[group->leader].alive)
+		snprintf(why, why_bytes, "leader %u does not answer", group->leader);
+	else
+		return true;
+	return false;
+}
+
+/* The highest commit LSN that any replica is known to have published. */
+static uint64_t group_commit_lsn(const struct mu_group_status *group)
+{
+	uint64_t highest = 0;
+	unsigned id;
+
+	for (id = 1; id <= MU_MAX_REPLICAS; id++) {
+		if (group->replica[id].member && group->replica[id].commit_lsn > highest)
+			highest = group->replica[id].commit_lsn;
+	}
+	return highest;
+}
+
+/* Bytes of log that are committed and that this replica's backend has still to apply. */
+static uint64_t lag_bytes(const struct mu_group_status *group, unsigned id)
+{
+	uint64_t commit = group_commit_lsn(group), applied = group->replica[id].applied_lsn;
+
+	return commit > applied ? commit - applied : 0;
+}
+
+/* ------------------------------------------------------------------ JSON */
+
+static json_t *replica_json(const struct report *report, unsigned id)
+{
+	const struct mu_replica_status *replica = &report->group.replica[id];
+	/* What a dead replica published last would make it look like a second leader. */
+	const char *role = replica->alive ? mu_role_name(replica->role) : "down";
+
+	return json_pack("{s:i, s:s, s:s, s:I, s:b, s:i, s:b, s:b, s:I, s:I, s:I, s:s, s:i}", "id",
+			 (int)id, "address", report->conf->member[id], "role", role, "ballot",
+			 (json_int_t)replica->granted_ballot, "alive", replica->alive, "score",
+			 (int)replica->score, "voting", replica->voting, "confirmed",
+			 replica->confirmed, "commit_lsn", (json_int_t)replica->commit_lsn,
+			 "applied_lsn", (json_int_t)replica->applied_lsn, "lag_bytes",
+			 (json_int_t)lag_bytes(&report->group, id), "backend",
+			 mu_backend_health_name(replica->backend), "leader_seen",
+			 (int)replica->leader_seen);
+}
+
+static json_t *proxy_json(const struct report *report)
+{
+	json_t *json = json_pack(
+		"{s:s, s:s, s:I, s:I, s:b}", "redis_backend",
+		backend_state_name(report->proxy.redis_state), "memcached_backend",
+		backend_state_name(report->proxy.memcached_state), "redis_applied_lsn",
+		(json_int_t)report->proxy.redis_applied_lsn, "memcached_applied_lsn",
+		(json_int_t)report->proxy.memcached_applied_lsn, "stale", report->proxy.stale);
+	size_t i;
+
+	for (i = 0; i < COUNTERS; i++)
+		json_object_set_new(json, counters[i].name,
+				    json_integer((json_int_t)counter_value(report, &counters[i])));
+	return json;
+}
+
+json_t *report_json(const struct report *report)
+{
+	const struct mu_group_status *group = &report->group;
+	json_t *replicas = json_array();
+	char why[160] = "";
+	bool serving = report_serving(report, why, sizeof(why));
+	unsigned id;
+
+	for (id = 1; id <= MU_MAX_REPLICAS; id++) {
+		if (group->replica[id].member)
+			json_array_append_new(replicas, replica_json(report, id));
+	}
+	return json_pack("{s:s, s:i, s:i, s:f, s:s, s:i, s:I, s:b, s:s, s:o, s:o}", "version",
+			 MU_VERSION_STRING, "id", (int)group->id, "pid", (int)getpid(), "uptime_s",
+			 report->uptime_s, "group", report->conf->group, "leader",
+			 (int)group->leader, "ballot", (json_int_t)group->ballot, "serving",
+			 serving, "reason", why, "replicas", replicas, "proxy", proxy_json(report));
+}
+
+/* ------------------------------------------------------------ Prometheus */
+
+static void head(struct evbuffer *out, const char *name, const char *type, const char *help)
+{
+	evbuffer_add_printf(out, "# HELP muproxy_%s %s\n# TYPE muproxy_%s %s\n", name, help, name,
+			    type);
+}
+
+static void single(struct evbuffer *out, const char *name, const char *help, uint64_t value)
+{
+	head(out, name, "gauge", help);
+	evbuffer_add_printf(out, "muproxy_%s %" PRIu64 "\n", name, value);
+}
+
+/* One gauge with a value for each member. */
+static void per_replica(const struct report *report, struct evbuffer *out, const char *name,
+			const char *help,
+			uint64_t (*value)(const struct mu_group_status *group, unsigned id))
+{
+	unsigned id;
+
+	head(out, name, "gauge", help);
+	for (id = 1; id <= MU_MAX_REPLICAS; id++) {
+		if (report->group.replica[id].member)
+			evbuffer_add_printf(out, "muproxy_%s{replica=\"%u\"} %" PRIu64 "\n", name,
+					    id, value(&report->group, id));
+	}
+}
+
+static uint64_t get_alive(const struct mu_group_status *group, unsigned id)
+{
+	return group->replica[id].alive;
+}
+
+static uint64_t get_score(const struct mu_group_status *group, unsigned id)
+{
+	return group->replica[id].score;
+}
+
+static uint64_t get_confirmed(const struct mu_group_status *group, unsigned id)
+{
+	return group->replica[id].confirmed;
+}
+
+static uint64_t get_commit(const struct mu_group_status *group, unsigned id)
+{
+	return group->replica[id].commit_lsn;
+}
+
+static uint64_t get_applied(const struct mu_group_status *group, unsigned id)
+{
+	return group->replica[id].applied_lsn;
+}
+
+static void backend_up(struct evbuffer *out, const char *backend, int state)
+{
+	if (state != BACKEND_OFF)
+		evbuffer_add_printf(out, "muproxy_backend_up{backend=\"%s\"} %d\n", backend,
+				    state == MP_BACKEND_READY);
+}
+
+static void proxy_metrics(const struct report *report, struct evbuffer *out)
+{
+	char name[64];
+	size_t i;
+
+	for (i = 0; i < COUNTERS; i++) {
+		const struct counter *counter = &counters[i];
+
+		snprintf(name, sizeof(name), "%s%s", counter->name, counter->gauge ? "" : "_total");
+		head(out, name, counter->gauge ? "gauge" : "counter", counter->help);
+		evbuffer_add_printf(out, "muproxy_%s %" PRIu64 "\n", name,
+				    counter_value(report, counter));
+	}
+	head(out, "backend_up", "gauge", "1 if the backend takes commands.");
+	backend_up(out, "redis", report->proxy.redis_state);
+	backend_up(out, "memcached", report->proxy.memcached_state);
+}
+
+void report_metrics(const struct report *report, struct evbuffer *out)
+{
+	const struct mu_group_status *group = &report->group;
+	char why[160];
+
+	head(out, "build_info", "gauge", "Always 1; the version is in the label.");
+	evbuffer_add_printf(out, "muproxy_build_info{version=\"%s\"} 1\n", MU_VERSION_STRING);
+	head(out, "uptime_seconds", "gauge", "Since this process opened its replica.");
+	evbuffer_add_printf(out, "muproxy_uptime_seconds %.3f\n", report->uptime_s);
+	single(out, "serving", "1 if clients are served here.",
+	       report_serving(report, why, sizeof(why)));
+	single(out, "is_leader", "1 if this replica leads.",
+	       group->replica[group->id].role == MU_ROLE_LEADER);
+	single(out, "leader", "Id of the leader this replica sees, 0: none.", group->leader);
+	single(out, "ballot", "Ballot of that leader.", group->ballot);
+	per_replica(report, out, "replica_alive", "1 if alive as seen from here.", get_alive);
+	per_replica(report, out, "replica_score", "Failure detector's score, 0 to 15.", get_score);
+	per_replica(report, out, "replica_confirmed",
+		    "1 if it is a confirmed follower of this leader.", get_confirmed);
+	per_replica(report, out, "replica_commit_lsn", "Commit LSN it last published.", get_commit);
+	per_replica(report, out, "replica_applied_lsn", "Applied LSN it last published.",
+		    get_applied);
+	per_replica(report, out, "replica_lag_bytes", "Committed log still to be applied there.",
+		    lag_bytes);
+	proxy_metrics(report, out);
+}
