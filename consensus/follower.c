@@ -8,7 +8,10 @@
 
 #include "node.h"
 
-enum { WALK_LIMIT = 1024 }; /* entries a step, so that a step stays short */
+enum {
+	WALK_LIMIT = 1024,        /* entries a step, so that a step stays short */
+	WALK_AHEAD_BYTES = 1 << 18, /* of tail; the commit word never lags by so much for long */
+};
 
 static bool entry_at(const struct mu *mu, uint64_t lsn, struct mu_position *position)
 {
@@ -82,6 +85,8 @@ static bool walk(struct mu *mu, uint64_t *target)
 			moved = true;
 		}
 		at = next;
+		if (at.end > *target + WALK_AHEAD_BYTES)
+			break;
 	}
 	return moved;
 }

@@ -206,6 +206,7 @@ unsigned mu_followers(const struct mu *mu);
 /* --- takeover.c --- */
 void mu_takeover_begin(struct mu *mu, uint64_t ballot);
 void mu_takeover_step(struct mu *mu);
+void mu_takeover_progress(struct mu *mu);
 void mu_takeover_tail_begin(struct mu *mu, unsigned id);
 void mu_takeover_tail_read(struct mu *mu, unsigned id, uint64_t lsn);
 void mu_takeover_fenced(struct mu *mu, unsigned id);

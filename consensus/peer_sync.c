@@ -7,7 +7,10 @@
  */
 #include "node.h"
 
-enum { PIECE_BYTES = 1 << 20 }; /* of log, one write */
+enum {
+	PIECE_BYTES = 1 << 20,  /* of log, one write */
+	WINDOW_BYTES = 4 << 20, /* of log, unacknowledged: a step that copies stays short */
+};
 
 static bool window_full(const struct mu_peer *p)
 {
@@ -300,7 +303,7 @@ void mu_peer_pump(struct mu *mu, unsigned id)
 	struct mu_peer *p = &mu->data.peer[id];
 	uint64_t end = mu->data.tail.end;
 
-	while (p->posted_end < end) {
+	while (p->posted_end < end && p->posted_end - p->acked_end < WINDOW_BYTES) {
 		uint64_t len = end - p->posted_end;
 		uint64_t room = mu_ring_room(&mu->ring, p->posted_end);
 
@@ -426,6 +429,7 @@ void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 		failed(mu, id, status);
 		return;
 	}
+	mu_takeover_progress(mu);
 	switch ((enum mu_op_kind)op.kind) {
 	case MU_OP_LOG:
 		log_acked(p, op.arg);

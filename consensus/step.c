@@ -92,7 +92,20 @@ static void take_completions(struct mu *mu)
 			mu_peer_completed(mu, done[i].peer, done[i].status);
 }
 
-/* When to step again, if nothing else happens. */
+/* Is this peer where time alone moves nothing? */
+static bool settled(const struct mu *mu, unsigned id)
+{
+	const struct mu_peer *p = &mu->data.peer[id];
+
+	if (p->state == MU_PEER_IDLE) /* a grant that arrives wakes the data plane */
+		return MU_GET(mu->shared.peer[id].grant) != mu->data.ballot &&
+		       mu->fabric->ops->state(mu->fabric, MU_PLANE_DATA, id) == MU_CONNECTION_UP;
+	return p->state == MU_PEER_FOLLOWS && mu_peer_votes(mu, id) &&
+	       p->acked_end == mu->data.tail.end && p->acked_commit == mu->data.commit.lsn &&
+	       p->acked_fence == mu->data.fence_next;
+}
+
+/* When to step again, if nothing else happens. An idle leader sleeps like its followers. */
 static uint64_t next_step(const struct mu *mu)
 {
 	const struct mu_data *d = &mu->data;
@@ -101,7 +114,13 @@ static uint64_t next_step(const struct mu *mu)
 		return d->now_ns;
 	if (d->state == MU_DATA_PASSIVE)
 		return UINT64_MAX;
-	return d->now_ns + mu->config.tick_ns;
+	MU_EACH_PEER(mu, id) {
+		if (!settled(mu, id))
+			return d->now_ns + mu->config.tick_ns;
+	}
+	return d->state == MU_DATA_LEADING && !d->draining && d->commit.end == d->tail.end
+		       ? UINT64_MAX
+		       : d->now_ns + mu->config.tick_ns;
 }
 
 uint64_t mu_step(struct mu *mu, uint64_t now_ns)

@@ -38,6 +38,16 @@
 
 #include "node.h"
 
+/*
+ * The time-out runs from the last thing that succeeded, for a tail may be long.
+ * What there is to read, copy and write is finite.
+ */
+void mu_takeover_progress(struct mu *mu)
+{
+	if (mu->data.state != MU_DATA_LEADING)
+		mu->data.deadline_ns = mu->data.now_ns + mu->config.takeover_timeout_ns;
+}
+
 static void give_up(struct mu *mu)
 {
 	mu_stop_acting(mu);

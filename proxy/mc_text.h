@@ -16,12 +16,26 @@
 #define MC_MAX_KEY_BYTES 250
 
 enum mc_verb {
-	MC_GET, MC_GETS, MC_GAT, MC_GATS,
-	MC_SET, MC_ADD, MC_REPLACE, MC_APPEND, MC_PREPEND, MC_CAS,
-	MC_DELETE, MC_INCR, MC_DECR, MC_TOUCH,
-	MC_FLUSH_ALL, MC_VERSION, MC_STATS, MC_QUIT,
+	MC_GET,
+	MC_GETS,
+	MC_GAT,
+	MC_GATS,
+	MC_SET,
+	MC_ADD,
+	MC_REPLACE,
+	MC_APPEND,
+	MC_PREPEND,
+	MC_CAS,
+	MC_DELETE,
+	MC_INCR,
+	MC_DECR,
+	MC_TOUCH,
+	MC_FLUSH_ALL,
+	MC_VERSION,
+	MC_STATS,
+	MC_QUIT,
 	MC_REFUSED, /* known to memcached, not served here: request->refusal says why */
-	MC_UNKNOWN, /* answer "ERROR" */
+	MC_UNKNOWN, /* none: what came was wrong */
 };
 
 /*
@@ -32,10 +46,10 @@ enum mc_verb {
  */
 struct mc_request {
 	enum mc_verb verb;
-	int key_count; /* keys of get/gets/gat/gats (gat may have none); 1 for others that name one */
+	int key_count; /* of get, gets, gat, gats (which may have none); else 1 if it names one */
 	const struct mp_slice *keys;
 	uint32_t flags;
-	int64_t exptime; /* as sent: 0 never, negative at once, <= 30 days relative, else absolute */
+	int64_t exptime; /* as sent: 0 never, < 0 at once, <= 30 days relative, else absolute */
 	uint64_t number; /* incr/decr delta, cas unique */
 	struct mp_slice value;
 	bool noreply;
@@ -83,11 +97,10 @@ size_t mc_parser_wants(const struct mc_parser *);
  * line. A zeroed framer is ready. MC_FATAL: no reply that we know of.
  */
 struct mc_framer {
-	uint64_t skip; /* bytes of a data block still to pass over */
+	uint64_t skip;  /* bytes of a data block still to pass over */
 	char line[320]; /* a line cut between pieces; of a longer one its beginning */
 	uint16_t line_len;
-	bool multi; /* inside VALUE or STAT lines */
-	bool last;  /* the block under way ends the reply */
+	bool last; /* the block under way ends the reply */
 };
 enum mc_result mc_frame(struct mc_framer *, const char *data, size_t len, size_t *used);
 #endif

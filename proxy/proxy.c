@@ -179,7 +179,7 @@ static uint64_t sweep(struct mp_proxy *proxy, uint64_t now_ns)
 {
 	uint64_t now_ms = now_ns / 1000000;
 	bool waiting = !TAILQ_EMPTY(&proxy->router.ready) || !TAILQ_EMPTY(&proxy->doubt.list);
-	bool partial = proxy->sessions.in_bytes > 0 && proxy->options.idle_timeout_ms > 0;
+	bool partial = mp_sessions_unfinished(proxy);
 
 	if (!waiting && !partial) {
 		STAT_SET(proxy, held, 0);
@@ -189,9 +189,10 @@ static uint64_t sweep(struct mp_proxy *proxy, uint64_t now_ns)
 		mp_router_sweep(proxy, now_ms);
 		mp_doubt_sweep(proxy, now_ms);
 		mp_sessions_sweep(proxy, now_ms);
-	}
-	if (now_ms >= proxy->next_sweep_ms || now_ms + SWEEP_MS < proxy->next_sweep_ms)
 		proxy->next_sweep_ms = now_ms + (waiting ? SWEEP_MS : IDLE_SWEEP_MS);
+	} else if (waiting && proxy->next_sweep_ms > now_ms + SWEEP_MS) {
+		proxy->next_sweep_ms = now_ms + SWEEP_MS;
+	}
 	return proxy->next_sweep_ms * UINT64_C(1000000);
 }
 

@@ -102,8 +102,8 @@ static bool take(struct mp_link *link, const struct mp_frame_request *head, stru
 
 	if (!r)
 		return false;
-	if (raw.len >= ADOPT_BYTES)
-		link->adopted = mp_chunks_adopt(&proxy->chunks, &link->in, raw, &r->raw);
+	link->adopted = raw.len >= ADOPT_BYTES &&
+			mp_chunks_adopt(&proxy->chunks, &link->in, raw, &r->raw);
 	if (!link->adopted && !mp_chunks_copy(&proxy->chunks, raw, &r->raw)) {
 		mp_requests_put(&proxy->requests, &proxy->chunks, r);
 		return false;

@@ -56,25 +56,20 @@ static bool send_one(struct mp_proxy *proxy, enum way to, struct mp_request *r)
 	return true;
 }
 
-static bool may_send(const struct mp_session *s)
-{
-	return s->unsent && !s->barrier && s->doubtful == 0 && !s->dead;
-}
-
 static void run_sessions(struct mp_proxy *proxy, enum way to)
 {
 	struct mp_session *s, *next;
 
 	for (s = TAILQ_FIRST(&proxy->router.ready); s; s = next) {
 		next = TAILQ_NEXT(s, ready);
-		while (may_send(s)) {
+		while (mp_session_may_send(s)) {
 			if (to == HERE && mp_lock_holds_back(proxy, s->unsent))
 				break;
 			if (!send_one(proxy, to, s->unsent))
 				return;
 		}
 		/* Whoever lifts what keeps it from sending makes it ready again. */
-		if (!may_send(s))
+		if (!mp_session_may_send(s))
 			mp_router_forget(proxy, s);
 	}
 }

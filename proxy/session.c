@@ -18,10 +18,13 @@ enum {
 	KEEP_BYTES = 16 << 10,   /* buffer memory that a quiet client keeps */
 	ADOPT_BYTES = 64 << 10,  /* requests from this size on are not copied but adopted */
 	DIRECT_BYTES = 16 << 10, /* replies from this size on skip the output buffer */
-	PENDING_MAX = 1024,      /* requests of one client under way */
+	PENDING_MAX = 1024,      /* requests of one client */
+	WINDOW_FIRST = 32,       /* of them under way at once: of a new client */
+	WINDOW_LEAST = 4,        /* of one that leaves its replies unread */
 	PENDING_BYTES_MAX = 4 << 20,
 	OUT_SOFT_BYTES = 1 << 20, /* unread replies that make us stop reading requests */
 	IDLE_CHECK_MS = 1000,
+	LINGER_MS = 2000,
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *ctx);
@@ -85,6 +88,7 @@ void mp_session_accept(struct mp_proxy *proxy, int fd, enum mp_protocol protocol
 		return;
 	}
 	s->id = ++sessions->last_id;
+	s->window = WINDOW_FIRST;
 	s->in.keep_bytes = s->out.keep_bytes = KEEP_BYTES;
 	s->heard_ms = mp_now_ms(proxy);
 	event_assign(&s->readable, proxy->base, fd, EV_READ | EV_PERSIST, on_readable, s);
@@ -121,6 +125,7 @@ void mp_session_kill(struct mp_session *s)
 	TAILQ_REMOVE(&sessions->all, s, all);
 	TAILQ_INSERT_TAIL(&sessions->dead, s, all);
 	sessions->count[s->protocol]--;
+	sessions->lingering -= s->lingers;
 	STAT_ADD(s->proxy, clients, -1);
 }
 
@@ -195,6 +200,17 @@ void mp_session_close_after_replies(struct mp_session *s)
 	mark_dirty(s);
 }
 
+void mp_session_close_after_error(struct mp_session *s)
+{
+	if (s->closing || s->dead)
+		return;
+	mp_session_close_after_replies(s);
+	s->lingers = true;
+	s->proxy->sessions.lingering++;
+	s->heard_ms = mp_now_ms(s->proxy);
+	event_add(&s->readable, NULL);
+}
+
 /* ------------------------------------------------------------ back-pressure */
 
 /* Too much is under way in the whole proxy. */
@@ -260,6 +276,8 @@ static void input_own(struct mp_session *s)
 		if (!more)
 			break;
 	}
+	if (s->lingers)
+		mp_buffer_free(&s->in);
 	charge_input(s);
 }
 
@@ -324,6 +342,14 @@ static ssize_t receive_scratch(struct mp_session *s)
 	return n;
 }
 
+static void throw_away(struct mp_session *s)
+{
+	ssize_t n = receive_scratch(s);
+
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK))
+		mp_session_kill(s);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *ctx)
 {
 	struct mp_session *s = ctx;
@@ -331,6 +357,10 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
 	ssize_t n;
 
 	(void)what;
+	if (s->lingers) {
+		throw_away(s);
+		return;
+	}
 	if (fresh) {
 		n = receive_scratch(s);
 	} else {
@@ -410,8 +440,8 @@ struct mp_request *mp_session_take(struct mp_session *s, struct mp_slice raw,
 	bool ours = s->in.memory && raw.data >= s->in.memory && raw.data < s->in.memory + s->in.end;
 	struct mp_bytes bytes;
 
-	if (ours && raw.len >= ADOPT_BYTES && raw.len >= s->in.end / 2)
-		s->adopted = mp_chunks_adopt(chunks, &s->in, raw, &bytes);
+	s->adopted = ours && raw.len >= ADOPT_BYTES && raw.len >= s->in.end / 2 &&
+		     mp_chunks_adopt(chunks, &s->in, raw, &bytes);
 	if (!s->adopted && !mp_chunks_copy(chunks, raw, &bytes)) {
 		mp_warn("client %u: out of memory for its request", s->id);
 		mp_session_kill(s);
@@ -423,6 +453,7 @@ struct mp_request *mp_session_take(struct mp_session *s, struct mp_slice raw,
 void mp_session_sent(struct mp_session *s, struct mp_request *r)
 {
 	assert(s->unsent == r);
+	s->under_way++;
 	do
 		r = r->next;
 	while (r && r->state != MP_REQUEST_WAITING);
@@ -432,6 +463,8 @@ void mp_session_sent(struct mp_session *s, struct mp_request *r)
 void mp_session_unsend(struct mp_session *s, struct mp_request *r)
 {
 	r->state = MP_REQUEST_WAITING;
+	assert(s->under_way > 0);
+	s->under_way--;
 	if (s->barrier == r)
 		s->barrier = NULL;
 	if (!s->unsent || s->unsent->origin.sequence > r->origin.sequence)
@@ -549,6 +582,25 @@ static void dequeue_done(struct mp_session *s)
 	mark_dirty(s);
 }
 
+/*
+ * A request is answered to the end, so another may go. What replies cost is
+ * known only when they are there, so a client begins with few and gets more
+ * with every reply that it takes.
+ */
+static void open_window(struct mp_session *s)
+{
+	bool behind =
+		mp_buffer_len(&s->out) > OUT_SOFT_BYTES || s->pending_bytes > PENDING_BYTES_MAX;
+
+	assert(s->under_way > 0);
+	s->under_way--;
+	if (!behind && s->window < PENDING_MAX)
+		s->window++;
+	else if (behind && s->window > WINDOW_LEAST)
+		s->window /= 2;
+	mp_router_ready(s->proxy, s);
+}
+
 void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slice piece, bool last)
 {
 	if (piece.len > 0 && !r->meta.noreply) {
@@ -562,10 +614,9 @@ void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slic
 	if (!last)
 		return;
 	r->state = MP_REQUEST_DONE;
-	if (s->barrier == r) {
+	if (s->barrier == r)
 		s->barrier = NULL;
-		mp_router_ready(s->proxy, s);
-	}
+	open_window(s);
 	if (r == s->head)
 		dequeue_done(s);
 }
@@ -607,7 +658,8 @@ static void session_flush(struct mp_session *s)
 		}
 	}
 	if (s->closing && !s->head && mp_buffer_len(&s->out) == 0) {
-		mp_session_kill(s);
+		if (!s->lingers || shutdown(s->fd, SHUT_WR) != 0)
+			mp_session_kill(s);
 		return;
 	}
 	if (s->paused && has_capacity(s))
@@ -658,21 +710,28 @@ void mp_sessions_resume(struct mp_proxy *proxy)
 	}
 }
 
+bool mp_sessions_unfinished(const struct mp_proxy *proxy)
+{
+	return proxy->sessions.lingering > 0 ||
+	       (proxy->options.idle_timeout_ms > 0 && proxy->sessions.in_bytes > 0);
+}
+
 void mp_sessions_sweep(struct mp_proxy *proxy, uint64_t now_ms)
 {
 	struct mp_sessions *sessions = &proxy->sessions;
 	uint32_t timeout_ms = proxy->options.idle_timeout_ms;
 	struct mp_session *s, *next;
 
-	if (timeout_ms == 0 || sessions->in_bytes == 0 || now_ms < sessions->next_reap_ms)
+	if (!mp_sessions_unfinished(proxy) || now_ms < sessions->next_reap_ms)
 		return;
 	sessions->next_reap_ms = now_ms + IDLE_CHECK_MS;
 	for (s = TAILQ_FIRST(&sessions->all); s; s = next) {
 		next = TAILQ_NEXT(s, all);
-		if (!s->paused && mp_buffer_len(&s->in) > 0 && now_ms - s->heard_ms > timeout_ms) {
-			mp_debug("client %u: disconnected in the middle of a request", s->id);
+		if (s->lingers && now_ms - s->heard_ms > LINGER_MS)
 			mp_session_kill(s);
-		}
+		else if (timeout_ms > 0 && !s->paused && mp_buffer_len(&s->in) > 0 &&
+			 now_ms - s->heard_ms > timeout_ms)
+			mp_session_kill(s);
 	}
 }
 

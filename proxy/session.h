@@ -32,9 +32,10 @@ struct mp_session {
 	TAILQ_ENTRY(mp_session) dirty;  /* has output to send at the end of the turn */
 	TAILQ_ENTRY(mp_session) halted; /* not read from because of all the others */
 	bool is_ready, is_dirty, is_halted;
-	bool dead;      /* over; freed at the end of the turn */
-	bool closing;   /* takes no more requests; over when all replies are out */
-	bool paused;    /* not read from until it has caught up */
+	bool dead;    /* over; freed at the end of the turn */
+	bool closing; /* takes no more requests; over when all replies are out */
+	bool lingers; /* closing after an error: what it goes on sending is read and thrown away */
+	bool paused;  /* not read from until it has caught up */
 	bool congested; /* the socket is full: writable is waited for */
 	bool adopted;   /* the request just taken took the memory of `in` over */
 	enum mp_protocol protocol;
@@ -54,6 +55,8 @@ struct mp_session {
 	struct mp_request *head, *tail; /* all that are not answered to the end */
 	struct mp_request *unsent;      /* the first that is WAITING */
 	uint32_t pending;               /* how many there are */
+	uint32_t under_way;             /* of them sent and not answered to the end */
+	uint32_t window;                /* so many may be under way at once */
 	size_t pending_bytes;
 	uint32_t doubtful;          /* of them in DOUBT */
 	uint32_t doubtful_writes;   /* of those, writes */
@@ -66,6 +69,7 @@ struct mp_sessions {
 	struct mp_session_list all, dead, dirty, halted;
 	uint32_t count[MP_MEMCACHED + 1]; /* by protocol */
 	uint32_t last_id;
+	uint32_t lingering;    /* sessions that linger */
 	uint64_t in_bytes;     /* memory of all input buffers */
 	uint64_t next_reap_ms; /* when idle clients are looked for again */
 	char *scratch;         /* what is read first goes here; most of it never needs a home */
@@ -82,6 +86,12 @@ void mp_session_accept(struct mp_proxy *proxy, int fd, enum mp_protocol protocol
 void mp_session_kill(struct mp_session *s);
 /* Take no more requests; end when the replies to those that are there are out. */
 void mp_session_close_after_replies(struct mp_session *s);
+/*
+ * The same for a client that is in the middle of sending something wrong: it
+ * would never see why if the connection were reset under its hands. It is
+ * given a moment to read the error.
+ */
+void mp_session_close_after_error(struct mp_session *s);
 
 /*
  * Take a request of which raw are the bytes, as the newest of the session: it
@@ -104,6 +114,14 @@ void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slic
  */
 struct mp_request *mp_session_replace(struct mp_session *s, struct mp_request *r);
 
+/*
+ * May another request of it go? Never past one in doubt or a barrier; and not
+ * too many at once, as long as it has not shown that it takes their replies.
+ */
+static inline bool mp_session_may_send(const struct mp_session *s)
+{
+	return s->unsent && !s->barrier && s->doubtful == 0 && s->under_way < s->window && !s->dead;
+}
 /* The request went somewhere, or waits again: keeps `unsent` right. */
 void mp_session_sent(struct mp_session *s, struct mp_request *r);
 void mp_session_unsend(struct mp_session *s, struct mp_request *r);
@@ -111,6 +129,8 @@ void mp_session_unsend(struct mp_session *s, struct mp_request *r);
 /* Once a turn: read on from those that may go on, send what is queued, free the dead. */
 void mp_sessions_resume(struct mp_proxy *proxy);
 void mp_sessions_flush(struct mp_proxy *proxy);
+/* Are there clients that mp_sessions_sweep() has to look after? */
+bool mp_sessions_unfinished(const struct mp_proxy *proxy);
 /* Disconnect clients that have been in the middle of a request for too long. */
 void mp_sessions_sweep(struct mp_proxy *proxy, uint64_t now_ms);
 /* Stop reading from clients (drain). */

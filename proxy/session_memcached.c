@@ -97,7 +97,7 @@ bool mp_memcached_input(struct mp_session *s, const char *data, size_t len, size
 		return !s->dead;
 	case MC_FATAL:
 		say_bad(s);
-		mp_session_close_after_replies(s);
+		mp_session_close_after_error(s);
 		return false;
 	case MC_DONE:
 		break;

@@ -65,7 +65,7 @@ bool mp_redis_input(struct mp_session *s, const char *data, size_t len, size_t *
 	case RESP_ERROR:
 		STAT_ADD(s->proxy, protocol_errors, 1);
 		say_error(s, resp_parser_error(s->parser.resp));
-		mp_session_close_after_replies(s);
+		mp_session_close_after_error(s);
 		return false;
 	case RESP_DONE:
 		break;

@@ -16,16 +16,6 @@
 #include "fabric/shm_layout.h"
 #include "writer.h"
 
-static void *shm_group_new(void)
-{
-	char *directory = strdup(access("/dev/shm", W_OK) == 0 ? "/dev/shm/mu-conformance-XXXXXX"
-							       : "/tmp/mu-conformance-XXXXXX");
-
-	assert_non_null(directory);
-	assert_non_null(mkdtemp(directory));
-	return directory;
-}
-
 /* Call `each` with the path of every file in the directory that begins with prefix. */
 static unsigned for_files(const char *directory, const char *prefix, int (*each)(const char *))
 {
@@ -48,10 +38,40 @@ static unsigned for_files(const char *directory, const char *prefix, int (*each)
 	return count;
 }
 
+static int delete_directory(const char *directory)
+{
+	for_files(directory, "", unlink);
+	return rmdir(directory);
+}
+
+/* All groups' directories are in one, so that nothing is left behind by a test that fails. */
+static char run_directory[64];
+
+static void delete_run_directory(void)
+{
+	for_files(run_directory, "", delete_directory);
+	rmdir(run_directory);
+}
+
+static void *shm_group_new(void)
+{
+	char *directory = malloc(128);
+
+	assert_non_null(directory);
+	if (run_directory[0] == '\0') {
+		snprintf(run_directory, sizeof(run_directory), "%s/mu-conformance-XXXXXX",
+			 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+		assert_non_null(mkdtemp(run_directory));
+		atexit(delete_run_directory);
+	}
+	snprintf(directory, 128, "%s/group-XXXXXX", run_directory);
+	assert_non_null(mkdtemp(directory));
+	return directory;
+}
+
 static void shm_group_free(void *place)
 {
-	for_files(place, "", unlink);
-	rmdir(place);
+	assert_int_equal(delete_directory(place), 0);
 	free(place);
 }
 

@@ -95,7 +95,7 @@ def test_redis_random_bytes(shared):
     (b"nonsense\r\n", b"ERROR"),
     (b"get\r\n", b"ERROR"),
     (b"set k 0 0\r\n", b"ERROR"),
-    (b"set k 0 0 -1\r\n", b"CLIENT_ERROR bad data chunk"),
+    (b"set k 0 0 -1\r\n", b"CLIENT_ERROR bad command line format"),
     (b"set k 0 0 x\r\n", b"CLIENT_ERROR bad command line format"),
     (b"set k 0 0 3\r\nabcdef\r\n", b"CLIENT_ERROR bad data chunk"),
     (b"get " + b"k" * 251 + b"\r\n", b"CLIENT_ERROR"),

@@ -188,6 +188,26 @@ static void test_blind_units_are_stored_lazily(void **state)
 	test_backend_close(t);
 }
 
+/* What is stored was answered: had what is still under way been refused, it would be a lie. */
+static void test_only_what_was_answered_is_stored(void **state)
+{
+	struct fixture *f = *state;
+	struct test_backend *t = start(f, "");
+	const struct mp_base *base = (const struct mp_base *)t->backend;
+
+	test_redis_apply(t, 64, true, "SET a 1", 1);
+	test_until_answers(t, 1);
+	kill(f->server.pid, SIGSTOP);
+	test_redis_apply(t, 128, true, "SET a 2", 2);
+	t->backend->ops->flush(t->backend);
+	test_until(t, base->slots.count > 1); /* the LSN has followed */
+	assert_int_equal(((struct mp_slot *)mp_fifo_tail(&base->slots))->stored_lsn, 64);
+	kill(f->server.pid, SIGCONT);
+	test_until(t, t->durable_lsn == 128);
+	expect_stored(f, 128);
+	test_backend_close(t);
+}
+
 /* Thousands of blind units do not wait for the timer. */
 static void test_many_blind_units_are_stored(void **state)
 {
@@ -336,12 +356,15 @@ static void test_refused_when_queued(void **state)
 		expect_stored(f, lsn + 50);
 		assert_false(redis->is_waiting);
 		if (round == 0)
-			test_expect(t, "1::1 "
-				       "2:-ERR unknown command 'NOSUCH', with args beginning with: 'l'  "
-				       "3:-ERR wrong number of arguments for 'incr' command 4::1 "
-				       "5:-ERR wrong number of arguments for 'llen' command "
-				       "6:*1 $1 1 7::2 8:+OK "
-				       "9:-ERR wrong number of arguments for 'rpoplpush' command 10::3 11:*3 $1 1 $1 2 $1 3 ");
+			test_expect(
+				t,
+				"1::1 "
+				"2:-ERR unknown command 'NOSUCH', with args beginning with: 'l'  "
+				"3:-ERR wrong number of arguments for 'incr' command 4::1 "
+				"5:-ERR wrong number of arguments for 'llen' command "
+				"6:*1 $1 1 7::2 8:+OK "
+				"9:-ERR wrong number of arguments for 'rpoplpush' command 10::3 "
+				"11:*3 $1 1 $1 2 $1 3 ");
 	}
 	expect_server(f, 0, "LLEN l", ":6\r\n");
 	expect_server(f, 1, "GET n", "$1\r\n2\r\n");
@@ -417,10 +440,11 @@ static void test_server_restarts_empty(void **state)
 	test_backend_close(t);
 }
 
+/* (Without "always" the AOF may lack what was answered in the last seconds.) */
 static void test_server_restarts_with_aof(void **state)
 {
 	struct fixture *f = *state;
-	struct test_backend *t = start(f, "--appendonly yes");
+	struct test_backend *t = start(f, "--appendonly yes --appendfsync always");
 	int i;
 
 	for (i = 1; i <= 500; i++)
@@ -430,7 +454,7 @@ static void test_server_restarts_with_aof(void **state)
 	test_until(t, t->backend->applied_lsn >= 250 * 64);
 	test_server_kill(&f->server, SIGKILL);
 	test_until(t, t->state == MP_BACKEND_DISCONNECTED);
-	test_redis_start(&f->server, f->dir, "--appendonly yes");
+	test_redis_start(&f->server, f->dir, "--appendonly yes --appendfsync always");
 	test_until(t, t->state == MP_BACKEND_READY);
 	assert_in_range(t->applied_lsn, 250 * 64, 501 * 64);
 	for (i = (int)(t->applied_lsn / 64) + 1; i <= 500; i++)
@@ -545,6 +569,35 @@ static void test_bytes_left_behind_are_not_executed(void **state)
 	snprintf(counter, sizeof(counter), "%llu\r\n", 1000ULL);
 	assert_string_equal(strchr(test_exchange(&f->server, "GET n\r\n", "0\r\n"), '\n') + 1,
 			    counter);
+}
+
+/*
+ * Over a network bytes of a dead process may even arrive after its successor's
+ * greeting. Whoever goes by the data connection's name is ended by then.
+ */
+static void test_earlier_connections_are_ended(void **state)
+{
+	static const char name[] = "CLIENT SETNAME muproxy-apply\r\n", incr[] = "INCR n\r\n";
+	struct fixture *f = *state;
+	char reply[16];
+	int old, other;
+
+	test_redis_start(&f->server, f->dir, "");
+	old = test_connect(&f->server);
+	other = test_connect(&f->server);
+	assert_int_equal(send(old, name, sizeof(name) - 1, 0), sizeof(name) - 1);
+	assert_int_equal(recv(old, reply, sizeof(reply), 0), 5);
+	test_backend_open(&f->t, mp_backend_redis_open, f->server.address);
+	test_until_ready(&f->t, 0);
+	send(old, incr, sizeof(incr) - 1, MSG_NOSIGNAL);
+	assert_true(recv(old, reply, sizeof(reply), 0) <= 0);
+	/* Others are left alone. */
+	assert_int_equal(send(other, incr, sizeof(incr) - 1, 0), sizeof(incr) - 1);
+	assert_int_equal(recv(other, reply, sizeof(reply), 0), 4);
+	assert_memory_equal(reply, ":1\r\n", 4);
+	close(old);
+	close(other);
+	test_backend_close(&f->t);
 }
 
 /* ------------------------------------------------------------------ who it may be */
@@ -754,7 +807,7 @@ static void test_oom_fails_the_backend(void **state)
 static void test_gap_is_remembered(void **state)
 {
 	struct fixture *f = *state;
-	struct test_backend *t = start(f, "--appendonly yes");
+	struct test_backend *t = start(f, "--appendonly yes --appendfsync always");
 
 	test_redis_apply(t, 10, false, "INCR n", 1);
 	test_until_answers(t, 1);
@@ -771,7 +824,7 @@ static void test_gap_is_remembered(void **state)
 	test_backend_close(t);
 	/* Another process, another server process: the data says so. */
 	test_server_kill(&f->server, SIGKILL);
-	test_redis_start(&f->server, f->dir, "--appendonly yes");
+	test_redis_start(&f->server, f->dir, "--appendonly yes --appendfsync always");
 	test_backend_open(t, mp_backend_redis_open, f->server.address);
 	test_until_failed(t, "must be restored, or flushed");
 	test_exchange(&f->server, "FLUSHALL\r\n", "\n");
@@ -839,6 +892,7 @@ int main(void)
 		TEST(test_units_in_a_row),
 		TEST(test_several_commands_in_a_write),
 		TEST(test_blind_units_are_stored_lazily),
+		TEST(test_only_what_was_answered_is_stored),
 		TEST(test_many_blind_units_are_stored),
 		TEST(test_skipped_entries_move_the_lsn),
 		TEST(test_big_values),
@@ -851,6 +905,7 @@ int main(void)
 		TEST(test_lost_replies_are_told_in_order),
 		TEST(test_cut_at_every_byte),
 		TEST(test_bytes_left_behind_are_not_executed),
+		TEST(test_earlier_connections_are_ended),
 		TEST(test_foreign_data_is_refused),
 		TEST(test_other_group_is_refused),
 		TEST(test_garbled_applied_key_is_refused),

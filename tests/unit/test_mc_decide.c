@@ -551,7 +551,7 @@ static void random_commands_do_the_same(void **state)
 
 	(void)state;
 	compare((struct mp_slice)S("flush_all\r\n"), (struct mp_slice)S("flush_all\r\n"));
-	for (int round = 0; round < 12000; round++) {
+	for (int round = 0; round < 6000; round++) {
 		char for_plain[512], for_ours[512], get[64];
 		const char *key = keys[pick(COUNT(keys))];
 		uint64_t plain_token = 1, our_token = 1, before;

@@ -234,7 +234,8 @@ static void swallowing_needs_no_memory(void **state)
 	struct mc_limits limits;
 	struct mc_parser *parser;
 	struct mc_request r;
-	size_t used, left = 2000000002, before;
+	size_t used, left = 2000000002;
+	long before;
 	enum mc_result result;
 
 	(void)state;
@@ -242,7 +243,7 @@ static void swallowing_needs_no_memory(void **state)
 	parser = mc_parser_new(&limits);
 	assert_int_equal(mc_parse(parser, line, sizeof(line) - 1, &used, &r), MC_MORE);
 	assert_int_equal(used, sizeof(line) - 1);
-	before = mallinfo2().uordblks;
+	before = (long)mallinfo2().uordblks;
 	do {
 		size_t n = left < sizeof(block) ? left : sizeof(block);
 
@@ -255,7 +256,7 @@ static void swallowing_needs_no_memory(void **state)
 	assert_int_equal(r.verb, MC_DELETE);
 	assert_slice(r.keys[0], "k");
 	assert_slice(r.raw, "delete k noreply\r\n");
-	assert_true(mallinfo2().uordblks - before < 1024);
+	assert_true((long)mallinfo2().uordblks - before < 1024);
 	mc_parser_free(parser);
 }
 

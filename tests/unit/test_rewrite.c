@@ -262,7 +262,7 @@ static void set_is_the_servers(void **state)
 	};
 
 	(void)state;
-	for (int round = 0; round < 4000; round++) {
+	for (int round = 0; round < 2500; round++) {
 		struct mp_slice argv[MAX_ARGS] = {S("SET"), S("k"), S("new")};
 		char numbers[MAX_ARGS][32];
 		struct resp_request r = {.argv = argv};
@@ -279,7 +279,7 @@ static void getex_is_the_servers(void **state)
 	};
 
 	(void)state;
-	for (int round = 0; round < 2000; round++) {
+	for (int round = 0; round < 1200; round++) {
 		struct mp_slice argv[MAX_ARGS] = {S("GetEx"), S("k")};
 		char numbers[MAX_ARGS][32];
 		struct resp_request r = {.argv = argv};
@@ -295,7 +295,7 @@ static void expire_is_the_servers(void **state)
 	static const char *const options[] = {"NX", "xx", "GT", "lt", "XX", "junk\r\nX\r\n"};
 
 	(void)state;
-	for (int round = 0; round < 3000; round++) {
+	for (int round = 0; round < 1500; round++) {
 		const char *name = names[pick(4)];
 		struct mp_slice argv[MAX_ARGS] = {text_of(name), S("k")};
 		char number[32], numbers[MAX_ARGS][32];
@@ -316,7 +316,7 @@ static void expire_is_the_servers(void **state)
 static void setex_is_the_servers(void **state)
 {
 	(void)state;
-	for (int round = 0; round < 1000; round++) {
+	for (int round = 0; round < 600; round++) {
 		bool seconds = pick(2);
 		struct mp_slice argv[4] = {seconds ? (struct mp_slice)S("SETEX")
 						   : (struct mp_slice)S("PSetEx"),
@@ -337,7 +337,7 @@ static void restore_is_the_servers(void **state)
 					      "FREQ ",   "freq ",   "junk"};
 
 	(void)state;
-	for (int round = 0; round < 3000; round++) {
+	for (int round = 0; round < 1500; round++) {
 		struct mp_slice argv[MAX_ARGS] = {S("RESTORE"), S("k")};
 		char number[32], numbers[MAX_ARGS][32];
 		struct resp_request r = {.argv = argv};
