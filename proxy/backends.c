@@ -175,8 +175,7 @@ static void on_state(void *ctx, enum mp_backend_state state, uint64_t applied_ls
 	struct mp_proxy *proxy = target->proxy;
 
 	if (state == MP_BACKEND_READY)
-		mp_info("%s: ready, applied LSN %" PRIu64 "%s%s", target->name, applied_lsn,
-			why ? ": " : "", why ? why : "");
+		mp_info("%s: ready%s%s", target->name, why ? ": " : "", why ? why : "");
 	else
 		mp_warn("%s: %s%s%s", target->name, names[state], why ? ": " : "", why ? why : "");
 	target->state = state;

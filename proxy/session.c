@@ -105,6 +105,12 @@ static void charge_input(struct mp_session *s)
 	s->in_charged = s->in.cap;
 }
 
+static void charge_output(struct mp_session *s)
+{
+	s->proxy->sessions.out_bytes += s->out.cap - s->out_charged;
+	s->out_charged = s->out.cap;
+}
+
 void mp_session_kill(struct mp_session *s)
 {
 	struct mp_sessions *sessions = &s->proxy->sessions;
@@ -153,6 +159,7 @@ static void bury(struct mp_session *s)
 	mp_buffer_free(&s->in);
 	charge_input(s);
 	mp_buffer_free(&s->out);
+	charge_output(s);
 	if (s->protocol == MP_REDIS)
 		resp_parser_free(s->parser.resp);
 	else
@@ -450,6 +457,12 @@ struct mp_request *mp_session_take(struct mp_session *s, struct mp_slice raw,
 	return mp_session_take_bytes(s, bytes, meta);
 }
 
+bool mp_session_may_send(const struct mp_session *s)
+{
+	return s->unsent && !s->barrier && s->doubtful == 0 && s->under_way < s->window &&
+	       mp_buffer_len(&s->out) < OUT_SOFT_BYTES && !s->dead;
+}
+
 void mp_session_sent(struct mp_session *s, struct mp_request *r)
 {
 	assert(s->unsent == r);
@@ -508,6 +521,19 @@ struct mp_request *mp_session_replace(struct mp_session *s, struct mp_request *r
 
 /* ----------------------------------------------------------------- replies */
 
+/* Each client's unread replies are bounded, and all of theirs together. */
+static bool output_bounded(const struct mp_session *s)
+{
+	const struct mp_proxy_options *options = &s->proxy->options;
+	size_t len = mp_buffer_len(&s->out);
+
+	if (len > options->client_output_bytes)
+		return false;
+	return len <= OUT_SOFT_BYTES ||
+	       s->proxy->sessions.out_bytes <=
+		       options->max_held_bytes + options->client_output_bytes;
+}
+
 static void put(struct mp_session *s, struct mp_slice piece)
 {
 	bool ok;
@@ -523,7 +549,8 @@ static void put(struct mp_session *s, struct mp_slice piece)
 		mp_session_kill(s);
 		return;
 	}
-	if (mp_buffer_len(&s->out) > s->proxy->options.client_output_bytes) {
+	charge_output(s);
+	if (!output_bounded(s)) {
 		mp_warn("client %u: disconnected, it leaves %zu bytes of replies unread", s->id,
 			mp_buffer_len(&s->out));
 		mp_session_kill(s);
@@ -656,6 +683,8 @@ static void session_flush(struct mp_session *s)
 			s->congested = true;
 			event_add(&s->writable, NULL);
 		}
+		charge_output(s);
+		mp_router_ready(s->proxy, s);
 	}
 	if (s->closing && !s->head && mp_buffer_len(&s->out) == 0) {
 		if (!s->lingers || shutdown(s->fd, SHUT_WR) != 0)

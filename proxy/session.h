@@ -50,7 +50,7 @@ struct mp_session {
 		struct mc_parser *mc;
 	} parser;
 	struct mp_buffer in, out;
-	size_t in_charged; /* bytes of `in` that are accounted for */
+	size_t in_charged, out_charged; /* bytes of their memory that are accounted for */
 
 	struct mp_request *head, *tail; /* all that are not answered to the end */
 	struct mp_request *unsent;      /* the first that is WAITING */
@@ -70,6 +70,7 @@ struct mp_sessions {
 	uint32_t count[MP_MEMCACHED + 1]; /* by protocol */
 	uint32_t last_id;
 	uint32_t lingering;    /* sessions that linger */
+	uint64_t out_bytes;    /* memory of all output buffers */
 	uint64_t in_bytes;     /* memory of all input buffers */
 	uint64_t next_reap_ms; /* when idle clients are looked for again */
 	char *scratch;         /* what is read first goes here; most of it never needs a home */
@@ -118,10 +119,7 @@ struct mp_request *mp_session_replace(struct mp_session *s, struct mp_request *r
  * May another request of it go? Never past one in doubt or a barrier; and not
  * too many at once, as long as it has not shown that it takes their replies.
  */
-static inline bool mp_session_may_send(const struct mp_session *s)
-{
-	return s->unsent && !s->barrier && s->doubtful == 0 && s->under_way < s->window && !s->dead;
-}
+bool mp_session_may_send(const struct mp_session *s);
 /* The request went somewhere, or waits again: keeps `unsent` right. */
 void mp_session_sent(struct mp_session *s, struct mp_request *r);
 void mp_session_unsend(struct mp_session *s, struct mp_request *r);

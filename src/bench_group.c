@@ -115,10 +115,15 @@ static void *run_background(void *arg)
 	return NULL;
 }
 
-/* The state is empty, and level with an empty log. */
+/*
+ * The state is empty, and level with an empty log. Only replica 1 says so: the
+ * others are not eligible then, and nobody deposes it on a machine so busy that
+ * heartbeats are late. Failing over is not what is measured here.
+ */
 static bool begin(struct bench_replica *replica)
 {
-	mu_set_backend(replica->mu, MU_BACKEND_LEVEL);
+	mu_set_backend(replica->mu,
+		       replica->config.id == BENCH_LEADER ? MU_BACKEND_LEVEL : MU_BACKEND_DOWN);
 	bench_apply(replica);
 	if (pthread_create(&replica->background, NULL, run_background, replica) == 0)
 		return true;
@@ -158,12 +163,7 @@ static void follow(struct bench_replica *replica)
 	uint64_t rest_ns = REST_MIN_NS;
 
 	while (!bench_is_over(replica)) {
-		struct mu_view view;
-
 		mu_step(replica->mu, clock_ns());
-		mu_view(replica->mu, &view);
-		if (view.role == MU_ROLE_LEADER)
-			mu_resign(replica->mu);
 		if (bench_apply(replica) > 0)
 			rest_ns = REST_MIN_NS;
 		rest(rest_ns);

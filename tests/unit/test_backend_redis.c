@@ -572,6 +572,117 @@ static void test_bytes_left_behind_are_not_executed(void **state)
 }
 
 /*
+ * A log of entries of all kinds, given again from wherever the server says it
+ * stands, with the connection or our process lost every now and then: in the
+ * end every entry must have been executed once, in order.
+ */
+enum { ENTRIES = 1500 };
+
+static bool entry_pushes(uint64_t i)
+{
+	return i % 11 != 3 && i % 5 != 0;
+}
+
+static void give_entry(struct test_backend *t, uint64_t i)
+{
+	char words[64];
+
+	if (i % 11 == 3) {
+		test_skip(t, i);
+		return;
+	}
+	test_begin(t, i, i % 5 == 0);
+	if (i % 5 == 0) {
+		snprintf(words, sizeof(words), "SET k%llu %llu", (unsigned long long)i % 7,
+			 (unsigned long long)i);
+		test_redis_write(t, i % 3, words, 1);
+	} else {
+		snprintf(words, sizeof(words), "RPUSH log %llu", (unsigned long long)i);
+		test_redis_write(t, 0, words, 1);
+		if (i % 13 == 0)
+			test_redis_write(t, 1, "NOSUCHCOMMAND", 2);
+		if (i % 4 == 0)
+			test_redis_write(t, 2, "INCR n", 3);
+		if (i % 17 == 0)
+			test_redis_read(t, 1, "GET n", 4);
+	}
+	test_end(t);
+}
+
+/* The list that all entries make together, as LRANGE answers it. */
+static uint64_t expected_log(size_t *bytes)
+{
+	uint64_t i, hash = TEST_HASH_START;
+	char text[64];
+	int n, count = 0;
+
+	for (i = 1; i <= ENTRIES; i++)
+		count += entry_pushes(i);
+	n = snprintf(text, sizeof(text), "*%d\r\n", count);
+	*bytes = (size_t)n;
+	hash = test_hash(hash, text, (size_t)n);
+	for (i = 1; i <= ENTRIES; i++) {
+		char digits[24];
+
+		if (!entry_pushes(i))
+			continue;
+		snprintf(digits, sizeof(digits), "%llu", (unsigned long long)i);
+		n = snprintf(text, sizeof(text), "$%zu\r\n%s\r\n", strlen(digits), digits);
+		*bytes += (size_t)n;
+		hash = test_hash(hash, text, (size_t)n);
+	}
+	return hash;
+}
+
+static void test_random_losses(void **state)
+{
+	struct fixture *f = *state;
+	struct test_backend *t = start(f, "");
+	unsigned seed = 4711, losses = 0, known = 0, increments = 0;
+	uint64_t next = 1, i;
+	char number[16];
+	size_t bytes;
+
+	while (t->backend->applied_lsn < ENTRIES || t->state != MP_BACKEND_READY) {
+		int give = rand_r(&seed) % 20;
+
+		if (t->state == MP_BACKEND_READY && t->states != known) {
+			known = t->states;
+			next = t->applied_lsn + 1;
+		}
+		while (t->state == MP_BACKEND_READY && give-- > 0 && next <= ENTRIES)
+			give_entry(t, next++);
+		if (t->state == MP_BACKEND_READY)
+			t->backend->ops->flush(t->backend);
+		if (rand_r(&seed) % 20 == 0) {
+			losses++;
+			test_exchange(&f->server, "CLIENT KILL TYPE normal\r\n", "\n");
+		} else if (rand_r(&seed) % 40 == 0) {
+			losses++;
+			test_backend_close(t);
+			test_backend_open(t, mp_backend_redis_open, f->server.address);
+			known = 0;
+		}
+		test_backend_pass(t);
+	}
+	assert_true(losses > 10);
+	for (i = 1; i <= ENTRIES; i++)
+		increments += entry_pushes(i) && i % 4 == 0;
+	snprintf(number, sizeof(number), "$3\r\n%u\r\n", increments);
+	expect_server(f, 2, "GET n", number);
+	t->answers = 0;
+	t->transcript_len = 0;
+	test_redis_read(t, 0, "LRANGE log 0 -1", 1);
+	test_until_answers(t, 1);
+	assert_true(t->reply_hash == expected_log(&bytes));
+	assert_int_equal(t->reply_bytes, bytes);
+	test_until(t, t->durable_lsn == ENTRIES);
+	expect_stored(f, ENTRIES);
+	expect_server(f, 15, "DBSIZE", ":1\r\n");
+	test_backend_close(t);
+}
+
+/*
  * Over a network bytes of a dead process may even arrive after its successor's
  * greeting. Whoever goes by the data connection's name is ended by then.
  */
@@ -905,6 +1016,7 @@ int main(void)
 		TEST(test_lost_replies_are_told_in_order),
 		TEST(test_cut_at_every_byte),
 		TEST(test_bytes_left_behind_are_not_executed),
+		TEST(test_random_losses),
 		TEST(test_earlier_connections_are_ended),
 		TEST(test_foreign_data_is_refused),
 		TEST(test_other_group_is_refused),
