@@ -51,12 +51,12 @@ void mu_wish_set(struct mu_wish *wish, const uint64_t word[3])
 
 bool mu_data_is_acting(struct mu *mu)
 {
-	return atomic_load(&mu->shared.acting_ballot) != 0;
+	return MU_SYNC_GET(mu->shared.acting_ballot) != 0;
 }
 
 bool mu_stop_data(struct mu *mu)
 {
-	atomic_store(&mu->shared.lead_ballot, 0);
+	MU_SYNC_SET(mu->shared.lead_ballot, 0);
 	if (!mu_data_is_acting(mu))
 		return true;
 	mu->bg.wanted = true;
@@ -280,7 +280,7 @@ static bool log_moved(const struct mu *mu)
 bool mu_data_wanted(struct mu *mu)
 {
 	bool wanted = mu->bg.wanted || MU_GET(mu->shared.hungry) ||
-		      (!atomic_load(&mu->shared.acting_ballot) && log_moved(mu));
+		      (!MU_SYNC_GET(mu->shared.acting_ballot) && log_moved(mu));
 
 	mu->bg.wanted = false;
 	return wanted;
@@ -303,14 +303,15 @@ uint64_t mu_background_step(struct mu *mu, uint64_t now_ns)
 		bg->next_tick_ns = now_ns + mu->config.tick_ns;
 		beat(mu);
 		MU_EACH_PEER(mu, id)
-			read_peer(mu, id);
+		read_peer(mu, id);
 	}
 	record_membership(mu);
 	mu_coldstart_step(mu); /* before a grant, which ends what it is prepared for */
 	mu_grant_step(mu);
 	mu_campaign_step(mu);
 	mu_publish(mu);
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		tend_peer(mu, id);
 		tell_data(mu, id);
 	}

@@ -29,7 +29,8 @@ bool mu_eligible(const struct mu *mu)
 
 	if (!mu->record->voting || commit == MU_LSN_NONE || !backend_serves(mu, commit))
 		return false;
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		if (mu_watch_is(mu, id, MU_FLAG_VOTING) &&
 		    mu->bg.watch[id].state.word[MU_STATE_OLDEST] > commit)
 			return false;
@@ -51,7 +52,8 @@ unsigned mu_leader_seen(const struct mu *mu, uint64_t *ballot)
 		*ballot = mu->bg.ballot;
 		return mu->config.id;
 	}
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		const struct mu_watch *w = &mu->bg.watch[id];
 		uint64_t flags = w->state.word[MU_STATE_FLAGS];
 
@@ -80,7 +82,8 @@ static bool leaderless(const struct mu *mu)
 
 	if (!blind)
 		return false;
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		const struct mu_watch *w = &mu->bg.watch[id];
 
 		if (mu_watch_is(mu, id, MU_FLAG_VOTING) &&
@@ -95,7 +98,8 @@ static unsigned better_claims(const struct mu *mu)
 {
 	unsigned n = 0;
 
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		if (id < mu->config.id && mu_watch_is(mu, id, MU_FLAG_ELIGIBLE))
 			n++;
 	}
@@ -107,7 +111,7 @@ static void ask_all(struct mu *mu, uint64_t ballot)
 	const uint64_t word[3] = {ballot, mu->record->incarnation, 0};
 
 	MU_EACH_PEER(mu, id)
-		mu_wish_set(&mu->bg.watch[id].request, word);
+	mu_wish_set(&mu->bg.watch[id].request, word);
 }
 
 /* Withdraw, and stay out of the way for a random while. */
@@ -122,7 +126,7 @@ void mu_campaign_abandon(struct mu *mu)
 	bg->leaderless_ns = 0;
 	bg->backoff_ns = bg->now_ns + (2 + mu_random(mu) % 16) * mu->config.tick_ns;
 	bg->wanted = true;
-	atomic_store(&mu->shared.lead_ballot, 0);
+	MU_SYNC_SET(mu->shared.lead_ballot, 0);
 	ask_all(mu, 0);
 }
 
@@ -170,7 +174,8 @@ static uint64_t refusal(const struct mu *mu)
 {
 	uint64_t higher = 0;
 
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		struct mu_line line;
 
 		if (!mu_watch_is(mu, id, MU_FLAG_VOTING) ||
@@ -188,7 +193,8 @@ static unsigned grants(const struct mu *mu)
 {
 	unsigned n = 1;
 
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		if ((mu->record->members >> id & 1) && mu_watch_is(mu, id, MU_FLAG_VOTING) &&
 		    MU_GET(mu->shared.peer[id].grant) == mu->bg.ballot)
 			n++;
@@ -205,7 +211,7 @@ static void asking(struct mu *mu)
 		bg->highest = higher;
 	if (grants(mu) >= majority(mu)) {
 		bg->campaign = MU_CAMPAIGN_ACTING;
-		atomic_store(&mu->shared.lead_ballot, bg->ballot);
+		MU_SYNC_SET(mu->shared.lead_ballot, bg->ballot);
 		bg->wanted = true;
 	} else if (higher || bg->now_ns >= bg->deadline_ns) {
 		mu_campaign_abandon(mu);
@@ -217,7 +223,8 @@ static bool outvoted(const struct mu *mu)
 {
 	unsigned left = 1;
 
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		const struct mu_watch *w = &mu->bg.watch[id];
 
 		if ((mu->record->members >> id & 1) &&

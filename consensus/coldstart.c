@@ -87,10 +87,11 @@ static void start_cold(struct mu *mu, uint64_t nonce, uint64_t base)
 static bool join_started(struct mu *mu)
 {
 	struct mu_private_region *r = mu->record;
-	uint64_t kept = r->prepared_count < MU_PREPARED_NONCES ? r->prepared_count
-							       : MU_PREPARED_NONCES;
+	uint64_t kept =
+		r->prepared_count < MU_PREPARED_NONCES ? r->prepared_count : MU_PREPARED_NONCES;
 
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		const struct mu_watch *w = &mu->bg.watch[id];
 
 		if (!mu_watch_is(mu, id, MU_FLAG_VOTING) || !w->cold.word[MU_COLD_STARTED])
@@ -129,8 +130,7 @@ static bool survey(const struct mu *mu, uint64_t *nonce, uint64_t *base)
 			    w->cold.word[MU_COLD_MEMBERS] != mu->record->members))
 			return false;
 		applied = self ? MU_GET(mu->shared.applied_lsn) : w->cold.word[MU_COLD_APPLIED];
-		incarnation =
-			self ? mu->record->incarnation : w->state.word[MU_STATE_INCARNATION];
+		incarnation = self ? mu->record->incarnation : w->state.word[MU_STATE_INCARNATION];
 		x = mix(mix(mix(x, id), incarnation), applied);
 		if (applied > *base)
 			*base = applied;
@@ -142,7 +142,8 @@ static bool survey(const struct mu *mu, uint64_t *nonce, uint64_t *base)
 
 static bool all_prepared(const struct mu *mu, uint64_t nonce)
 {
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		if ((mu->record->members >> id & 1) &&
 		    (!mu_watch_is(mu, id, MU_FLAG_PREPARED) ||
 		     mu->bg.watch[id].cold.word[MU_COLD_NONCE] != nonce))

@@ -9,7 +9,7 @@
 #include "node.h"
 
 enum {
-	WALK_LIMIT = 1024,        /* entries a step, so that a step stays short */
+	WALK_LIMIT = 1024,          /* entries a step, so that a step stays short */
 	WALK_AHEAD_BYTES = 1 << 18, /* of tail; the commit word never lags by so much for long */
 };
 

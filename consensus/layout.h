@@ -38,12 +38,12 @@ enum mu_state_word {
 };
 /* Words of the cold line: cold start (rule 11). */
 enum mu_cold_word {
-	MU_COLD_NONCE,    /* prepared for, or started by */
-	MU_COLD_BASE,     /* LSN at which that log begins */
-	MU_COLD_EPOCH,    /* highest membership epoch known */
-	MU_COLD_MEMBERS,  /* member mask of that epoch */
-	MU_COLD_APPLIED,  /* LSN that the backend names, for choosing the base */
-	MU_COLD_STARTED,  /* 1: the nonce is what it started by, not what it is prepared for */
+	MU_COLD_NONCE,   /* prepared for, or started by */
+	MU_COLD_BASE,    /* LSN at which that log begins */
+	MU_COLD_EPOCH,   /* highest membership epoch known */
+	MU_COLD_MEMBERS, /* member mask of that epoch */
+	MU_COLD_APPLIED, /* LSN that the backend names, for choosing the base */
+	MU_COLD_STARTED, /* 1: the nonce is what it started by, not what it is prepared for */
 };
 
 /* MU_STATE_FLAGS: bits, then bytes. */
@@ -87,9 +87,11 @@ static_assert(sizeof(struct mu_background_region) == 20 * MU_LINE_BYTES, "layout
  * as one 8-byte WRITE.
  */
 struct mu_replication_header {
-	/* Of the memory that this is part of: who restored it cannot be mistaken for who lost it. */
+	/* Of the memory that this is part of: who restored it cannot be mistaken for who lost it.
+	 */
 	_Alignas(MU_LINE_BYTES) uint64_t incarnation;
-	/* Mu's "first undecided offset": names the last committed entry. MU_LSN_NONE: no log here. */
+	/* Mu's "first undecided offset": names the last committed entry. MU_LSN_NONE: no log here.
+	 */
 	_Alignas(MU_LINE_BYTES) uint64_t commit;
 	/* The log holds no entry before this one: it was installed from here on. */
 	_Alignas(MU_LINE_BYTES) uint64_t base;
@@ -142,9 +144,9 @@ static_assert(sizeof(struct mu_entry_header) == MU_LINE_BYTES, "layout");
 
 enum mu_kind {
 	MU_KIND_GENESIS = 1, /* a log's first entry; never handed out */
-	MU_KIND_SKIP,        /* fills the ring up to its end; its payload is no bytes of anybody's */
-	MU_KIND_LEADER,      /* a leader's first: struct mu_membership */
-	MU_KIND_READMIT,     /* struct mu_readmission */
+	MU_KIND_SKIP,    /* fills the ring up to its end; its payload is no bytes of anybody's */
+	MU_KIND_LEADER,  /* a leader's first: struct mu_membership */
+	MU_KIND_READMIT, /* struct mu_readmission */
 	MU_KIND_APPLICATION,
 };
 /* Flags of an application entry: its place in its proposal. */
@@ -181,13 +183,27 @@ void mu_line_publish(struct mu_line *shared, const struct mu_line *line);
 bool mu_line_read(struct mu_line *out, const struct mu_line *shared);
 bool mu_line_intact(const struct mu_line *line);
 
+/*
+ * The simulator stops a plane, for a while or for good, where it is about to
+ * look at or change what others share. Anywhere else this is nothing.
+ */
+#ifdef MU_SIMULATED
+void mu_interruption_point(void);
+#else
+static inline void mu_interruption_point(void)
+{
+}
+#endif
+
 static inline uint64_t mu_load(const uint64_t *word)
 {
+	mu_interruption_point();
 	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
 static inline void mu_store(uint64_t *word, uint64_t value)
 {
+	mu_interruption_point();
 	__atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 

@@ -41,7 +41,8 @@ uint64_t mu_reclaim_lsn(const struct mu *mu)
 	uint64_t applied = MU_GET(mu->shared.applied_lsn);
 	uint64_t lsn = mu->data.commit.lsn < applied ? mu->data.commit.lsn : applied;
 
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		uint64_t bound = peer_bound(mu, id);
 
 		if (bound < lsn)
@@ -73,7 +74,8 @@ static void relieve(struct mu *mu)
 	uint64_t limit = mu_reclaim_lsn(mu);
 
 	MU_SET(mu->shared.hungry, 1);
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		struct mu_peer *p = &d->peer[id];
 		unsigned remain = mu_followers(mu) - (mu_peer_votes(mu, id) ? 1 : 0);
 
@@ -136,8 +138,7 @@ __attribute__((no_sanitize("thread"))) static void build(struct mu *mu, enum mu_
 	struct mu_data *d = &mu->data;
 	uint64_t lsn = d->tail.end;
 	struct mu_entry_header *entry = mu_ring_at(&mu->ring, lsn);
-	uint64_t span = kind == MU_KIND_SKIP ? mu_ring_room(&mu->ring, lsn)
-					     : mu_entry_span(length);
+	uint64_t span = kind == MU_KIND_SKIP ? mu_ring_room(&mu->ring, lsn) : mu_entry_span(length);
 
 	mu_advance_oldest(mu, lsn + span);
 	*entry = (struct mu_entry_header){
@@ -151,8 +152,10 @@ __attribute__((no_sanitize("thread"))) static void build(struct mu *mu, enum mu_
 		.kind = (uint8_t)kind,
 		.flags = flags,
 	};
+	mu_interruption_point();
 	if (kind != MU_KIND_SKIP)
 		gather((uint8_t *)(entry + 1), iov, iovcnt, skip, length);
+	mu_interruption_point();
 	mu_entry_seal(&mu->ring, entry);
 	d->tail = (struct mu_position){
 		.lsn = lsn,
@@ -210,7 +213,8 @@ static uint64_t majority_holds(const struct mu *mu, uint64_t own, size_t field)
 	unsigned n = 0, majority = mu_majority_of(mu->data.members);
 
 	value[n++] = own;
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		const struct mu_peer *p = &mu->data.peer[id];
 		unsigned i = n;
 		uint64_t v;
@@ -312,7 +316,8 @@ static uint64_t confirmed_mask(const struct mu *mu)
 {
 	uint64_t mask = 1ULL << mu->config.id;
 
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		if (mu->data.peer[id].state == MU_PEER_FOLLOWS && mu_peer_votes(mu, id))
 			mask |= 1ULL << id;
 	}
@@ -323,7 +328,8 @@ void mu_leader_step(struct mu *mu)
 {
 	struct mu_data *d = &mu->data;
 
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		mu_peer_step(mu, id);
 		readmit(mu, id);
 	}
@@ -347,7 +353,8 @@ uint64_t mu_timestamp(const struct mu *mu, uint64_t wall_ms)
 
 static void post_to_followers(struct mu *mu)
 {
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		if (mu->data.peer[id].state == MU_PEER_FOLLOWS)
 			mu_peer_pump(mu, id);
 	}
@@ -358,8 +365,8 @@ static uint64_t proposal_span(const struct mu *mu, size_t bytes)
 {
 	uint64_t piece = mu->config.max_entry_bytes;
 	uint64_t whole = bytes / piece;
-	uint64_t spans = whole * mu_entry_span((uint32_t)piece) +
-			 mu_entry_span((uint32_t)(bytes % piece));
+	uint64_t spans =
+		whole * mu_entry_span((uint32_t)piece) + mu_entry_span((uint32_t)(bytes % piece));
 
 	/* At a wrap, a skip of less than the largest entry. */
 	return spans + mu->ring.max_span;
@@ -390,8 +397,8 @@ enum mu_error mu_propose(struct mu *mu, const struct iovec *iov, int iovcnt, uin
 		uint32_t piece = bytes - done < mu->config.max_entry_bytes
 					 ? (uint32_t)(bytes - done)
 					 : mu->config.max_entry_bytes;
-		uint8_t flags = (done ? 0 : MU_ENTRY_FIRST) |
-				(done + piece == bytes ? MU_ENTRY_LAST : 0);
+		uint8_t flags =
+			(done ? 0 : MU_ENTRY_FIRST) | (done + piece == bytes ? MU_ENTRY_LAST : 0);
 
 		mu_append(mu, MU_KIND_APPLICATION, flags, timestamp_ms, iov, iovcnt, done, piece);
 		done += piece;
@@ -409,7 +416,7 @@ enum mu_error mu_fence(struct mu *mu, uint64_t *ticket)
 		return MU_ERR_NOT_LEADER;
 	*ticket = ++d->fence_next;
 	MU_EACH_PEER(mu, id)
-		mu_peer_post_fence(mu, id);
+	mu_peer_post_fence(mu, id);
 	return MU_OK;
 }
 

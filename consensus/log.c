@@ -150,8 +150,10 @@ void mu_line_publish(struct mu_line *shared, const struct mu_line *line)
 	struct mu_line sealed = *line;
 
 	mu_line_seal(&sealed);
-	for (unsigned i = 0; i < 7; i++)
+	for (unsigned i = 0; i < 7; i++) {
+		mu_interruption_point();
 		__atomic_store_n(&shared->word[i], sealed.word[i], __ATOMIC_RELAXED);
+	}
 	mu_store(&shared->check, sealed.check);
 }
 

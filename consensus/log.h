@@ -12,7 +12,7 @@
 /* A ring of entries in memory, own or a copy, and the key of its checksums. */
 struct mu_ring {
 	uint8_t *base;
-	uint64_t bytes; /* power of two */
+	uint64_t bytes;    /* power of two */
 	uint32_t max_span; /* of one entry */
 	uint8_t secret[MU_SECRET_BYTES];
 };

@@ -14,13 +14,13 @@
 
 /* What an operation of the data plane was for. */
 enum mu_op_kind {
-	MU_OP_LOG,     /* arg: LSN up to which the peer's log is written by it */
-	MU_OP_COMMIT,  /* arg: the commit word */
-	MU_OP_FENCE,   /* arg: ticket */
-	MU_OP_HEADER,  /* commit and base words read */
-	MU_OP_TAIL,    /* a piece of ring read; arg: its LSN */
-	MU_OP_VOID,    /* commit word set to MU_LSN_NONE: installation begins */
-	MU_OP_BASE,    /* base word written: installation is nearly complete */
+	MU_OP_LOG,        /* arg: LSN up to which the peer's log is written by it */
+	MU_OP_COMMIT,     /* arg: the commit word */
+	MU_OP_FENCE,      /* arg: ticket */
+	MU_OP_HEADER,     /* commit and base words read */
+	MU_OP_TAIL,       /* a piece of ring read; arg: its LSN */
+	MU_OP_VOID,       /* commit word set to MU_LSN_NONE: installation begins */
+	MU_OP_BASE,       /* base word written: installation is nearly complete */
 	MU_OP_COPY_FENCE, /* proves that what was just read was nobody else's to change */
 };
 struct mu_op {
@@ -32,17 +32,17 @@ struct mu_op {
 
 /* How far a peer is on its way to follow the ballot led or campaigned under. */
 enum mu_peer_state {
-	MU_PEER_IDLE,      /* no grant, or no connection */
-	MU_PEER_HEADER,    /* reading its commit and base words */
-	MU_PEER_TAIL,      /* (takeover) reading its log's tail */
-	MU_PEER_FENCE,     /* (takeover) proving that the tail was stable when read */
-	MU_PEER_KNOWN,     /* (takeover) tail known; waits for the choice */
-	MU_PEER_VOIDING,   /* its log does not reach ours: is being declared void */
-	MU_PEER_INSTALL,   /* is being written anew from our oldest entry on */
-	MU_PEER_BASE,      /* base and commit words of the new log are being written */
-	MU_PEER_FOLLOWS,   /* gets entries as they come; what it acknowledged counts */
-	MU_PEER_DENIED,    /* permission lost: out until the grant is renewed */
-	MU_PEER_LAGGING,   /* dropped: its backend would fill the ring */
+	MU_PEER_IDLE,    /* no grant, or no connection */
+	MU_PEER_HEADER,  /* reading its commit and base words */
+	MU_PEER_TAIL,    /* (takeover) reading its log's tail */
+	MU_PEER_FENCE,   /* (takeover) proving that the tail was stable when read */
+	MU_PEER_KNOWN,   /* (takeover) tail known; waits for the choice */
+	MU_PEER_VOIDING, /* its log does not reach ours: is being declared void */
+	MU_PEER_INSTALL, /* is being written anew from our oldest entry on */
+	MU_PEER_BASE,    /* base and commit words of the new log are being written */
+	MU_PEER_FOLLOWS, /* gets entries as they come; what it acknowledged counts */
+	MU_PEER_DENIED,  /* permission lost: out until the grant is renewed */
+	MU_PEER_LAGGING, /* dropped: its backend would fill the ring */
 };
 
 struct mu_peer {
@@ -52,15 +52,15 @@ struct mu_peer {
 	bool refused; /* a posting was, since the last step */
 	uint64_t retry_ns;
 
-	uint64_t commit;       /* as read from its header */
+	uint64_t commit; /* as read from its header */
 	uint64_t base;
-	uint64_t incarnation;  /* of the memory that the connection leads to */
-	uint64_t posted_end;   /* log written up to here... */
-	uint64_t acked_end;    /* ...and acknowledged */
+	uint64_t incarnation; /* of the memory that the connection leads to */
+	uint64_t posted_end;  /* log written up to here... */
+	uint64_t acked_end;   /* ...and acknowledged */
 	uint64_t posted_commit, acked_commit;
 	uint64_t posted_fence, acked_fence;
 	uint64_t lagging_since_ns;
-	uint64_t readmit_lsn;  /* entry proposed to readmit it; MU_LSN_NONE: none */
+	uint64_t readmit_lsn; /* entry proposed to readmit it; MU_LSN_NONE: none */
 
 	struct mu_position tail; /* last valid entry found (takeover) */
 	uint64_t tail_read_lsn;  /* where `scratch` begins */
@@ -88,14 +88,14 @@ struct mu_adoption {
 
 /* The reader of committed entries (follower.c). */
 struct mu_reader {
-	bool placed;       /* mu_seek() has succeeded */
+	bool placed; /* mu_seek() has succeeded */
 	bool stale;
-	bool gathering;    /* in the middle of a fragmented proposal... */
+	bool gathering; /* in the middle of a fragmented proposal... */
 	uint64_t gather_ballot;
-	size_t gathered;   /* ...of which this much is in buffer */
-	uint64_t applied;  /* reached by mu_applied() */
+	size_t gathered;       /* ...of which this much is in buffer */
+	uint64_t applied;      /* reached by mu_applied() */
 	struct mu_position at; /* last entry handed out or passed */
-	uint64_t base;     /* of the log that `at` is in */
+	uint64_t base;         /* of the log that `at` is in */
 	uint8_t *buffer;
 	size_t buffer_bytes;
 };
@@ -115,7 +115,7 @@ struct mu_data {
 	uint64_t reclaim_lsn;      /* a lower bound of mu_reclaim_lsn(), 0: ask it */
 	uint64_t timestamp_ms;     /* highest seen in the log */
 	uint64_t fence_next, fence_done;
-	bool appended;             /* since the last step */
+	bool appended; /* since the last step */
 	bool draining;
 	uint64_t epoch, members;
 	struct mu_adoption adoption;
@@ -139,7 +139,7 @@ struct mu_watch {
 	uint64_t counter;
 	unsigned score;
 	bool alive;
-	bool known;   /* state and cold below were read intact since it was last dead */
+	bool known; /* state and cold below were read intact since it was last dead */
 	struct mu_line state, cold;
 	struct mu_wish request, grant;
 };
@@ -157,14 +157,14 @@ struct mu_background {
 	uint64_t pulse, pulse_ns;
 	bool wanted; /* wake the data thread */
 	enum mu_campaign_state campaign;
-	uint64_t ballot;      /* campaigned under */
-	uint64_t deadline_ns; /* of asking */
-	uint64_t backoff_ns;  /* no campaign before */
+	uint64_t ballot;        /* campaigned under */
+	uint64_t deadline_ns;   /* of asking */
+	uint64_t backoff_ns;    /* no campaign before */
 	uint64_t leaderless_ns; /* since when a majority sees no leader; 0: sees one */
-	uint64_t highest;     /* ballot seen anywhere */
+	uint64_t highest;       /* ballot seen anywhere */
 	uint64_t pending_grant; /* ballot that waits for the data plane to stop */
-	bool holder_current;  /* whom the record does not name has no permission */
-	uint64_t given_ballot; /* the fabric's permission was given for it, 0: to nobody */
+	bool holder_current;    /* whom the record does not name has no permission */
+	uint64_t given_ballot;  /* the fabric's permission was given for it, 0: to nobody */
 	struct mu_watch watch[MU_ID_SLOTS];
 };
 
@@ -175,7 +175,7 @@ struct mu {
 	struct mu_replication_header *header;
 	struct mu_background_region *lines;
 	struct mu_private_region *record;
-	uint8_t *scratch; /* all peers' tail buffers */
+	uint8_t *scratch;     /* all peers' tail buffers */
 	size_t scratch_bytes; /* of one */
 	struct mu_data data;
 	_Alignas(64) struct mu_background bg;
@@ -188,12 +188,27 @@ static inline bool mu_is_peer(const struct mu *mu, unsigned id)
 }
 
 /* Loop over all configured ids but the own. */
-#define MU_EACH_PEER(mu, id)                                                                       \
-	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++)                                         \
+#define MU_EACH_PEER(mu, id)                               \
+	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) \
 		if (id != (mu)->config.id && ((mu)->config.member_mask >> id & 1))
 
-#define MU_GET(field) atomic_load_explicit(&(field), memory_order_acquire)
-#define MU_SET(field, value) atomic_store_explicit(&(field), (value), memory_order_release)
+#define MU_GET(field) \
+	(mu_interruption_point(), atomic_load_explicit(&(field), memory_order_acquire))
+#define MU_SET(field, value) \
+	(mu_interruption_point(), atomic_store_explicit(&(field), (value), memory_order_release))
+/* Sequentially consistent, for the hand-shake of rule 1. */
+#define MU_SYNC_GET(field) (mu_interruption_point(), atomic_load(&(field)))
+#define MU_SYNC_SET(field, value) (mu_interruption_point(), atomic_store(&(field), (value)))
+
+/* Limits that the simulator makes so small that small rings reach them. */
+#ifdef MU_SIMULATED
+extern uint64_t mu_piece_bytes, mu_window_bytes;
+#else
+enum {
+	mu_piece_bytes = 1 << 20,  /* of log, one write */
+	mu_window_bytes = 4 << 20, /* of log, unacknowledged: a step that copies stays short */
+};
+#endif
 
 /* --- step.c --- */
 /* May this replica still append and count itself? Rule 1: ask after the copy. */

@@ -7,11 +7,6 @@
  */
 #include "node.h"
 
-enum {
-	PIECE_BYTES = 1 << 20,  /* of log, one write */
-	WINDOW_BYTES = 4 << 20, /* of log, unacknowledged: a step that copies stays short */
-};
-
 static bool window_full(const struct mu_peer *p)
 {
 	return p->ops_tail - p->ops_head >= MU_PEER_OPS;
@@ -30,8 +25,8 @@ bool mu_peer_post_read(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64_
 
 	if (window_full(p))
 		return false;
-	if (mu->fabric->ops->post_read(mu->fabric, MU_PLANE_DATA, id, MU_REGION_REPLICATION,
-				       offset, dst, len, 0)) {
+	if (mu->fabric->ops->post_read(mu->fabric, MU_PLANE_DATA, id, MU_REGION_REPLICATION, offset,
+				       dst, len, 0)) {
 		p->refused = true;
 		return false;
 	}
@@ -77,7 +72,8 @@ bool mu_peer_stale(const struct mu *mu, unsigned id)
 
 void mu_peers_begin(struct mu *mu)
 {
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		struct mu_peer *p = &mu->data.peer[id];
 
 		p->state = MU_PEER_IDLE;
@@ -171,9 +167,9 @@ void mu_peer_level(struct mu *mu, unsigned id)
 		begin_install(mu, id);
 		return;
 	}
-	/* Its commit word can name no entry that we do not hold: ours was adopted from a majority. */
-	if (p->commit > mu->data.tail.lsn ||
-	    mu_ring_at(&mu->ring, p->commit)->lsn != p->commit) {
+	/* Its commit word can name no entry that we do not hold: ours was adopted from a majority.
+	 */
+	if (p->commit > mu->data.tail.lsn || mu_ring_at(&mu->ring, p->commit)->lsn != p->commit) {
 		p->state = MU_PEER_DENIED;
 		p->retry_ns = mu->data.now_ns + mu->config.tick_ns;
 		return;
@@ -236,9 +232,8 @@ static void write_base(struct mu *mu, unsigned id)
 		return;
 	if (mu_peer_post_write(mu, id, MU_OP_BASE, offsetof(struct mu_replication_header, base),
 			       &p->base_out, sizeof(p->base_out), 0) &&
-	    mu_peer_post_write(mu, id, MU_OP_COMMIT,
-			       offsetof(struct mu_replication_header, commit), &p->commit_out,
-			       sizeof(p->commit_out), p->commit_out))
+	    mu_peer_post_write(mu, id, MU_OP_COMMIT, offsetof(struct mu_replication_header, commit),
+			       &p->commit_out, sizeof(p->commit_out), p->commit_out))
 		p->state = MU_PEER_BASE;
 }
 
@@ -303,14 +298,14 @@ void mu_peer_pump(struct mu *mu, unsigned id)
 	struct mu_peer *p = &mu->data.peer[id];
 	uint64_t end = mu->data.tail.end;
 
-	while (p->posted_end < end && p->posted_end - p->acked_end < WINDOW_BYTES) {
+	while (p->posted_end < end && p->posted_end - p->acked_end < mu_window_bytes) {
 		uint64_t len = end - p->posted_end;
 		uint64_t room = mu_ring_room(&mu->ring, p->posted_end);
 
 		if (len > room)
 			len = room;
-		if (len > PIECE_BYTES)
-			len = PIECE_BYTES;
+		if (len > mu_piece_bytes)
+			len = mu_piece_bytes;
 		if (!mu_peer_post_write(mu, id, MU_OP_LOG, mu_ring_offset(&mu->ring, p->posted_end),
 					mu_ring_at(&mu->ring, p->posted_end), len,
 					p->posted_end + len))
@@ -339,8 +334,8 @@ static void failed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 	 * finds out; until then the old answer must not be tried in a loop.
 	 */
 	p->state = status == MU_FABRIC_DENIED ? MU_PEER_DENIED : MU_PEER_IDLE;
-	p->retry_ns = mu->data.now_ns +
-		      (status == MU_FABRIC_DENIED ? 4 * mu->config.tick_ns : mu->config.tick_ns / 4);
+	p->retry_ns = mu->data.now_ns + (status == MU_FABRIC_DENIED ? 4 * mu->config.tick_ns
+								    : mu->config.tick_ns / 4);
 	mu->data.reclaim_lsn = 0;
 }
 
@@ -351,8 +346,7 @@ static void look_at_refusal(struct mu *mu, unsigned id)
 	struct mu_fabric *f = mu->fabric;
 
 	p->refused = false;
-	if (p->ops_head == p->ops_tail &&
-	    f->ops->state(f, MU_PLANE_DATA, id) != MU_CONNECTION_UP)
+	if (p->ops_head == p->ops_tail && f->ops->state(f, MU_PLANE_DATA, id) != MU_CONNECTION_UP)
 		failed(mu, id, MU_FABRIC_UNREACHABLE);
 }
 

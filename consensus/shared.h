@@ -25,7 +25,7 @@ struct mu_peer_facts {
 	_Atomic uint64_t applied;     /* as it publishes */
 	_Atomic uint64_t commit;
 	_Atomic uint64_t granted;
-	_Atomic uint64_t flags;       /* MU_STATE_FLAGS */
+	_Atomic uint64_t flags; /* MU_STATE_FLAGS */
 	_Atomic unsigned score;
 	_Atomic bool alive;
 };

@@ -8,7 +8,7 @@
 /* Rule 1: sequentially consistent with the background plane's hand-shake. */
 bool mu_permitted(const struct mu *mu)
 {
-	return atomic_load(&mu->shared.lead_ballot) == mu->data.ballot && mu->data.ballot;
+	return MU_SYNC_GET(mu->shared.lead_ballot) == mu->data.ballot && mu->data.ballot;
 }
 
 unsigned mu_followers(const struct mu *mu)
@@ -16,7 +16,8 @@ unsigned mu_followers(const struct mu *mu)
 	const struct mu_data *d = &mu->data;
 	unsigned n = 1;
 
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		if (d->peer[id].state != MU_PEER_IDLE && d->peer[id].state != MU_PEER_DENIED &&
 		    d->peer[id].state != MU_PEER_LAGGING && mu_peer_votes(mu, id))
 			n++;
@@ -34,7 +35,8 @@ void mu_stop_acting(struct mu *mu)
 	struct mu_data *d = &mu->data;
 	struct mu_fabric *f = mu->fabric;
 
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		f->ops->disconnect(f, MU_PLANE_DATA, id);
 		d->peer[id].state = MU_PEER_IDLE;
 	}
@@ -47,7 +49,7 @@ void mu_stop_acting(struct mu *mu)
 	d->ballot = 0;
 	d->draining = false;
 	d->fence_done = d->fence_next = 0;
-	atomic_store(&mu->shared.acting_ballot, 0);
+	MU_SYNC_SET(mu->shared.acting_ballot, 0);
 }
 
 /*
@@ -57,7 +59,7 @@ void mu_stop_acting(struct mu *mu)
 static void keep_connected(struct mu *mu)
 {
 	MU_EACH_PEER(mu, id)
-		mu->fabric->ops->connect(mu->fabric, MU_PLANE_DATA, id);
+	mu->fabric->ops->connect(mu->fabric, MU_PLANE_DATA, id);
 }
 
 static void publish(struct mu *mu)
@@ -75,7 +77,8 @@ static void publish(struct mu *mu)
 
 static bool in_flight(const struct mu *mu)
 {
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		if (mu->data.peer[id].ops_head != mu->data.peer[id].ops_tail)
 			return true;
 	}
@@ -114,7 +117,8 @@ static uint64_t next_step(const struct mu *mu)
 		return d->now_ns;
 	if (d->state == MU_DATA_PASSIVE)
 		return UINT64_MAX;
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		if (!settled(mu, id))
 			return d->now_ns + mu->config.tick_ns;
 	}
@@ -126,7 +130,7 @@ static uint64_t next_step(const struct mu *mu)
 uint64_t mu_step(struct mu *mu, uint64_t now_ns)
 {
 	struct mu_data *d = &mu->data;
-	uint64_t lead = atomic_load(&mu->shared.lead_ballot);
+	uint64_t lead = MU_SYNC_GET(mu->shared.lead_ballot);
 
 	d->now_ns = now_ns;
 	take_completions(mu);

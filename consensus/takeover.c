@@ -118,7 +118,8 @@ void mu_takeover_tail_read(struct mu *mu, unsigned id, uint64_t lsn)
 		return;
 	}
 	if (p->tail.lsn == MU_LSN_NONE)
-		p->tail = (struct mu_position){0}; /* not even its committed entry: believe nothing */
+		p->tail =
+			(struct mu_position){0}; /* not even its committed entry: believe nothing */
 	mu_peer_post_tail_fence(mu, id);
 }
 
@@ -143,14 +144,15 @@ static void establish(struct mu *mu)
 	const struct mu_membership membership = {d->epoch, d->members};
 
 	d->state = MU_DATA_ESTABLISH;
-	d->timestamp_ms = d->tail.timestamp_ms > d->timestamp_ms ? d->tail.timestamp_ms
-								 : d->timestamp_ms;
+	d->timestamp_ms =
+		d->tail.timestamp_ms > d->timestamp_ms ? d->tail.timestamp_ms : d->timestamp_ms;
 	if (!mu_append_control(mu, MU_KIND_LEADER, &membership, sizeof(membership))) {
 		give_up(mu);
 		return;
 	}
 	d->first_lsn = d->tail.lsn;
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		if (d->peer[id].state == MU_PEER_KNOWN)
 			mu_peer_level(mu, id);
 	}
@@ -174,8 +176,8 @@ static void adopt(struct mu *mu, unsigned peer)
 {
 	struct mu_data *d = &mu->data;
 
-	d->adoption = (struct mu_adoption){
-		.peer = peer, .last = d->peer[peer].tail, .at = d->commit};
+	d->adoption =
+		(struct mu_adoption){.peer = peer, .last = d->peer[peer].tail, .at = d->commit};
 	if (d->adoption.last.end > MU_GET(mu->shared.applied_lsn) + mu->ring.bytes ||
 	    d->adoption.last.end <= d->commit.end) {
 		give_up(mu);
@@ -191,7 +193,8 @@ static void choose(struct mu *mu)
 	unsigned known = 1, best = 0;
 	const struct mu_position *tail = &d->tail;
 
-	MU_EACH_PEER(mu, id) {
+	MU_EACH_PEER(mu, id)
+	{
 		if (d->peer[id].state != MU_PEER_KNOWN || !mu_peer_votes(mu, id))
 			continue;
 		known++;
@@ -247,9 +250,10 @@ void mu_adopt_fenced(struct mu *mu, unsigned id)
 		return;
 	}
 	mu_advance_oldest(mu, next);
-	/* A skip at the piece's end counts up to the ring's end; so much was read or need not be. */
-	mu_ring_store(mu, from, p->scratch, next - from < mu->scratch_bytes ? next - from
-									 : mu->scratch_bytes);
+	/* A skip at the piece's end counts up to the ring's end; so much was read or need not be.
+	 */
+	mu_ring_store(mu, from, p->scratch,
+		      next - from < mu->scratch_bytes ? next - from : mu->scratch_bytes);
 	if (a->at.lsn == a->last.lsn && a->at.checksum == a->last.checksum)
 		adopted(mu);
 	else if (more && a->at.lsn < a->last.lsn)
@@ -278,7 +282,7 @@ void mu_takeover_begin(struct mu *mu, uint64_t ballot)
 {
 	struct mu_data *d = &mu->data;
 
-	atomic_store(&mu->shared.acting_ballot, ballot);
+	MU_SYNC_SET(mu->shared.acting_ballot, ballot);
 	d->ballot = ballot;
 	d->attempt++;
 	if (!mu_permitted(mu)) {
@@ -307,7 +311,7 @@ void mu_takeover_step(struct mu *mu)
 		return;
 	}
 	MU_EACH_PEER(mu, id)
-		mu_peer_step(mu, id);
+	mu_peer_step(mu, id);
 	if (d->state == MU_DATA_TAILS)
 		choose(mu);
 	if (d->state == MU_DATA_ADOPT && d->peer[d->adoption.peer].state != MU_PEER_TAIL)
@@ -317,7 +321,8 @@ void mu_takeover_step(struct mu *mu)
 	mu_count_commit(mu);
 	if (d->ballot && d->commit.lsn != MU_LSN_NONE && d->commit.lsn >= d->first_lsn) {
 		d->state = MU_DATA_LEADING;
-		d->deadline_ns = d->now_ns + mu->config.data_stall_ns; /* for the backend, see drain() */
+		d->deadline_ns =
+			d->now_ns + mu->config.data_stall_ns; /* for the backend, see drain() */
 		MU_SET(mu->shared.led_ballot, d->ballot);
 		mu_leader_step(mu);
 	}

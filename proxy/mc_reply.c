@@ -17,8 +17,9 @@ static bool nth_number(const char *line, size_t len, int n, uint64_t *value)
 
 	while (n-- > 0) {
 		s = memchr(s, ' ', (size_t)(end - s));
-		if (!s++)
+		if (!s)
 			return false;
+		s++;
 	}
 	*value = 0;
 	if (s == end || *s < '0' || *s > '9')

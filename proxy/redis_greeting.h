@@ -29,7 +29,9 @@ struct redis_greeting {
 	const char *password; /* or NULL */
 	/*
 	 * An entry that this server has refused, 0: none. If it has executed
-	 * entries behind that one it is marked as failed, for good.
+	 * entries behind that one it is marked as failed, for good. (Should both
+	 * this process and the server's last seconds be lost before the mark is on
+	 * disk, nobody knows any more; the periodic comparison of replicas does.)
 	 */
 	uint64_t failed_lsn;
 	/* out */

@@ -8,8 +8,13 @@
 #include <unistd.h>
 
 #include "backend.h"
+#include "control_memcached.h"
+#include "control_redis.h"
 
-enum { BACKEND_OFF = -1 }; /* as in struct mp_proxy_stats */
+enum {
+	BACKEND_OFF = -1,         /* as in struct mp_proxy_stats */
+	CONTROL_TIMEOUT_MS = 250, /* what a silent server costs whoever asks for the status */
+};
 
 /* The counters by name: once for JSON, once for Prometheus. */
 struct counter {
@@ -155,6 +160,39 @@ static json_t *proxy_json(const struct report *report)
 	return json;
 }
 
+/* A server as it answers just now, over the control side's own connection; JSON null: off. */
+static json_t *server_json(const char *address, bool answered, const struct mp_server_info *info,
+			   const char *err)
+{
+	if (!address)
+		return json_null();
+	if (!answered)
+		return json_pack("{s:s, s:b, s:s}", "address", address, "answers", 0, "error", err);
+	return json_pack("{s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "address", address,
+			 "answers", 1, "version", info->version, "pid", (json_int_t)info->pid,
+			 "uptime_s", (json_int_t)info->uptime_s, "memory_bytes",
+			 (json_int_t)info->memory_bytes, "items", (json_int_t)info->items,
+			 "clients", (json_int_t)info->clients, "latency_us",
+			 (json_int_t)info->latency_us);
+}
+
+static json_t *servers_json(const struct conf *conf)
+{
+	const char *redis = conf->proxy.redis_backend, *memcached = conf->proxy.memcached_backend;
+	struct mp_server_info info = {0};
+	char err[200] = "";
+	bool answered;
+	json_t *json = json_object();
+
+	answered = redis && mp_control_redis(redis, conf->proxy.redis_password, CONTROL_TIMEOUT_MS,
+					     &info, err, sizeof(err));
+	json_object_set_new(json, "redis", server_json(redis, answered, &info, err));
+	answered = memcached &&
+		   mp_control_memcached(memcached, CONTROL_TIMEOUT_MS, &info, err, sizeof(err));
+	json_object_set_new(json, "memcached", server_json(memcached, answered, &info, err));
+	return json;
+}
+
 json_t *report_json(const struct report *report)
 {
 	const struct mu_group_status *group = &report->group;
@@ -167,11 +205,12 @@ json_t *report_json(const struct report *report)
 		if (group->replica[id].member)
 			json_array_append_new(replicas, replica_json(report, id));
 	}
-	return json_pack("{s:s, s:i, s:i, s:f, s:s, s:i, s:I, s:b, s:s, s:o, s:o}", "version",
+	return json_pack("{s:s, s:i, s:i, s:f, s:s, s:i, s:I, s:b, s:s, s:o, s:o, s:o}", "version",
 			 MU_VERSION_STRING, "id", (int)group->id, "pid", (int)getpid(), "uptime_s",
 			 report->uptime_s, "group", report->conf->group, "leader",
 			 (int)group->leader, "ballot", (json_int_t)group->ballot, "serving",
-			 serving, "reason", why, "replicas", replicas, "proxy", proxy_json(report));
+			 serving, "reason", why, "replicas", replicas, "proxy", proxy_json(report),
+			 "servers", servers_json(report->conf));
 }
 
 /* ------------------------------------------------------------ Prometheus */

@@ -58,7 +58,7 @@ uint64_t sim_delay(struct sim_world *world, unsigned from, unsigned to)
 		sim_random_between(&world->random, config->delay_min_ns, config->delay_max_ns);
 
 	if (sim_random_chance(&world->random, config->straggler_permille))
-		delay_ns *= sim_random_between(&world->random, 2, 50);
+		delay_ns = sim_random_skewed(&world->random, delay_ns, config->op_timeout_ns);
 	return delay_ns * world->replica[from].slow_to[to];
 }
 

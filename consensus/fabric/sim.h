@@ -62,7 +62,7 @@ struct sim_config {
 	/* The network. */
 	uint64_t delay_min_ns; /* one way, of most messages */
 	uint64_t delay_max_ns;
-	unsigned straggler_permille; /* messages that take up to fifty times as long */
+	unsigned straggler_permille; /* messages and pieces that take up to op_timeout_ns */
 	unsigned tear_permille;      /* operations whose bytes move in several pieces */
 	unsigned refuse_permille;    /* postings refused for no reason */
 	unsigned late_permille;      /* lost connections that have something land late */

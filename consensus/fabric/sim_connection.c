@@ -301,6 +301,8 @@ static void schedule_movement(struct sim_connection *connection)
 		return;
 	if (world->replica[connection->from].blocked_to[connection->to])
 		when_ns += world->config.op_timeout_ns / 8; /* sent again and again */
+	else if (sim_random_chance(&world->random, world->config.straggler_permille))
+		when_ns += sim_random_skewed(&world->random, 0, world->config.op_timeout_ns);
 	else
 		when_ns += sim_random_below(&world->random, world->config.delay_min_ns + 1);
 	if (when_ns < op->start_ns)

@@ -44,9 +44,9 @@ enum mu_error {
 const char *mu_strerror(enum mu_error error);
 
 struct mu_config {
-	unsigned id;             /* 1..MU_MAX_REPLICAS */
-	uint32_t member_mask;    /* bit i: replica i is a member */
-	uint64_t group_id;       /* memories of different groups refuse each other */
+	unsigned id;              /* 1..MU_MAX_REPLICAS */
+	uint32_t member_mask;     /* bit i: replica i is a member */
+	uint64_t group_id;        /* memories of different groups refuse each other */
 	uint8_t checksum_key[32]; /* the group's secret: keys the checksum of entries */
 
 	uint64_t ring_bytes;         /* power of two, at least 4 KiB */
@@ -110,12 +110,12 @@ uint64_t mu_step(struct mu *mu, uint64_t now_ns);
 /* The data plane as of its last step. Cheap; read it after every step. */
 struct mu_view {
 	enum mu_role role;
-	uint64_t ballot;       /* the ballot led under while role is LEADER, else 0 */
-	unsigned leader;       /* who leads as far as this replica knows, 0: nobody */
+	uint64_t ballot; /* the ballot led under while role is LEADER, else 0 */
+	unsigned leader; /* who leads as far as this replica knows, 0: nobody */
 	uint64_t leader_ballot;
-	uint64_t commit_lsn;   /* start of the last entry known to be committed */
-	uint64_t end_lsn;      /* end of the own log (leader), or of its committed part */
-	uint64_t fence;        /* highest fence ticket passed, in this ballot */
+	uint64_t commit_lsn; /* start of the last entry known to be committed */
+	uint64_t end_lsn;    /* end of the own log (leader), or of its committed part */
+	uint64_t fence;      /* highest fence ticket passed, in this ballot */
 };
 void mu_view(const struct mu *mu, struct mu_view *view);
 
@@ -134,8 +134,8 @@ uint64_t mu_timestamp(const struct mu *mu, uint64_t wall_ms);
  * ballot has.
  * On any error nothing was proposed.
  */
-enum mu_error mu_propose(struct mu *mu, const struct iovec *iov, int iovcnt,
-			 uint64_t timestamp_ms, uint64_t *lsn);
+enum mu_error mu_propose(struct mu *mu, const struct iovec *iov, int iovcnt, uint64_t timestamp_ms,
+			 uint64_t *lsn);
 
 /*
  * Ask for proof that this replica still leads (DESIGN 3.4). A read that
@@ -202,12 +202,12 @@ bool mu_data_wanted(struct mu *mu);
 struct mu_replica_status {
 	bool member;
 	bool alive;
-	unsigned score;        /* 0..15, own: 15 */
+	unsigned score; /* 0..15, own: 15 */
 	enum mu_role role;
 	bool voting;
-	bool confirmed;        /* as this replica, leading, sees it; else false */
+	bool confirmed; /* as this replica, leading, sees it; else false */
 	uint64_t granted_ballot;
-	uint64_t commit_lsn;   /* as that replica last published */
+	uint64_t commit_lsn; /* as that replica last published */
 	uint64_t applied_lsn;
 	enum mu_backend_health backend;
 	unsigned leader_seen;

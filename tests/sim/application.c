@@ -7,7 +7,16 @@
 #include <assert.h>
 #include <inttypes.h>
 
+#include "layout.h"
 #include "run.h"
+
+static uint64_t log_base(const struct node *node)
+{
+	const struct mu_replication_header *header =
+		sim_memory(node->run->world, node->id, MU_REGION_REPLICATION);
+
+	return header->base;
+}
 
 static void say_health(struct node *node, enum mu_backend_health health)
 {
@@ -26,24 +35,49 @@ void application_start(struct node *node)
 	node->process.handed = node->backend.applied;
 }
 
+/*
+ * The log does not reach back to where the backend stands. Rule 5: as long as
+ * it is the same log, and nothing befell the backend, ring space was used again
+ * that was still needed here.
+ */
+static void become_stale(struct node *node)
+{
+	struct backend *backend = &node->backend;
+
+	if (backend->intact && log_base(node) == backend->log_base)
+		run_fail(node->run,
+			 "replica %u: ring space behind index %" PRId64
+			 " was used again before it had applied it",
+			 node->id, backend->durable);
+	backend->stale = true;
+	backend->intact = false;
+	node->process.seeking = true;
+	node->process.queue.count = 0;
+	say_health(node, MU_BACKEND_STALE);
+}
+
 /* The backend was connected to (again): where does it stand, and can the log take it on? */
 static void seek(struct node *node)
 {
 	struct process *process = &node->process;
 	struct backend *backend = &node->backend;
-	enum mu_error error =
-		mu_seek(process->mu, oracle_lsn(&node->run->oracle, backend->applied));
+	uint64_t restores = backend->restores;
+	int64_t index = backend->applied;
+	enum mu_error error = mu_seek(process->mu, oracle_lsn(&node->run->oracle, index));
 
+	if (restores != backend->restores)
+		return; /* it is no longer what it was when it was asked */
 	switch (error) {
 	case MU_OK:
 		process->seeking = false;
-		process->handed = backend->applied;
+		process->handed = index;
 		process->queue.count = 0;
+		backend->intact = true;
+		backend->log_base = log_base(node);
 		say_health(node, MU_BACKEND_LEVEL);
 		break;
 	case MU_ERR_STALE:
-		backend->stale = true;
-		say_health(node, MU_BACKEND_STALE);
+		become_stale(node);
 		break;
 	case MU_ERR_FULL:
 		say_health(node, MU_BACKEND_UNKNOWN);
@@ -84,6 +118,7 @@ static void backend_advance(struct node *node)
 	    (queue->count > 0 && sim_random_chance(&node->run->random, backend->lazy_permille)))
 		return;
 	backend->durable = backend->applied;
+	/* The queue may be emptied before this returns. */
 	mu_applied(node->process.mu, oracle_lsn(&node->run->oracle, backend->durable));
 }
 
@@ -108,7 +143,8 @@ static void take_entries(struct node *node)
 	unsigned room = 1 + (unsigned)sim_random_below(&node->run->random, BACKEND_QUEUE_MAX);
 	struct mu_entry entry;
 
-	while (process->queue.count < room && mu_next(process->mu, &entry)) {
+	while (!process->seeking && process->queue.count < room &&
+	       mu_next(process->mu, &entry)) {
 		if (entry.lsn > process->view.commit_lsn)
 			run_fail(node->run,
 				 "replica %u is handed lsn %" PRIu64 " but has committed %" PRIu64,
@@ -121,7 +157,8 @@ static void take_entries(struct node *node)
 			  " kind %d, %zu bytes",
 			  process->handed, entry.lsn, entry.ballot, (int)entry.kind,
 			  entry.payload_bytes);
-		backend_push(node, process->handed);
+		if (!process->seeking)
+			backend_push(node, process->handed);
 	}
 }
 
@@ -133,12 +170,8 @@ void application_after_step(struct node *node)
 		return;
 	backend_advance(node);
 	take_entries(node);
-	if (mu_stale(process->mu)) {
-		node->backend.stale = true;
-		process->seeking = true;
-		process->queue.count = 0;
-		say_health(node, MU_BACKEND_STALE);
-	}
+	if (!process->seeking && mu_stale(process->mu))
+		become_stale(node);
 }
 
 uint64_t application_next_ns(const struct node *node)
@@ -157,6 +190,7 @@ uint64_t application_next_ns(const struct node *node)
 static void stand_at(struct node *node, int64_t index)
 {
 	node->backend.applied = node->backend.durable = index;
+	node->backend.restores++;
 	if (!node->alive)
 		return;
 	node->process.seeking = true;
@@ -175,7 +209,7 @@ void backend_lose(struct node *node, int64_t survives)
 	assert(survives <= node->backend.durable);
 	run_trace(node->run, node, "backend falls back from index %" PRId64 " to %" PRId64,
 		  node->backend.durable, survives);
-	node->backend.stale = false;
+	node->backend.stale = node->backend.intact = false;
 	stand_at(node, survives);
 }
 
@@ -189,6 +223,6 @@ void backend_transfer(struct node *node)
 			best = run->node[id].backend.durable;
 	run_trace(run, node, "backend is restored to index %" PRId64, best);
 	run->transfers++;
-	node->backend.stale = false;
+	node->backend.stale = node->backend.intact = false;
 	stand_at(node, best);
 }

@@ -90,11 +90,11 @@ static void crash(struct node *node)
 	restart_later(node);
 }
 
-static void crash_in_call(struct run *run, struct node *node)
+static void crash_inside(struct run *run, struct node *node)
 {
 	if (node->alive)
-		node->process.dies_in_calls =
-			1 + (unsigned)sim_random_below(&run->faults, run->plan.crash_call_max);
+		node->process.dies_in_points =
+			1 + (unsigned)sim_random_below(&run->faults, run->plan.crash_point_max);
 }
 
 static void crash_all(struct run *run, bool lose_memory)
@@ -266,8 +266,8 @@ static void strike(struct run *run, enum fault_kind kind, struct node *node)
 	case FAULT_CRASH_LEADER:
 		crash(node);
 		break;
-	case FAULT_CRASH_IN_CALL:
-		crash_in_call(run, node);
+	case FAULT_CRASH_INSIDE:
+		crash_inside(run, node);
 		break;
 	case FAULT_RESTART_ALL:
 		crash_all(run, false);
@@ -361,7 +361,7 @@ void faults_role_changed(struct node *node, enum mu_role role)
 		     strike_happens, node, run->fault_stamp);
 }
 
-void faults_died_in_call(struct node *node)
+void faults_died_inside(struct node *node)
 {
 	restart_later(node);
 }
@@ -394,7 +394,7 @@ static void heal_node(struct run *run, struct node *node)
 		node_start(node);
 		return;
 	}
-	node->process.dies_in_calls = 0;
+	node->process.dies_in_points = 0;
 	for (unsigned plane = 0; plane < MU_PLANES; plane++)
 		node_hurry(node, plane);
 }

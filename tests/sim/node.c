@@ -7,7 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "layout.h"
 #include "run.h"
+
+/* The core has about so many interruption points for every call to the fabric. */
+#define POINTS_PER_CALL 20
+
+/* Limits of the core, which it takes from here when built with MU_SIMULATED. */
+uint64_t mu_piece_bytes, mu_window_bytes;
 
 static const char *const plane_names[MU_PLANES] = {"data", "background"};
 
@@ -61,11 +68,11 @@ static void plane_due(void *ctx, uint64_t stamp)
 	if (run->dying == node) {
 		run->dying = NULL;
 		node_crash(node, false);
-		faults_died_in_call(node);
+		faults_died_inside(node);
 		return;
 	}
 	schedule(thread);
-	if (thread->woken && !thread->in_call) {
+	if (thread->woken && !thread->in_turn) {
 		thread->woken = false;
 		node_wake(node, thread->plane, run->plan.jitter_ns);
 	}
@@ -76,7 +83,7 @@ void node_wake(struct node *node, enum mu_plane plane, uint64_t within_ns)
 	struct plane_thread *thread = &node->process.thread[plane];
 	uint64_t when_ns = run_now(node->run) + sim_random_below(&node->run->random, within_ns + 1);
 
-	if (thread == node->run->current || thread->in_call) {
+	if (thread == node->run->current || thread->in_turn) {
 		thread->woken = true;
 		return;
 	}
@@ -111,7 +118,7 @@ static void interrupt(struct plane_thread *thread, uint64_t for_ns)
 {
 	struct run *run = thread->node->run;
 
-	assert(thread->in_call);
+	assert(thread->in_turn);
 	thread->resume_ns = run_now(run) + for_ns;
 	if (for_ns > run->plan.config.tick_ns)
 		run_trace(run, thread->node, "%s plane is interrupted for %" PRIu64 " us",
@@ -119,24 +126,50 @@ static void interrupt(struct plane_thread *thread, uint64_t for_ns)
 	fiber_give_way(thread->fiber);
 }
 
-void node_interrupt(void *ctx, unsigned id, enum mu_plane plane)
+/* A point at which the running plane may be interrupted, or die with its process. */
+static void point(struct run *run, unsigned permille)
 {
-	struct run *run = ctx;
 	struct plane_thread *thread = run->current;
 
-	if (thread == NULL) /* a process that opens, or is being cleared away */
-		return;
-	if (thread->node->id != id || thread->plane != plane)
-		run_fail(run, "replica %u calls its fabric as plane %u in another's thread", id,
-			 plane);
-	if (thread->node->process.dies_in_calls > 0 && --thread->node->process.dies_in_calls == 0) {
+	if (thread->node->process.dies_in_points > 0 &&
+	    --thread->node->process.dies_in_points == 0) {
 		run->dying = thread->node;
 		interrupt(thread, 0);
 		abort();
 	}
 	if (run->phase == PHASE_FAULTS &&
-	    sim_random_chance(&run->random, run->plan.interrupt_permille))
-		interrupt(thread, sim_random_skewed(&run->random, 100, run->plan.interrupt_max_ns));
+	    sim_random_below(&run->random, 1000 * POINTS_PER_CALL) < permille)
+		interrupt(thread,
+			  sim_random_skewed(&run->random, 100, run->plan.interrupt_max_ns));
+}
+
+void node_interrupt(void *ctx, unsigned id, enum mu_plane plane)
+{
+	struct run *run = ctx;
+
+	if (run->current == NULL) /* a process that opens, or is being cleared away */
+		return;
+	if (run->current->node->id != id || run->current->plane != plane)
+		run_fail(run, "replica %u calls its fabric as plane %u in another's thread", id,
+			 plane);
+	point(run, run->plan.interrupt_permille * POINTS_PER_CALL);
+}
+
+/* The run of this process, for mu_interruption_point(), which is told nothing. */
+static struct run *running;
+
+/* The core calls this, built with MU_SIMULATED (consensus/layout.h). */
+void mu_interruption_point(void)
+{
+	if (running != NULL && running->current != NULL)
+		point(running, running->plan.interrupt_permille);
+}
+
+void node_run(struct run *run)
+{
+	running = run;
+	mu_piece_bytes = run != NULL ? run->plan.piece_bytes : 0;
+	mu_window_bytes = run != NULL ? run->plan.window_bytes : 0;
 }
 
 /* ----------------------------------------------------------------------- turns */
@@ -176,8 +209,10 @@ static void look(struct node *node)
 	run_trace(run, node, "is now %s, ballot %" PRIx64 ", commit %" PRIu64 ", end %" PRIu64,
 		  mu_role_name(view.role), view.ballot, view.commit_lsn, view.end_lsn);
 	run->digest = sim_mix(run->digest ^ view.role ^ view.ballot << 8);
-	if (view.role == MU_ROLE_LEADER)
+	if (view.role == MU_ROLE_LEADER) {
 		run->elections++;
+		run->last_election_ns = run_now(run);
+	}
 	faults_role_changed(node, view.role);
 }
 
@@ -237,10 +272,10 @@ static void plane_body(void *arg)
 	uint64_t wanted_ns;
 
 	for (;;) {
-		thread->in_call = true;
+		thread->in_turn = true;
 		wanted_ns =
 			thread->plane == MU_PLANE_DATA ? data_turn(node) : background_turn(node);
-		thread->in_call = false;
+		thread->in_turn = false;
 		thread->resume_ns = wanted_ns;
 		if (wanted_ns != UINT64_MAX)
 			thread->resume_ns +=
@@ -355,6 +390,7 @@ void node_crash(struct node *node, bool lose_memory)
 		run->crashes++;
 	}
 	if (lose_memory) {
+		node->backend.intact = false;
 		sim_lose_memory(run->world, node->id);
 		node->voting = false;
 		run->losses++;

@@ -49,7 +49,7 @@ static const struct schedule schedules[] = {
 	{.name = "killer",
 	 .share = 14,
 	 .weight = {[FAULT_CRASH_LEADER] = 5,
-		    [FAULT_CRASH_IN_CALL] = 5,
+		    [FAULT_CRASH_INSIDE] = 5,
 		    [FAULT_CRASH] = 2,
 		    [FAULT_RESTART_ALL] = 1},
 	 .fault_every = 30,
@@ -101,7 +101,7 @@ static const struct schedule schedules[] = {
 		    [FAULT_RESTART_ALL] = 2,
 		    [FAULT_LOSE] = 1,
 		    [FAULT_PAUSE] = 3,
-		    [FAULT_CRASH_IN_CALL] = 2,
+		    [FAULT_CRASH_INSIDE] = 2,
 		    [FAULT_LINK] = 1},
 	 .fault_every = 60,
 	 .pause_max = 100,
@@ -127,7 +127,7 @@ static const struct schedule schedules[] = {
 		    [FAULT_PAUSE_LEADER] = 3,
 		    [FAULT_CRASH] = 2,
 		    [FAULT_CRASH_LEADER] = 2,
-		    [FAULT_CRASH_IN_CALL] = 2,
+		    [FAULT_CRASH_INSIDE] = 2,
 		    [FAULT_RESTART_ALL] = 1,
 		    [FAULT_LOSE] = 2,
 		    [FAULT_LINK] = 3,
@@ -188,6 +188,8 @@ static void draw_group(struct plan *plan, struct sim_random *random, unsigned re
 		(uint32_t)sim_random_between(random, 64, config->ring_bytes / 8 - 64);
 	config->max_proposal_bytes = sim_random_between(random, 64, config->ring_bytes / 4);
 	config->tick_ns = sim_random_between(random, 50000, 200000);
+	plan->piece_bytes = 64 * sim_random_skewed(random, 1, config->ring_bytes / 64);
+	plan->window_bytes = plan->piece_bytes + sim_random_below(random, config->ring_bytes);
 	config->data_stall_ns = config->tick_ns * sim_random_between(random, 5, 30);
 	config->takeover_timeout_ns = config->tick_ns * sim_random_between(random, 30, 200);
 }
@@ -201,7 +203,7 @@ static void draw_world(struct plan *plan, struct sim_random *random)
 	world->op_timeout_ns = tick_ns * sim_random_between(random, 4, 30);
 	world->delay_min_ns = sim_random_between(random, 100, 1000);
 	world->delay_max_ns = world->delay_min_ns + sim_random_skewed(random, 100, tick_ns / 4);
-	world->straggler_permille = (unsigned)sim_random_skewed(random, 0, 30);
+	world->straggler_permille = (unsigned)sim_random_skewed(random, 0, 40);
 	world->tear_permille = (unsigned)sim_random_between(random, 0, 600);
 	world->refuse_permille = (unsigned)sim_random_skewed(random, 0, 10);
 	world->late_permille = (unsigned)sim_random_between(random, 0, 800);
@@ -256,7 +258,7 @@ bool plan_draw(struct plan *plan, uint64_t seed, uint64_t steps, unsigned replic
 	plan->outage_max_ns = tick_ns * schedule->outage_max;
 	plan->down_max_ns = tick_ns * schedule->down_max;
 	plan->strike_permille = schedule->strike_permille;
-	plan->crash_call_max = (unsigned)sim_random_skewed(&random, 1, 200);
+	plan->crash_point_max = (unsigned)sim_random_skewed(&random, 10, 5000);
 	plan->interrupt_permille =
 		(unsigned)sim_random_between(&random, 0, schedule->interrupt_permille);
 	plan->interrupt_max_ns = tick_ns * 30;

@@ -14,7 +14,7 @@ enum fault_kind {
 	FAULT_PAUSE_LEADER, /* the same, of who leads */
 	FAULT_CRASH,        /* a process dies; its memory stays */
 	FAULT_CRASH_LEADER,
-	FAULT_CRASH_IN_CALL, /* a process dies inside a call to its fabric */
+	FAULT_CRASH_INSIDE,  /* a process dies in the middle of what it does */
 	FAULT_RESTART_ALL,   /* all processes die at once; memories stay */
 	FAULT_LOSE,          /* a process dies and its memory is lost */
 	FAULT_LOSE_ALL,      /* all are lost at once: cold start */
@@ -38,6 +38,8 @@ struct plan {
 	unsigned rounds;  /* of faults, each followed by healing and a demand for progress */
 
 	struct mu_config config; /* but for id and random_seed */
+	uint64_t piece_bytes;    /* the core's limits of one write of log, */
+	uint64_t window_bytes;   /* and of all that is unacknowledged */
 	struct sim_config world;
 
 	/* Faults. */
@@ -47,7 +49,7 @@ struct plan {
 	uint64_t outage_max_ns;      /* links, backends */
 	uint64_t down_max_ns;        /* from a crash to the restart */
 	unsigned strike_permille;    /* a change of role provokes a fault at once */
-	unsigned crash_call_max;     /* FAULT_CRASH_IN_CALL strikes within so many calls */
+	unsigned crash_point_max;    /* FAULT_CRASH_INSIDE strikes within so many points */
 	unsigned interrupt_permille; /* a call to the fabric is interrupted */
 	uint64_t interrupt_max_ns;
 	uint64_t turn_ns;           /* what a turn of a thread takes at least */

@@ -219,6 +219,7 @@ static void run_start(struct run *run, const struct plan *plan, bool trace)
 	run->world = sim_world_new(&run->plan.world);
 	run->clock = sim_world_clock(run->world);
 	oracle_init(&run->oracle, run);
+	node_run(run);
 	for (unsigned id = 1; id <= plan->replicas; id++) {
 		node_init(run, id);
 		node_start(&run->node[id]);
@@ -232,6 +233,7 @@ static void run_end(struct run *run)
 			node_crash(&run->node[id], false);
 		free(run->node[id].payload);
 	}
+	node_run(NULL);
 	sim_world_free(run->world);
 	oracle_free(&run->oracle);
 }

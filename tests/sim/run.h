@@ -36,6 +36,9 @@ struct backend {
 	int64_t applied; /* index in the agreed sequence, -1: nothing */
 	int64_t durable;
 	uint64_t apply_max_ns;  /* of one entry */
+	bool intact;	 /* nothing befell it since it was level: the log owes it the rest */
+	uint64_t log_base; /* of the log that it was level with */
+	uint64_t restores; /* counts changes of its state from outside */
 	unsigned lazy_permille; /* entries after which `durable` is not moved at once */
 };
 
@@ -78,7 +81,7 @@ struct plane_thread {
 	struct fiber *fiber;
 	uint64_t resume_ns; /* when the fiber wants to go on */
 	uint64_t paused_until_ns;
-	bool in_call; /* interrupted in the middle of a turn */
+	bool in_turn; /* interrupted in the middle of a turn */
 	bool woken;   /* while it was */
 };
 
@@ -94,7 +97,7 @@ struct process {
 	bool wants_resign;
 	struct backend_queue queue;
 	struct clients clients;
-	unsigned dies_in_calls; /* 0: lives; else at that call to the fabric from now */
+	unsigned dies_in_points; /* 0: lives; else at that interruption point from now */
 };
 
 /* What the run demands of its group at the moment. */
@@ -132,6 +135,7 @@ struct run {
 	uint64_t fault_stamp;         /* a fault scheduled under an older one is void */
 	struct plane_thread *current; /* whose fiber runs */
 	struct node *dying;           /* its process dies as soon as its fiber gave way */
+	uint64_t last_election_ns;
 	uint64_t elections, crashes, losses, transfers, fences; /* statistics */
 	struct node node[MU_ID_SLOTS];
 };
@@ -156,6 +160,8 @@ void run_trace_fabric(struct run *run, const struct sim_event *event);
 uint64_t run_now(const struct run *run);
 
 /* --- node.c: processes and their planes --- */
+/* This run is the one that runs in this process; NULL: none. */
+void node_run(struct run *run);
 void node_init(struct run *run, unsigned id);
 void node_start(struct node *node);
 void node_crash(struct node *node, bool lose_memory);
@@ -187,8 +193,8 @@ uint64_t client_next_ns(const struct node *node);
 /* --- faults.c --- */
 void faults_begin(struct run *run);
 void faults_heal(struct run *run);
-/* FAULT_CRASH_IN_CALL struck: the replica will be restarted. */
-void faults_died_in_call(struct node *node);
+/* FAULT_CRASH_INSIDE struck: the replica will be restarted. */
+void faults_died_inside(struct node *node);
 /* A replica's role changed: the moment that schedules like to strike at. */
 void faults_role_changed(struct node *node, enum mu_role role);
 

@@ -215,8 +215,7 @@ static void too_large_values_are_swallowed(void **state)
 		"exptime 0 number 0 noreply keys [1]k value [0] args [0] refusal none\n"
 		"at 36\nerror 'ERROR' verb 19 flags 0 exptime 0 number 0 keys value [0] "
 		"args [0] refusal none\nat 37\nverb 0 flags 0 exptime 0 number 0 keys "
-		"[1]d value [0] args [0] refusal none\nat 44\n" +
-			0);
+		"[1]d value [0] args [0] refusal none\nat 44\n");
 	test_notes_free(&notes);
 
 	check_splits(&limits, (struct mp_slice)S("add k 0 0 11 noreply\r\n0123456789a\r\n"),
@@ -377,6 +376,7 @@ static void replies_are_framed(void **state)
 		      "end at 21\nend at 25\nend at 29\n");
 	expect_frames((struct mp_slice)S("VALUE a 0 x\r\n"), "error at 13\n");
 	expect_frames((struct mp_slice)S("VALUE a 0\r\n"), "error at 11\n");
+	expect_frames((struct mp_slice)S("VALUE \n"), "error at 7\n");
 	expect_frames((struct mp_slice)S("VALUE a 0 -1\r\n"), "error at 14\n");
 	memset(long_line, 'x', sizeof(long_line));
 	memcpy(long_line, "STAT ", 5);

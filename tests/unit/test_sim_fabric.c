@@ -81,7 +81,6 @@ static struct sim_config plain_config(struct bench *bench, uint64_t seed)
 		.op_timeout_ns = OP_TIMEOUT_NS,
 		.delay_min_ns = 500,
 		.delay_max_ns = 2000,
-		.straggler_permille = 20,
 		.tear_permille = 600,
 		.late_permille = 700,
 		.queue_max = 32,
