@@ -303,15 +303,14 @@ uint64_t mu_background_step(struct mu *mu, uint64_t now_ns)
 		bg->next_tick_ns = now_ns + mu->config.tick_ns;
 		beat(mu);
 		MU_EACH_PEER(mu, id)
-		read_peer(mu, id);
+			read_peer(mu, id);
 	}
 	record_membership(mu);
 	mu_coldstart_step(mu); /* before a grant, which ends what it is prepared for */
 	mu_grant_step(mu);
 	mu_campaign_step(mu);
 	mu_publish(mu);
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		tend_peer(mu, id);
 		tell_data(mu, id);
 	}

@@ -5,6 +5,8 @@
  */
 #include "node.h"
 
+enum { MOST_DOUBLINGS = 3 }; /* of the back-off */
+
 /*
  * The backend is level with the own log, or ahead of what is known here to be
  * committed (its state came from another's): what it has applied was committed,
@@ -29,8 +31,7 @@ bool mu_eligible(const struct mu *mu)
 
 	if (!mu->record->voting || commit == MU_LSN_NONE || !backend_serves(mu, commit))
 		return false;
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		if (mu_watch_is(mu, id, MU_FLAG_VOTING) &&
 		    mu->bg.watch[id].state.word[MU_STATE_OLDEST] > commit)
 			return false;
@@ -52,8 +53,7 @@ unsigned mu_leader_seen(const struct mu *mu, uint64_t *ballot)
 		*ballot = mu->bg.ballot;
 		return mu->config.id;
 	}
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		const struct mu_watch *w = &mu->bg.watch[id];
 		uint64_t flags = w->state.word[MU_STATE_FLAGS];
 
@@ -82,8 +82,7 @@ static bool leaderless(const struct mu *mu)
 
 	if (!blind)
 		return false;
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		const struct mu_watch *w = &mu->bg.watch[id];
 
 		if (mu_watch_is(mu, id, MU_FLAG_VOTING) &&
@@ -98,8 +97,7 @@ static unsigned better_claims(const struct mu *mu)
 {
 	unsigned n = 0;
 
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		if (id < mu->config.id && mu_watch_is(mu, id, MU_FLAG_ELIGIBLE))
 			n++;
 	}
@@ -111,20 +109,22 @@ static void ask_all(struct mu *mu, uint64_t ballot)
 	const uint64_t word[3] = {ballot, mu->record->incarnation, 0};
 
 	MU_EACH_PEER(mu, id)
-	mu_wish_set(&mu->bg.watch[id].request, word);
+		mu_wish_set(&mu->bg.watch[id].request, word);
 }
 
-/* Withdraw, and stay out of the way for a random while. */
+/* Withdraw, and stay out of the way for a random while, longer when that repeats itself. */
 void mu_campaign_abandon(struct mu *mu)
 {
 	struct mu_background *bg = &mu->bg;
+	unsigned doublings = bg->failures < MOST_DOUBLINGS ? bg->failures : MOST_DOUBLINGS;
 
 	if (bg->campaign == MU_CAMPAIGN_IDLE)
 		return;
 	bg->campaign = MU_CAMPAIGN_IDLE;
 	bg->ballot = 0;
 	bg->leaderless_ns = 0;
-	bg->backoff_ns = bg->now_ns + (2 + mu_random(mu) % 16) * mu->config.tick_ns;
+	bg->backoff_ns = bg->now_ns + ((2 + mu_random(mu) % 16) << doublings) * mu->config.tick_ns;
+	bg->failures++;
 	bg->wanted = true;
 	MU_SYNC_SET(mu->shared.lead_ballot, 0);
 	ask_all(mu, 0);
@@ -174,8 +174,7 @@ static uint64_t refusal(const struct mu *mu)
 {
 	uint64_t higher = 0;
 
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		struct mu_line line;
 
 		if (!mu_watch_is(mu, id, MU_FLAG_VOTING) ||
@@ -193,8 +192,7 @@ static unsigned grants(const struct mu *mu)
 {
 	unsigned n = 1;
 
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		if ((mu->record->members >> id & 1) && mu_watch_is(mu, id, MU_FLAG_VOTING) &&
 		    MU_GET(mu->shared.peer[id].grant) == mu->bg.ballot)
 			n++;
@@ -223,8 +221,7 @@ static bool outvoted(const struct mu *mu)
 {
 	unsigned left = 1;
 
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		const struct mu_watch *w = &mu->bg.watch[id];
 
 		if ((mu->record->members >> id & 1) &&
@@ -239,6 +236,8 @@ static void acting(struct mu *mu)
 	struct mu_background *bg = &mu->bg;
 	uint64_t higher = refusal(mu);
 
+	if (MU_GET(mu->shared.led_ballot) == bg->ballot)
+		bg->failures = 0;
 	if (MU_GET(mu->shared.done_ballot) >= bg->ballot || outvoted(mu)) {
 		mu_campaign_abandon(mu);
 		return;

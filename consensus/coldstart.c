@@ -90,8 +90,7 @@ static bool join_started(struct mu *mu)
 	uint64_t kept =
 		r->prepared_count < MU_PREPARED_NONCES ? r->prepared_count : MU_PREPARED_NONCES;
 
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		const struct mu_watch *w = &mu->bg.watch[id];
 
 		if (!mu_watch_is(mu, id, MU_FLAG_VOTING) || !w->cold.word[MU_COLD_STARTED])
@@ -142,8 +141,7 @@ static bool survey(const struct mu *mu, uint64_t *nonce, uint64_t *base)
 
 static bool all_prepared(const struct mu *mu, uint64_t nonce)
 {
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		if ((mu->record->members >> id & 1) &&
 		    (!mu_watch_is(mu, id, MU_FLAG_PREPARED) ||
 		     mu->bg.watch[id].cold.word[MU_COLD_NONCE] != nonce))

@@ -13,12 +13,6 @@ enum {
 	WALK_AHEAD_BYTES = 1 << 18, /* of tail; the commit word never lags by so much for long */
 };
 
-static bool entry_at(const struct mu *mu, uint64_t lsn, struct mu_position *position)
-{
-	return mu_entry_valid(&mu->ring, mu_ring_at(&mu->ring, lsn), lsn,
-			      mu_ring_room(&mu->ring, lsn), position, NULL);
-}
-
 /* ---------------------------------------------------------------- commit */
 
 void mu_commit_to(struct mu *mu, const struct mu_position *to)
@@ -55,7 +49,7 @@ static bool place(struct mu *mu, uint64_t base, uint64_t commit)
 	struct mu_position at;
 
 	/* From its first entry on if that is still there, so that no control entry is missed. */
-	if (!entry_at(mu, base, &at) && !entry_at(mu, commit, &at))
+	if (!mu_ring_entry(&mu->ring, base, &at) && !mu_ring_entry(&mu->ring, commit, &at))
 		return false;
 	d->base = base;
 	d->oldest_lsn = at.lsn;
@@ -98,7 +92,7 @@ static void advance_oldest(struct mu *mu)
 	struct mu_position at;
 
 	while (d->oldest_lsn + mu->ring.bytes / 2 < d->commit.lsn) {
-		if (!entry_at(mu, d->oldest_lsn, &at)) {
+		if (!mu_ring_entry(&mu->ring, d->oldest_lsn, &at)) {
 			d->oldest_lsn = d->commit.lsn;
 			return;
 		}
@@ -151,7 +145,7 @@ enum mu_error mu_seek(struct mu *mu, uint64_t applied_lsn)
 		goto stale;
 	if (applied_lsn > d->commit.lsn)
 		return MU_ERR_FULL;
-	if (!entry_at(mu, applied_lsn, &at))
+	if (!mu_ring_entry(&mu->ring, applied_lsn, &at))
 		goto stale;
 	r->at = at;
 	r->base = d->base;
@@ -272,7 +266,7 @@ static void find_again(struct mu *mu)
 	struct mu_reader *r = &mu->data.reader;
 	struct mu_position at;
 
-	if (r->at.lsn < mu->data.base || !entry_at(mu, r->at.lsn, &at) ||
+	if (r->at.lsn < mu->data.base || !mu_ring_entry(&mu->ring, r->at.lsn, &at) ||
 	    at.checksum != r->at.checksum)
 		r->stale = true;
 	r->base = mu->data.base;

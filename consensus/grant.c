@@ -75,8 +75,7 @@ void mu_grant_step(struct mu *mu)
 	struct mu_background *bg = &mu->bg;
 	uint64_t best = 0;
 
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		uint64_t ballot = request_of(mu, id);
 
 		if (ballot > best)
@@ -96,8 +95,7 @@ void mu_grant_step(struct mu *mu)
 	if (!settle(mu))
 		return;
 	bg->pending_grant = 0;
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		uint64_t ballot = request_of(mu, id);
 
 		/* Rule 7: the holder's own ballot is acknowledged again. */

@@ -41,8 +41,7 @@ uint64_t mu_reclaim_lsn(const struct mu *mu)
 	uint64_t applied = MU_GET(mu->shared.applied_lsn);
 	uint64_t lsn = mu->data.commit.lsn < applied ? mu->data.commit.lsn : applied;
 
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		uint64_t bound = peer_bound(mu, id);
 
 		if (bound < lsn)
@@ -62,11 +61,21 @@ void mu_advance_oldest(struct mu *mu, uint64_t end)
 	}
 }
 
+/* Its backend goes on applying; that it is the slowest is no reason to drop it. */
+static bool makes_progress(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+	uint64_t applied = MU_GET(mu->shared.peer[id].applied);
+	bool moved = applied != p->lagging_applied;
+
+	p->lagging_applied = applied;
+	return moved;
+}
+
 /*
- * Out of room. A follower that is dead, or whose backend has kept everybody
- * waiting for long, is dropped, if a majority remains without it; it comes
- * back when it has caught up, or by having its log written anew. Otherwise
- * the clients wait.
+ * Out of room. A follower that is dead, or whose backend has stood still for
+ * long, is dropped, if a majority remains without it; it comes back when it has
+ * caught up, or by having its log written anew. Otherwise the clients wait.
  */
 static void relieve(struct mu *mu)
 {
@@ -74,8 +83,7 @@ static void relieve(struct mu *mu)
 	uint64_t limit = mu_reclaim_lsn(mu);
 
 	MU_SET(mu->shared.hungry, 1);
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		struct mu_peer *p = &d->peer[id];
 		unsigned remain = mu_followers(mu) - (mu_peer_votes(mu, id) ? 1 : 0);
 
@@ -84,7 +92,7 @@ static void relieve(struct mu *mu)
 			p->lagging_since_ns = 0;
 			continue;
 		}
-		if (!p->lagging_since_ns)
+		if (makes_progress(mu, id) || !p->lagging_since_ns)
 			p->lagging_since_ns = d->now_ns;
 		if (!MU_GET(mu->shared.peer[id].alive) ||
 		    d->now_ns - p->lagging_since_ns >= mu->config.data_stall_ns) {
@@ -213,8 +221,7 @@ static uint64_t majority_holds(const struct mu *mu, uint64_t own, size_t field)
 	unsigned n = 0, majority = mu_majority_of(mu->data.members);
 
 	value[n++] = own;
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		const struct mu_peer *p = &mu->data.peer[id];
 		unsigned i = n;
 		uint64_t v;
@@ -316,8 +323,7 @@ static uint64_t confirmed_mask(const struct mu *mu)
 {
 	uint64_t mask = 1ULL << mu->config.id;
 
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		if (mu->data.peer[id].state == MU_PEER_FOLLOWS && mu_peer_votes(mu, id))
 			mask |= 1ULL << id;
 	}
@@ -328,8 +334,7 @@ void mu_leader_step(struct mu *mu)
 {
 	struct mu_data *d = &mu->data;
 
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		mu_peer_step(mu, id);
 		readmit(mu, id);
 	}
@@ -353,8 +358,7 @@ uint64_t mu_timestamp(const struct mu *mu, uint64_t wall_ms)
 
 static void post_to_followers(struct mu *mu)
 {
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		if (mu->data.peer[id].state == MU_PEER_FOLLOWS)
 			mu_peer_pump(mu, id);
 	}
@@ -416,7 +420,7 @@ enum mu_error mu_fence(struct mu *mu, uint64_t *ticket)
 		return MU_ERR_NOT_LEADER;
 	*ticket = ++d->fence_next;
 	MU_EACH_PEER(mu, id)
-	mu_peer_post_fence(mu, id);
+		mu_peer_post_fence(mu, id);
 	return MU_OK;
 }
 

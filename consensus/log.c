@@ -112,6 +112,12 @@ void mu_ring_position(const struct mu_ring *ring, uint64_t lsn, struct mu_positi
 	};
 }
 
+bool mu_ring_entry(const struct mu_ring *ring, uint64_t lsn, struct mu_position *position)
+{
+	return mu_entry_valid(ring, mu_ring_at(ring, lsn), lsn, mu_ring_room(ring, lsn), position,
+			      NULL);
+}
+
 bool mu_ring_next(const struct mu_ring *ring, const struct mu_position *previous,
 		  struct mu_position *next)
 {

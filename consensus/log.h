@@ -64,7 +64,10 @@ bool mu_entry_valid(const struct mu_ring *ring, const struct mu_entry_header *en
 /* May `next` follow `previous` in one log? Tail rule of DESIGN 3.3, step 4. */
 bool mu_entry_follows(const struct mu_position *previous, const struct mu_entry_header *next);
 
-/* The entry at lsn in the own ring, known to be there. */
+/* The entry at lsn in the own ring; false if it is not there, or not whole. */
+bool mu_ring_entry(const struct mu_ring *ring, uint64_t lsn, struct mu_position *position);
+
+/* The same, known to be there. */
 void mu_ring_position(const struct mu_ring *ring, uint64_t lsn, struct mu_position *position);
 
 /*

@@ -60,7 +60,8 @@ struct mu_peer {
 	uint64_t posted_commit, acked_commit;
 	uint64_t posted_fence, acked_fence;
 	uint64_t lagging_since_ns;
-	uint64_t readmit_lsn; /* entry proposed to readmit it; MU_LSN_NONE: none */
+	uint64_t lagging_applied; /* ...and how far its backend was when last looked at */
+	uint64_t readmit_lsn;     /* entry proposed to readmit it; MU_LSN_NONE: none */
 
 	struct mu_position tail; /* last valid entry found (takeover) */
 	uint64_t tail_read_lsn;  /* where `scratch` begins */
@@ -159,6 +160,7 @@ struct mu_background {
 	enum mu_campaign_state campaign;
 	uint64_t ballot;        /* campaigned under */
 	uint64_t deadline_ns;   /* of asking */
+	unsigned failures;      /* campaigns in a row that did not lead */
 	uint64_t backoff_ns;    /* no campaign before */
 	uint64_t leaderless_ns; /* since when a majority sees no leader; 0: sees one */
 	uint64_t highest;       /* ballot seen anywhere */

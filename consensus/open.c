@@ -35,12 +35,6 @@ static bool record_fits(const struct mu *mu)
 	       record->incarnation == mu->header->incarnation && record->incarnation;
 }
 
-static bool entry_at(const struct mu *mu, uint64_t lsn, struct mu_position *position)
-{
-	return mu_entry_valid(&mu->ring, mu_ring_at(&mu->ring, lsn), lsn,
-			      mu_ring_room(&mu->ring, lsn), position, NULL);
-}
-
 /*
  * The oldest entry of which it is certain that the ring holds everything since.
  * Space is used again from the oldest on, so if an entry is whole, so is all
@@ -50,10 +44,10 @@ static uint64_t resume_oldest(const struct mu *mu, uint64_t base, uint64_t commi
 {
 	struct mu_position position;
 
-	if (entry_at(mu, base, &position))
+	if (mu_ring_entry(&mu->ring, base, &position))
 		return base;
 	if (mu->record->applied >= base && mu->record->applied < commit &&
-	    entry_at(mu, mu->record->applied, &position))
+	    mu_ring_entry(&mu->ring, mu->record->applied, &position))
 		return mu->record->applied;
 	return commit;
 }
@@ -69,7 +63,7 @@ static bool resume_log(struct mu *mu)
 	d->commit.lsn = MU_LSN_NONE;
 	d->base = mu_load(&mu->header->base);
 	if (commit != MU_LSN_NONE) {
-		if (!entry_at(mu, commit, &d->commit))
+		if (!mu_ring_entry(&mu->ring, commit, &d->commit))
 			return false;
 		d->oldest_lsn = resume_oldest(mu, d->base, commit);
 		/* Rule 4: granted = max(record, ballots in the log). */

@@ -16,8 +16,7 @@ unsigned mu_followers(const struct mu *mu)
 	const struct mu_data *d = &mu->data;
 	unsigned n = 1;
 
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		if (d->peer[id].state != MU_PEER_IDLE && d->peer[id].state != MU_PEER_DENIED &&
 		    d->peer[id].state != MU_PEER_LAGGING && mu_peer_votes(mu, id))
 			n++;
@@ -35,8 +34,7 @@ void mu_stop_acting(struct mu *mu)
 	struct mu_data *d = &mu->data;
 	struct mu_fabric *f = mu->fabric;
 
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		f->ops->disconnect(f, MU_PLANE_DATA, id);
 		d->peer[id].state = MU_PEER_IDLE;
 	}
@@ -59,7 +57,7 @@ void mu_stop_acting(struct mu *mu)
 static void keep_connected(struct mu *mu)
 {
 	MU_EACH_PEER(mu, id)
-	mu->fabric->ops->connect(mu->fabric, MU_PLANE_DATA, id);
+		mu->fabric->ops->connect(mu->fabric, MU_PLANE_DATA, id);
 }
 
 static void publish(struct mu *mu)
@@ -77,8 +75,7 @@ static void publish(struct mu *mu)
 
 static bool in_flight(const struct mu *mu)
 {
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		if (mu->data.peer[id].ops_head != mu->data.peer[id].ops_tail)
 			return true;
 	}
@@ -117,8 +114,7 @@ static uint64_t next_step(const struct mu *mu)
 		return d->now_ns;
 	if (d->state == MU_DATA_PASSIVE)
 		return UINT64_MAX;
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		if (!settled(mu, id))
 			return d->now_ns + mu->config.tick_ns;
 	}

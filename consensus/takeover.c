@@ -151,8 +151,7 @@ static void establish(struct mu *mu)
 		return;
 	}
 	d->first_lsn = d->tail.lsn;
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		if (d->peer[id].state == MU_PEER_KNOWN)
 			mu_peer_level(mu, id);
 	}
@@ -193,8 +192,7 @@ static void choose(struct mu *mu)
 	unsigned known = 1, best = 0;
 	const struct mu_position *tail = &d->tail;
 
-	MU_EACH_PEER(mu, id)
-	{
+	MU_EACH_PEER(mu, id) {
 		if (d->peer[id].state != MU_PEER_KNOWN || !mu_peer_votes(mu, id))
 			continue;
 		known++;
@@ -311,7 +309,7 @@ void mu_takeover_step(struct mu *mu)
 		return;
 	}
 	MU_EACH_PEER(mu, id)
-	mu_peer_step(mu, id);
+		mu_peer_step(mu, id);
 	if (d->state == MU_DATA_TAILS)
 		choose(mu);
 	if (d->state == MU_DATA_ADOPT && d->peer[d->adoption.peer].state != MU_PEER_TAIL)
