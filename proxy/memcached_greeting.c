@@ -95,7 +95,40 @@ static enum memcached_greeting_outcome take_stats(struct memcached_greeting *g, 
 	return MEMCACHED_GREETING_MORE;
 }
 
-static enum memcached_greeting_outcome take_applied(struct memcached_greeting *g, const char *text)
+/*
+ * An empty server is marked as ours before it gets a first write: the LSN is
+ * stored later than what it covers, and a process that dies in between must find
+ * its own items again, not a stranger's.
+ */
+static enum memcached_greeting_outcome claim(struct memcached_greeting *g, struct mp_buffer *out)
+{
+	char value[MEMCACHED_APPLIED_BYTES], command[160];
+	size_t len = memcached_put_applied(value, g->group_id, 0);
+	int n = snprintf(command, sizeof(command),
+			 "set " MEMCACHED_APPLIED_KEY " 0 0 %zu\r\n%s\r\n", len, value);
+
+	g->claiming = true;
+	if (!mp_buffer_append(out, command, (size_t)n))
+		return refuse(g, "out of memory");
+	return MEMCACHED_GREETING_MORE;
+}
+
+static enum memcached_greeting_outcome take_claimed(struct memcached_greeting *g,
+						    struct mp_buffer *in)
+{
+	static const char stored[] = "STORED\r\n";
+	size_t len = mp_buffer_len(in);
+
+	if (len < sizeof(stored) - 1)
+		return MEMCACHED_GREETING_MORE;
+	if (memcmp(mp_buffer_data(in), stored, sizeof(stored) - 1) != 0)
+		return refuse(g, "it does not store our applied LSN");
+	mp_buffer_clear(in);
+	return MEMCACHED_GREETING_READY;
+}
+
+static enum memcached_greeting_outcome take_applied(struct memcached_greeting *g, const char *text,
+						    struct mp_buffer *out)
 {
 	const char *value = strstr(text, "\r\n");
 	uint64_t group_id;
@@ -104,7 +137,7 @@ static enum memcached_greeting_outcome take_applied(struct memcached_greeting *g
 		if (g->items > 0)
 			return refuse(g, "it holds items but not our applied LSN: they are not of "
 					 "this group's log; restart it, or point to another one");
-		return MEMCACHED_GREETING_READY;
+		return claim(g, out);
 	}
 	if (sscanf(value, "\r\nv1 %16" SCNx64 " %" SCNu64 "\r\n", &group_id, &g->applied_lsn) != 2)
 		return refuse(g, "its item " MEMCACHED_APPLIED_KEY " is not ours");
@@ -121,6 +154,8 @@ enum memcached_greeting_outcome memcached_greeting_feed(struct memcached_greetin
 	enum memcached_greeting_outcome outcome;
 	size_t len = mp_buffer_len(in);
 
+	if (g->claiming)
+		return take_claimed(g, in);
 	if (len < sizeof(end) - 1)
 		return MEMCACHED_GREETING_MORE;
 	if (strncmp(mp_buffer_data(in), "STAT ", 5) != 0 &&
@@ -133,7 +168,7 @@ enum memcached_greeting_outcome memcached_greeting_feed(struct memcached_greetin
 	if (!mp_buffer_append(in, "", 1))
 		return refuse(g, "out of memory");
 	if (g->asked_for_lsn)
-		outcome = take_applied(g, mp_buffer_data(in));
+		outcome = take_applied(g, mp_buffer_data(in), out);
 	else
 		outcome = take_stats(g, mp_buffer_data(in), out);
 	mp_buffer_clear(in);

@@ -32,6 +32,7 @@ struct memcached_greeting {
 	char why[160];
 	/* private */
 	bool asked_for_lsn;
+	bool claiming; /* an empty server is being marked as ours */
 	unsigned rounds, quiet_rounds;
 	uint64_t writes, items;
 };

@@ -218,6 +218,7 @@ static void on_applied(struct redis_greeting *g, const redisReply *reply)
 
 	if (reply->type == REDIS_REPLY_NIL)
 		return;
+	g->is_ours = true;
 	if (reply->type != REDIS_REPLY_STRING ||
 	    !redis_get_applied((struct mp_slice){reply->str, (size_t)reply->len}, &group_id,
 			       &g->stored_lsn, &failed))
@@ -235,6 +236,33 @@ static void on_applied(struct redis_greeting *g, const redisReply *reply)
 		       (unsigned long long)g->stored_lsn);
 }
 
+static void on_claimed(struct redis_greeting *g, const redisReply *reply)
+{
+	(void)reply;
+	g->applied_lsn = 0;
+	g->outcome = REDIS_GREETING_READY;
+}
+
+static const struct redis_step claim_pipeline[] = {
+	{"SET " REDIS_APPLIED_KEY, on_claimed, NULL},
+	{NULL, NULL, NULL},
+};
+
+/*
+ * An empty server is marked as ours before it gets a first write: a blind unit
+ * stores its LSN later, and a process that dies in between must find its own
+ * data again, not a stranger's.
+ */
+static void claim(struct redis_greeting *g)
+{
+	char command[REDIS_SET_APPLIED_BYTES];
+
+	g->steps = claim_pipeline;
+	redis_put_set_applied(command, g->group_id, 0);
+	if (!mp_buffer_append(g->out, command, sizeof(command)))
+		refuse(g, "out of memory");
+}
+
 /* Lines of "db0:keys=3,expires=0,...". */
 static void on_keyspace(struct redis_greeting *g, const redisReply *reply)
 {
@@ -244,12 +272,14 @@ static void on_keyspace(struct redis_greeting *g, const redisReply *reply)
 		at += strlen(":keys=");
 		g->keys += strtoull(at, NULL, 10);
 	}
-	if (g->stored_lsn == 0 && g->keys > 0)
+	if (!g->is_ours && g->keys > 0)
 		refuse(g, "it holds data that is not of this group's log; flush it or point to "
 			  "another server");
 	if (g->outcome != REDIS_GREETING_MORE)
 		return;
-	if (g->failed_lsn && g->stored_lsn >= g->failed_lsn) {
+	if (!g->is_ours) {
+		claim(g);
+	} else if (g->failed_lsn && g->stored_lsn >= g->failed_lsn) {
 		send_words(g, "APPEND " REDIS_APPLIED_KEY " %b", REDIS_FAILED_MARK,
 			   strlen(REDIS_FAILED_MARK));
 	} else {

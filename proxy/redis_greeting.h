@@ -45,7 +45,8 @@ struct redis_greeting {
 	const struct redis_step *steps; /* whose reply is the next */
 	struct mp_buffer *out;
 	int64_t client_id;
-	uint64_t stored_lsn; /* by the applied key; 0: there is none */
+	bool is_ours;        /* it has the applied key */
+	uint64_t stored_lsn; /* by that key */
 	unsigned kills;      /* replies to CLIENT KILL to come */
 	uint64_t keys;       /* in all databases */
 	enum redis_greeting_outcome outcome;

@@ -353,6 +353,8 @@ static int fake_server(struct fixture *f, int listener)
 	assert_int_equal(send(fd, stats, sizeof(stats) - 1, 0), sizeof(stats) - 1);
 	test_until(&f->t, recv(fd, request, sizeof(request), 0) > 0);
 	assert_int_equal(send(fd, "END\r\n", 5, 0), 5);
+	test_until(&f->t, recv(fd, request, sizeof(request), 0) > 0); /* our mark */
+	assert_int_equal(send(fd, "STORED\r\n", 8, 0), 8);
 	return fd;
 }
 
