@@ -74,7 +74,7 @@ static void start_cold(struct mu *mu, uint64_t nonce, uint64_t base)
 	mu->bg.holder_current = true;
 	mu->bg.given_ballot = 0;
 	mu_store(&mu->header->commit, MU_LSN_NONE);
-	mu_ring_genesis(&mu->ring, base);
+	mu_ring_genesis(&mu->ring, base, nonce);
 	mu->record->cold_nonce = nonce;
 	mu->record->cold_base = base;
 	mu_store(&mu->header->base, base);

@@ -69,11 +69,8 @@ static bool walk(struct mu *mu, uint64_t *target)
 	bool moved = false;
 
 	for (int i = 0; i < WALK_LIMIT && mu_ring_next(&mu->ring, &at, &next); i++) {
-		const struct mu_entry_header *entry = mu_ring_at(&mu->ring, next.lsn);
-		uint64_t committed = mu_load(&entry->commit_lsn);
-
-		if (committed > *target && committed <= next.lsn)
-			*target = committed;
+		if (next.commit_lsn > *target)
+			*target = next.commit_lsn;
 		if (next.lsn <= *target && at.lsn == d->commit.lsn) {
 			mu_commit_to(mu, &next);
 			moved = true;
@@ -105,6 +102,8 @@ void mu_follow(struct mu *mu)
 	struct mu_data *d = &mu->data;
 	uint64_t target = mu_load(&mu->header->commit);
 	uint64_t base = mu_load(&mu->header->base);
+	struct mu_position at;
+	uint64_t named, seen;
 
 	if (target == MU_LSN_NONE) {
 		d->commit.lsn = MU_LSN_NONE;
@@ -115,14 +114,22 @@ void mu_follow(struct mu *mu)
 		d->cold_starts = MU_GET(mu->shared.cold_starts);
 		if (!place(mu, base, target))
 			return;
-	} else if (mu_load(&mu_ring_at(&mu->ring, d->commit.end)->lsn) > d->commit.end &&
-		   target > d->commit.end) {
-		/* Overrun while asleep: only a replica whose backend is stale is. */
-		if (!place(mu, base, target))
-			return;
 	}
-	while (walk(mu, &target))
-		;
+	named = target;
+	/* What rides in an entry is learnt when those before it have been passed: look again. */
+	do {
+		seen = target;
+	} while (walk(mu, &target) || target > seen);
+	/*
+	 * The commit word names an entry that the walk does not reach: ring space
+	 * behind the commit position was used again (while asleep, and only with a
+	 * backend that the writer took for stale). What looks like the end of the
+	 * log here is none, and must not be campaigned with.
+	 */
+	if (d->commit.lsn < named && mu_ring_entry(&mu->ring, named, &at)) {
+		d->oldest_lsn = at.lsn;
+		mu_commit_to(mu, &at);
+	}
 	advance_oldest(mu);
 }
 
@@ -149,6 +156,8 @@ enum mu_error mu_seek(struct mu *mu, uint64_t applied_lsn)
 		goto stale;
 	r->at = at;
 	r->base = d->base;
+	r->cold_starts = d->cold_starts;
+	d->reclaim_lsn = 0;
 	r->placed = true;
 	r->stale = r->gathering = false;
 	return MU_OK;
@@ -245,15 +254,18 @@ static bool hand_out(struct mu *mu, const struct mu_entry_header *head, struct m
 	return true;
 }
 
+/*
+ * A committed entry that cannot be read: overwritten with later ones, unless
+ * the log is being written anew, or was since the last step: then find_again()
+ * will tell.
+ */
 static bool was_cut(const struct mu *mu)
 {
-	const struct mu_reader *r = &mu->data.reader;
-	uint64_t base = mu_load(&mu->header->base);
+	struct mu_position next;
 
-	if (mu_load(&mu->header->commit) == MU_LSN_NONE)
-		return false; /* being written anew: wait and see from where */
-	return (base != MU_LSN_NONE && r->at.lsn < base) ||
-	       mu_load(&mu_ring_at(&mu->ring, r->at.end)->lsn) > r->at.end;
+	return mu_load(&mu->header->commit) != MU_LSN_NONE &&
+	       mu_load(&mu->header->base) == mu->data.base &&
+	       !mu_ring_next(&mu->ring, &mu->data.reader.at, &next);
 }
 
 /*
@@ -266,6 +278,7 @@ static void find_again(struct mu *mu)
 	struct mu_reader *r = &mu->data.reader;
 	struct mu_position at;
 
+	r->cold_starts = mu->data.cold_starts;
 	if (r->at.lsn < mu->data.base || !mu_ring_entry(&mu->ring, r->at.lsn, &at) ||
 	    at.checksum != r->at.checksum)
 		r->stale = true;
@@ -276,7 +289,8 @@ bool mu_next(struct mu *mu, struct mu_entry *entry)
 {
 	struct mu_reader *r = &mu->data.reader;
 
-	if (r->placed && mu->data.commit.lsn != MU_LSN_NONE && r->base != mu->data.base)
+	if (r->placed && mu->data.commit.lsn != MU_LSN_NONE &&
+	    (r->base != mu->data.base || r->cold_starts != mu->data.cold_starts))
 		find_again(mu);
 	while (r->placed && !r->stale && mu->data.commit.lsn != MU_LSN_NONE &&
 	       r->at.lsn < mu->data.commit.lsn) {

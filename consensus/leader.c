@@ -26,6 +26,9 @@ static uint64_t peer_bound(const struct mu *mu, unsigned id)
 		bound = p->acked_end < p->acked_commit ? p->acked_end : p->acked_commit;
 		applied = MU_GET(mu->shared.peer[id].applied);
 		return mu_peer_stale(mu, id) || applied > bound ? bound : applied;
+	case MU_PEER_FENCE:
+	case MU_PEER_PROBE:
+		return p->probe_lsn; /* what it was asked for stays while it is compared */
 	case MU_PEER_VOIDING:
 		return mu->data.oldest_lsn;
 	case MU_PEER_INSTALL:

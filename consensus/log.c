@@ -25,23 +25,42 @@ void mu_ring_init(struct mu_ring *ring, const struct mu_config *config, void *re
 	derive_secret(ring->secret, config->checksum_key);
 }
 
-/* A skip's payload is whatever lies in the ring there: not covered. */
-static size_t covered_bytes(const struct mu_entry_header *entry)
+/*
+ * Of a header and of the payload behind `entry`. The header is the caller's
+ * copy: the entry may be overwritten at this moment, and what decides how far
+ * to read must not change on the way. A skip's payload is whatever lies in the
+ * ring there: not covered.
+ */
+static uint64_t entry_checksum(const struct mu_ring *ring, const struct mu_entry_header *head,
+			       const struct mu_entry_header *entry)
 {
-	size_t bytes = sizeof(*entry) - sizeof(entry->checksum);
+	struct mu_entry_header covered = *head;
 
-	return entry->kind == MU_KIND_SKIP ? bytes : bytes + entry->length;
-}
-
-static uint64_t entry_checksum(const struct mu_ring *ring, const struct mu_entry_header *entry)
-{
-	return XXH3_64bits_withSecret(&entry->lsn, covered_bytes(entry), ring->secret,
-				      MU_SECRET_BYTES);
+	covered.checksum = 0;
+	if (head->kind != MU_KIND_SKIP && head->length)
+		covered.checksum = XXH3_64bits_withSecret(entry + 1, head->length, ring->secret,
+							  MU_SECRET_BYTES);
+	return XXH3_64bits_withSecret(&covered, sizeof(covered), ring->secret, MU_SECRET_BYTES);
 }
 
 void mu_entry_seal(const struct mu_ring *ring, struct mu_entry_header *entry)
 {
-	entry->checksum = entry_checksum(ring, entry);
+	entry->checksum = entry_checksum(ring, entry, entry);
+}
+
+static void fill_position(struct mu_position *position, const struct mu_entry_header *head,
+			  uint64_t span)
+{
+	*position = (struct mu_position){
+		.lsn = head->lsn,
+		.prev_lsn = head->prev_lsn,
+		.prev_checksum = head->prev_checksum,
+		.commit_lsn = head->commit_lsn,
+		.end = head->lsn + span,
+		.checksum = head->checksum,
+		.ballot = head->ballot,
+		.timestamp_ms = head->timestamp_ms,
+	};
 }
 
 /*
@@ -78,19 +97,13 @@ mu_entry_valid(const struct mu_ring *ring, const struct mu_entry_header *entry, 
 			*short_of = true;
 		return false;
 	}
-	if (entry_checksum(ring, entry) != head.checksum)
+	if (entry_checksum(ring, &head, entry) != head.checksum)
 		return false;
-	*position = (struct mu_position){
-		.lsn = lsn,
-		.end = lsn + span,
-		.checksum = head.checksum,
-		.ballot = head.ballot,
-		.timestamp_ms = head.timestamp_ms,
-	};
+	fill_position(position, &head, span);
 	return true;
 }
 
-bool mu_entry_follows(const struct mu_position *previous, const struct mu_entry_header *next)
+bool mu_entry_follows(const struct mu_position *previous, const struct mu_position *next)
 {
 	return next->prev_checksum == previous->checksum && next->prev_lsn == previous->lsn &&
 	       next->ballot >= previous->ballot;
@@ -103,13 +116,7 @@ void mu_ring_position(const struct mu_ring *ring, uint64_t lsn, struct mu_positi
 						    : mu_entry_span(entry->length);
 
 	assert(entry->lsn == lsn);
-	*position = (struct mu_position){
-		.lsn = lsn,
-		.end = lsn + span,
-		.checksum = entry->checksum,
-		.ballot = entry->ballot,
-		.timestamp_ms = entry->timestamp_ms,
-	};
+	fill_position(position, entry, span);
 }
 
 bool mu_ring_entry(const struct mu_ring *ring, uint64_t lsn, struct mu_position *position)
@@ -121,14 +128,10 @@ bool mu_ring_entry(const struct mu_ring *ring, uint64_t lsn, struct mu_position 
 bool mu_ring_next(const struct mu_ring *ring, const struct mu_position *previous,
 		  struct mu_position *next)
 {
-	const struct mu_entry_header *entry = mu_ring_at(ring, previous->end);
-
-	return mu_entry_valid(ring, entry, previous->end, mu_ring_room(ring, previous->end), next,
-			      NULL) &&
-	       mu_entry_follows(previous, entry);
+	return mu_ring_entry(ring, previous->end, next) && mu_entry_follows(previous, next);
 }
 
-void mu_ring_genesis(struct mu_ring *ring, uint64_t base_lsn)
+void mu_ring_genesis(struct mu_ring *ring, uint64_t base_lsn, uint64_t nonce)
 {
 	struct mu_entry_header *entry = mu_ring_at(ring, base_lsn);
 
@@ -136,6 +139,7 @@ void mu_ring_genesis(struct mu_ring *ring, uint64_t base_lsn)
 		.lsn = base_lsn,
 		.commit_lsn = base_lsn,
 		.kind = MU_KIND_GENESIS,
+		.prev_checksum = nonce,
 		.prev_lsn = MU_LSN_NONE,
 	};
 	mu_entry_seal(ring, entry);

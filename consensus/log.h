@@ -20,6 +20,8 @@ struct mu_ring {
 /* An entry and what its successor must tie in with. */
 struct mu_position {
 	uint64_t lsn;
+	uint64_t prev_lsn, prev_checksum; /* ...and what it ties in with itself */
+	uint64_t commit_lsn;              /* committed when it was written */
 	uint64_t end;
 	uint64_t checksum;
 	uint64_t ballot;
@@ -62,7 +64,7 @@ bool mu_entry_valid(const struct mu_ring *ring, const struct mu_entry_header *en
 		    uint64_t available, struct mu_position *position, bool *short_of);
 
 /* May `next` follow `previous` in one log? Tail rule of DESIGN 3.3, step 4. */
-bool mu_entry_follows(const struct mu_position *previous, const struct mu_entry_header *next);
+bool mu_entry_follows(const struct mu_position *previous, const struct mu_position *next);
 
 /* The entry at lsn in the own ring; false if it is not there, or not whole. */
 bool mu_ring_entry(const struct mu_ring *ring, uint64_t lsn, struct mu_position *position);
@@ -77,7 +79,11 @@ void mu_ring_position(const struct mu_ring *ring, uint64_t lsn, struct mu_positi
 bool mu_ring_next(const struct mu_ring *ring, const struct mu_position *previous,
 		  struct mu_position *next);
 
-/* Write a log's first entry at base_lsn; identical at every member for the same arguments. */
-void mu_ring_genesis(struct mu_ring *ring, uint64_t base_lsn);
+/*
+ * Write a log's first entry at base_lsn; identical at every member for the same
+ * arguments. nonce names the cold start, so that what an older log left in the
+ * ring ties in with nothing of this one.
+ */
+void mu_ring_genesis(struct mu_ring *ring, uint64_t base_lsn, uint64_t nonce);
 
 #endif

@@ -19,6 +19,7 @@ enum mu_op_kind {
 	MU_OP_FENCE,      /* arg: ticket */
 	MU_OP_HEADER,     /* commit and base words read */
 	MU_OP_TAIL,       /* a piece of ring read; arg: its LSN */
+	MU_OP_PROBE,      /* our oldest entry read in its ring */
 	MU_OP_VOID,       /* commit word set to MU_LSN_NONE: installation begins */
 	MU_OP_BASE,       /* base word written: installation is nearly complete */
 	MU_OP_COPY_FENCE, /* proves that what was just read was nobody else's to change */
@@ -37,6 +38,7 @@ enum mu_peer_state {
 	MU_PEER_TAIL,    /* (takeover) reading its log's tail */
 	MU_PEER_FENCE,   /* (takeover) proving that the tail was stable when read */
 	MU_PEER_KNOWN,   /* (takeover) tail known; waits for the choice */
+	MU_PEER_PROBE,   /* its word is behind our oldest entry: does its log reach it? */
 	MU_PEER_VOIDING, /* its log does not reach ours: is being declared void */
 	MU_PEER_INSTALL, /* is being written anew from our oldest entry on */
 	MU_PEER_BASE,    /* base and commit words of the new log are being written */
@@ -58,6 +60,10 @@ struct mu_peer {
 	uint64_t posted_end;  /* log written up to here... */
 	uint64_t acked_end;   /* ...and acknowledged */
 	uint64_t posted_commit, acked_commit;
+	uint64_t later_commit,
+		later_end; /* a commit position that it may be told of, once it is there */
+	uint64_t install_commit, install_end; /* what an installation aims at */
+	uint64_t probe_lsn; /* our oldest entry: has it got it? MU_LSN_NONE: not asked */
 	uint64_t posted_fence, acked_fence;
 	uint64_t lagging_since_ns;
 	uint64_t lagging_applied; /* ...and how far its backend was when last looked at */
@@ -96,7 +102,8 @@ struct mu_reader {
 	size_t gathered;       /* ...of which this much is in buffer */
 	uint64_t applied;      /* reached by mu_applied() */
 	struct mu_position at; /* last entry handed out or passed */
-	uint64_t base;         /* of the log that `at` is in */
+	uint64_t base;         /* of the log that `at` is in... */
+	uint64_t cold_starts;  /* ...and how often it was started cold */
 	uint8_t *buffer;
 	size_t buffer_bytes;
 };

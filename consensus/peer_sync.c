@@ -58,8 +58,9 @@ bool mu_peer_votes(const struct mu *mu, unsigned id)
 {
 	const struct mu_peer_facts *facts = &mu->shared.peer[id];
 
-	return mu_is_peer(mu, id) && (MU_GET(facts->flags) & MU_FLAG_VOTING) &&
-	       MU_GET(facts->incarnation) == mu->data.peer[id].incarnation;
+	/* In this order: the background plane stores the flags first (tell_data()). */
+	return mu_is_peer(mu, id) && MU_GET(facts->incarnation) == mu->data.peer[id].incarnation &&
+	       (MU_GET(facts->flags) & MU_FLAG_VOTING);
 }
 
 bool mu_peer_stale(const struct mu *mu, unsigned id)
@@ -92,6 +93,8 @@ static void begin_header(struct mu *mu, unsigned id)
 	p->posted_end = p->acked_end = 0;
 	p->posted_fence = p->acked_fence = 0;
 	p->posted_commit = p->acked_commit = 0;
+	p->later_commit = p->later_end = 0;
+	p->probe_lsn = MU_LSN_NONE;
 	p->incarnation = 0;
 	if (mu_peer_post_read(mu, id, MU_OP_HEADER, 0, &p->header_in, sizeof(p->header_in), 0))
 		p->state = MU_PEER_HEADER;
@@ -140,11 +143,11 @@ static bool would_outrun(const struct mu *mu, unsigned id)
 }
 
 /*
- * Rule 6, and the restoring of a lost log: nothing of the peer's log is worth
- * keeping, for whatever in it was committed lies before our oldest entry, and
- * ring space is used again only behind what every confirmed follower of that
- * time holds. It is declared void first: a log that is half old and half new
- * must not be believed by anybody.
+ * Rule 6, and the restoring of a lost log: the peer does not hold our oldest
+ * entry, which is committed. So it is none of the majority that does, and
+ * every later majority meets one of those, who holds all that was committed
+ * up to there: nothing depends on this peer's log. It is declared void first:
+ * a log that is half old and half new must not be believed by anybody.
  */
 static void begin_install(struct mu *mu, unsigned id)
 {
@@ -157,14 +160,60 @@ static void begin_install(struct mu *mu, unsigned id)
 		mu->data.peer[id].state = MU_PEER_IDLE; /* from the start again */
 }
 
+static size_t probe_bytes(const struct mu_position *entry)
+{
+	return (size_t)(entry->end - entry->lsn);
+}
+
+/*
+ * A commit word behind our oldest entry proves little, for it lags: the peer's
+ * log may well reach further, and hold what a majority needs it for. So look.
+ */
+static void begin_probe(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+	struct mu_position oldest;
+
+	p->probe_lsn = mu->data.oldest_lsn;
+	mu_ring_position(&mu->ring, p->probe_lsn, &oldest);
+	if (mu_peer_post_read(mu, id, MU_OP_PROBE, mu_ring_offset(&mu->ring, p->probe_lsn),
+			      p->scratch, probe_bytes(&oldest), 0))
+		p->state = MU_PEER_PROBE;
+	else
+		p->state = MU_PEER_IDLE;
+}
+
+/* The probe was read, and a fence behind it succeeded: what was read is the peer's log. */
+static bool probe_found(const struct mu *mu, unsigned id)
+{
+	const struct mu_peer *p = &mu->data.peer[id];
+	struct mu_position ours, theirs;
+
+	mu_ring_position(&mu->ring, p->probe_lsn, &ours);
+	return mu_entry_valid(&mu->ring, (const struct mu_entry_header *)p->scratch, p->probe_lsn,
+			      probe_bytes(&ours), &theirs, NULL) &&
+	       theirs.checksum == ours.checksum;
+}
+
 void mu_peer_level(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 	struct mu_position at;
 
-	if (p->commit == MU_LSN_NONE || p->commit < mu->data.oldest_lsn) {
+	if (p->commit == MU_LSN_NONE) {
 		begin_install(mu, id);
 		return;
+	}
+	if (p->commit < mu->data.oldest_lsn) {
+		if (p->probe_lsn != mu->data.oldest_lsn) {
+			begin_probe(mu, id);
+			return;
+		}
+		if (!probe_found(mu, id)) {
+			begin_install(mu, id);
+			return;
+		}
+		p->commit = p->probe_lsn; /* it holds it, and it is committed */
 	}
 	/* Its commit word can name no entry that we do not hold: ours was adopted from a majority.
 	 */
@@ -226,9 +275,9 @@ static void write_base(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 
-	p->commit_out = mu->data.commit.lsn;
 	if (p->ops_head != p->ops_tail)
 		return;
+	p->commit_out = p->install_commit;
 	if (mu_peer_post_write(mu, id, MU_OP_BASE, offsetof(struct mu_replication_header, base),
 			       &p->base_out, sizeof(p->base_out), 0) &&
 	    mu_peer_post_write(mu, id, MU_OP_COMMIT, offsetof(struct mu_replication_header, commit),
@@ -243,6 +292,9 @@ static void begin_writing_anew(struct mu *mu, unsigned id)
 	p->state = MU_PEER_INSTALL;
 	p->base = p->base_out = mu->data.oldest_lsn;
 	p->posted_end = p->acked_end = p->base_out;
+	/* A fixed aim: what is proposed meanwhile follows when the new log stands. */
+	p->install_commit = mu->data.commit.lsn;
+	p->install_end = mu->data.commit.end;
 	mu->data.reclaim_lsn = 0;
 	mu_peer_pump(mu, id);
 }
@@ -281,12 +333,18 @@ static void write_commit_word(struct mu *mu, unsigned id)
 	uint64_t behind = d->commit.lsn - p->posted_commit;
 	uint64_t much = mu->ring.bytes / 16 < 65536 ? mu->ring.bytes / 16 : 65536;
 
-	if (d->commit.lsn <= p->posted_commit || p->acked_end < d->commit.end ||
-	    p->posted_commit != p->acked_commit)
+	if (d->commit.lsn <= p->posted_commit || p->posted_commit != p->acked_commit)
 		return;
 	if (d->appended && behind < much)
 		return;
-	p->commit_out = d->commit.lsn;
+	/* One that is slower than the majority is told of what was committed a while ago. */
+	if (p->later_commit <= p->posted_commit || p->acked_end >= d->commit.end) {
+		p->later_commit = d->commit.lsn;
+		p->later_end = d->commit.end;
+	}
+	if (p->acked_end < p->later_end)
+		return;
+	p->commit_out = p->later_commit;
 	if (mu_peer_post_write(mu, id, MU_OP_COMMIT, offsetof(struct mu_replication_header, commit),
 			       &p->commit_out, sizeof(p->commit_out), p->commit_out))
 		p->posted_commit = p->commit_out;
@@ -295,7 +353,7 @@ static void write_commit_word(struct mu *mu, unsigned id)
 void mu_peer_pump(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
-	uint64_t end = mu->data.tail.end;
+	uint64_t end = p->state == MU_PEER_INSTALL ? p->install_end : mu->data.tail.end;
 
 	while (p->posted_end < end && p->posted_end - p->acked_end < mu_window_bytes) {
 		uint64_t len = end - p->posted_end;
@@ -316,10 +374,11 @@ void mu_peer_pump(struct mu *mu, unsigned id)
 /* A dropped follower may come back once its backend has caught up with its own log. */
 static void lagging_step(struct mu *mu, unsigned id)
 {
-	struct mu_peer *p = &mu->data.peer[id];
+	const struct mu_peer_facts *facts = &mu->shared.peer[id];
 
-	if (p->commit < mu->data.oldest_lsn || !would_outrun(mu, id))
-		p->state = MU_PEER_IDLE;
+	/* Not earlier: one whose backend stands still would be in the way again at once. */
+	if (mu_peer_stale(mu, id) || MU_GET(facts->applied) >= MU_GET(facts->commit))
+		mu->data.peer[id].state = MU_PEER_IDLE;
 }
 
 static void failed(struct mu *mu, unsigned id, enum mu_fabric_status status)
@@ -368,7 +427,7 @@ void mu_peer_step(struct mu *mu, unsigned id)
 		break;
 	case MU_PEER_INSTALL:
 		mu_peer_pump(mu, id);
-		if (p->acked_end >= mu->data.commit.end)
+		if (p->acked_end >= p->install_end)
 			write_base(mu, id);
 		break;
 	case MU_PEER_FOLLOWS:
@@ -380,6 +439,7 @@ void mu_peer_step(struct mu *mu, unsigned id)
 	case MU_PEER_TAIL:
 	case MU_PEER_FENCE:
 	case MU_PEER_KNOWN:
+	case MU_PEER_PROBE:
 	case MU_PEER_VOIDING:
 	case MU_PEER_BASE:
 		break; /* a completion moves it on */
@@ -446,6 +506,9 @@ void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 			mu_adopt_read(mu, id);
 		else
 			mu_peer_post_tail_fence(mu, id);
+		break;
+	case MU_OP_PROBE:
+		mu_peer_post_tail_fence(mu, id);
 		break;
 	case MU_OP_VOID:
 		begin_writing_anew(mu, id);

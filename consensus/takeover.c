@@ -90,7 +90,7 @@ static bool walk_piece(const struct mu *mu, const uint8_t *piece, uint64_t from,
 
 		if (!mu_entry_valid(&mu->ring, e, lsn, from + len - lsn, &at, &short_of))
 			break;
-		if (last->lsn != MU_LSN_NONE && !mu_entry_follows(last, e))
+		if (last->lsn != MU_LSN_NONE && !mu_entry_follows(last, &at))
 			break;
 		*last = at;
 		lsn = at.end;
@@ -272,8 +272,12 @@ static void find_own_tail(struct mu *mu)
 	d->tail = d->commit;
 	while (mu_ring_next(&mu->ring, &d->tail, &next))
 		d->tail = next;
-	if (mu_ring_at(&mu->ring, d->oldest_lsn)->lsn != d->oldest_lsn)
+	/* A tail that reaches round the ring has overwritten what was taken for the oldest. */
+	if (mu_ring_at(&mu->ring, d->oldest_lsn)->lsn != d->oldest_lsn ||
+	    d->oldest_lsn + mu->ring.bytes < d->tail.end)
 		d->oldest_lsn = d->commit.lsn;
+	/* Rule 5 holds for the own word too: adopting may overwrite the entry that it names. */
+	mu_store(&mu->header->commit, d->commit.lsn);
 }
 
 void mu_takeover_begin(struct mu *mu, uint64_t ballot)

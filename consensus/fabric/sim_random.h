@@ -48,15 +48,18 @@ static inline uint64_t sim_random_between(struct sim_random *random, uint64_t lo
 	return low + sim_random_below(random, high - low + 1);
 }
 
-/* low .. high, each range four times as far half as likely: most are small, some huge. */
+/* low .. high, every order of magnitude as likely as any other. */
 static inline uint64_t sim_random_skewed(struct sim_random *random, uint64_t low, uint64_t high)
 {
 	uint64_t top = low > 0 ? low : 1;
+	unsigned doublings = 0;
 
 	assert(low <= high);
-	while (top < high && sim_random_below(random, 2) == 0)
-		top = top < high / 4 ? top * 4 : high;
-	return sim_random_between(random, low, top < high ? top : high);
+	while (doublings < 63 && top << doublings < high)
+		doublings++;
+	doublings = (unsigned)sim_random_below(random, doublings + 1);
+	top = doublings > 0 ? top << doublings : low;
+	return sim_random_between(random, top / 2 > low ? top / 2 : low, top < high ? top : high);
 }
 
 static inline bool sim_random_chance(struct sim_random *random, unsigned permille)
