@@ -18,6 +18,15 @@ void mp_drop(struct mp_proxy *proxy, struct mp_request *r)
 
 void mp_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice piece, bool last)
 {
+	if (r->shadow) {
+		struct mp_request *twin = r->twin;
+
+		assert(last);
+		mp_drop(proxy, r);
+		if (twin && mp_doubt_leave(proxy, twin))
+			mp_answer(proxy, twin, piece, true);
+		return;
+	}
 	if (r->session) {
 		mp_session_reply(r->session, r, piece, last);
 		return;

@@ -156,7 +156,7 @@ static void hand_records(struct mp_proxy *proxy, const struct mu_entry *entry,
 			continue;
 		}
 		if (!batch)
-			r = mp_doubt_claim(proxy, &record.head.origin);
+			r = mp_doubt_claim(proxy, &record.head.origin, entry->lsn);
 		hand_record(proxy, &record, entry->lsn, r);
 	}
 	if (batch) {

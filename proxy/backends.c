@@ -76,7 +76,7 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 
 static bool needs_whole(const struct mp_request *r)
 {
-	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.tokens;
+	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.tokens || r->shadow;
 }
 
 static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)
@@ -152,7 +152,6 @@ static void on_ready(struct mp_target *target, uint64_t applied_lsn)
 	proxy->apply.seek_wanted = true;
 	if (target->protocol == MP_REDIS)
 		fetch_commands(proxy);
-	mp_doubt_executed(proxy, target->protocol, applied_lsn);
 }
 
 /* Without a backend this replica cannot lead (DESIGN 6.1). */
@@ -188,8 +187,8 @@ static void on_state(void *ctx, enum mp_backend_state state, uint64_t applied_ls
 		on_ready(target, applied_lsn);
 	} else {
 		step_down(proxy);
-		mp_doubt_settle(proxy);
 	}
+	mp_doubt_settle(proxy);
 }
 
 static void on_durable(void *ctx, uint64_t lsn)

@@ -128,6 +128,13 @@ bool mp_chunks_adopt(struct mp_chunks *chunks, struct mp_buffer *from, struct mp
 	return true;
 }
 
+struct mp_bytes mp_bytes_share(const struct mp_bytes *bytes)
+{
+	if (bytes->chunk)
+		bytes->chunk->holds++;
+	return *bytes;
+}
+
 void mp_bytes_release(struct mp_chunks *chunks, struct mp_bytes *bytes)
 {
 	if (bytes->chunk)

@@ -38,6 +38,8 @@ bool mp_chunks_copy(struct mp_chunks *chunks, struct mp_slice from, struct mp_by
  */
 bool mp_chunks_adopt(struct mp_chunks *chunks, struct mp_buffer *from, struct mp_slice part,
 		     struct mp_bytes *out);
+/* Another hold on the same bytes. */
+struct mp_bytes mp_bytes_share(const struct mp_bytes *bytes);
 /* Lets go; *bytes is then empty. */
 void mp_bytes_release(struct mp_chunks *chunks, struct mp_bytes *bytes);
 void mp_chunks_close(struct mp_chunks *chunks);

@@ -6,6 +6,9 @@
 #include "answer.h"
 #include "state.h"
 
+#define REPLY_LOST "ERR muproxy: executed, but the backend was lost before it answered"
+#define READ_LOST \
+	"ERR muproxy: the backend was lost before it answered; later requests were executed"
 #define NOT_EXECUTED \
 	"ERR muproxy: the leader was lost; this request was not executed, later ones were"
 
@@ -81,22 +84,81 @@ static void send_again(struct mp_proxy *proxy, struct mp_request *r)
 	mp_session_unsend(r->session, r);
 }
 
+/* Has the own backend executed it without our having its answer? */
+static bool is_answerless(const struct mp_proxy *proxy, const struct mp_request *r)
+{
+	const struct mp_target *target = &proxy->apply.target[mp_target_index(r->meta.protocol)];
+
+	return r->lsn && !r->twin && target->state == MP_BACKEND_READY &&
+	       target->handed_lsn >= r->lsn;
+}
+
+/* A write was executed; the state that reads before it had to see is gone. */
+static void say_lost(struct mp_proxy *proxy, struct mp_request *write)
+{
+	struct mp_session *s = write->session;
+	struct mp_request *r = s->head;
+
+	while (r != write) {
+		if (r->state == MP_REQUEST_DOUBT && !mp_request_writes(r) && !r->twin) {
+			take_out(proxy, r);
+			mp_answer_error(proxy, r, READ_LOST);
+			r = s->head; /* it is gone, and perhaps others with it */
+		} else {
+			r = r->next;
+		}
+	}
+	take_out(proxy, write);
+	mp_answer_error(proxy, write, REPLY_LOST);
+}
+
+/*
+ * A read whose backend was lost, and with it its place: if a later write of
+ * its session has gone ahead meanwhile, the state that it had to see is gone.
+ */
+static void read_again(struct mp_proxy *proxy, struct mp_request *read)
+{
+	const struct mp_request *r = read->next;
+
+	while (r && (!mp_request_writes(r) || r->state == MP_REQUEST_WAITING))
+		r = r->next;
+	if (!r) {
+		send_again(proxy, read);
+		return;
+	}
+	take_out(proxy, read);
+	mp_answer_error(proxy, read, READ_LOST);
+}
+
+static void settle_writes(struct mp_proxy *proxy)
+{
+	struct mp_request *r = TAILQ_FIRST(&proxy->doubt.list);
+
+	while (r) {
+		struct mp_request *next = TAILQ_NEXT(r, place);
+
+		if (mp_request_writes(r) && is_void(proxy, r)) {
+			send_again(proxy, r);
+		} else if (mp_request_writes(r) && is_answerless(proxy, r)) {
+			say_lost(proxy, r);
+			next = TAILQ_FIRST(&proxy->doubt.list); /* others have gone with it */
+		}
+		r = next;
+	}
+}
+
 void mp_doubt_settle(struct mp_proxy *proxy)
 {
 	struct mp_request *r, *next;
 
 	if (TAILQ_EMPTY(&proxy->doubt.list))
 		return;
-	for (r = TAILQ_FIRST(&proxy->doubt.list); r; r = next) {
-		next = TAILQ_NEXT(r, place);
-		if (mp_request_writes(r) && is_void(proxy, r))
-			send_again(proxy, r);
-	}
+	settle_writes(proxy);
 	/* A read waits as long as its place among doubtful writes is not known. */
 	for (r = TAILQ_FIRST(&proxy->doubt.list); r; r = next) {
 		next = TAILQ_NEXT(r, place);
-		if (r->session->doubtful_writes == 0)
-			send_again(proxy, r);
+		if (r->session->doubtful_writes == 0 && !r->twin)
+			read_again(proxy, r);
 	}
 }
 
@@ -107,21 +169,49 @@ void mp_doubt_barrier(struct mp_proxy *proxy, uint64_t ballot, uint64_t lsn)
 	mp_doubt_settle(proxy);
 }
 
-/* Out of whatever list a request that waits for a reply is in, to run here. */
-static void take_over(struct mp_proxy *proxy, struct mp_request *r)
+bool mp_doubt_leave(struct mp_proxy *proxy, struct mp_request *r)
 {
+	if (r->streamed)
+		return false;
 	if (r->state == MP_REQUEST_DOUBT)
 		take_out(proxy, r);
 	else
 		TAILQ_REMOVE(&proxy->relay.out.relayed, r, place);
 	mp_buffer_clear(&r->reply);
-	r->state = MP_REQUEST_RUNNING;
+	return true;
 }
 
-/* With a leader, or with one that was lost; and no part of its reply is out. */
+/* With a leader, or with one that was lost; no part of its reply is out, and none on the way. */
 static bool is_claimable(const struct mp_request *r)
 {
-	return (r->state == MP_REQUEST_RELAYED || r->state == MP_REQUEST_DOUBT) && !r->streamed;
+	return (r->state == MP_REQUEST_RELAYED || r->state == MP_REQUEST_DOUBT) && !r->streamed &&
+	       !r->twin;
+}
+
+/* NULL: out of memory; then only the leader can answer. */
+static struct mp_request *make_shadow(struct mp_proxy *proxy, struct mp_request *r)
+{
+	struct mp_request *shadow = mp_requests_get(&proxy->requests);
+
+	if (!shadow)
+		return NULL;
+	shadow->meta = r->meta;
+	shadow->origin = r->origin;
+	shadow->raw = mp_bytes_share(&r->raw);
+	shadow->shadow = true;
+	shadow->twin = r;
+	r->twin = shadow;
+	mp_requests_charge(&proxy->requests, shadow);
+	return shadow;
+}
+
+/* What runs here on behalf of a claimable request: a lost leader's itself, else a shadow. */
+static struct mp_request *to_run(struct mp_proxy *proxy, struct mp_request *r)
+{
+	if (r->state == MP_REQUEST_RELAYED)
+		return make_shadow(proxy, r);
+	take_out(proxy, r);
+	return r;
 }
 
 /*
@@ -133,25 +223,29 @@ static bool is_claimable(const struct mp_request *r)
  */
 static void settle_before(struct mp_proxy *proxy, struct mp_request *claimed)
 {
-	struct mp_request *r, *next;
+	struct mp_session *s = claimed->session;
+	struct mp_request *r = s->head;
 
-	for (r = claimed->session->head; r && r != claimed; r = next) {
-		next = r->next;
-		if (!is_claimable(r))
-			continue;
-		if (!mp_request_writes(r)) {
-			take_over(proxy, r);
-			mp_apply_read(proxy, r);
-		} else if (r->state == MP_REQUEST_RELAYED) {
+	while (r != claimed) {
+		if (is_claimable(r) && !mp_request_writes(r)) {
+			struct mp_request *read = to_run(proxy, r);
+
+			if (read)
+				mp_apply_read(proxy, read);
+		} else if (is_claimable(r) && r->state == MP_REQUEST_RELAYED) {
 			r->skipped = true;
-		} else if (r->lsn == 0) {
+		} else if (is_claimable(r) && r->lsn == 0) {
 			take_out(proxy, r);
 			mp_answer_error(proxy, r, NOT_EXECUTED);
+			r = s->head; /* it is gone, and perhaps others with it */
+			continue;
 		}
+		r = r->next;
 	}
 }
 
-struct mp_request *mp_doubt_claim(struct mp_proxy *proxy, const struct mp_origin *origin)
+struct mp_request *mp_doubt_claim(struct mp_proxy *proxy, const struct mp_origin *origin,
+				  uint64_t lsn)
 {
 	struct mp_request *r;
 
@@ -161,24 +255,8 @@ struct mp_request *mp_doubt_claim(struct mp_proxy *proxy, const struct mp_origin
 	if (!r || r->origin.sequence != origin->sequence || !r->session || !is_claimable(r))
 		return NULL;
 	settle_before(proxy, r);
-	take_over(proxy, r);
-	return r;
-}
-
-void mp_doubt_executed(struct mp_proxy *proxy, enum mp_protocol protocol, uint64_t lsn)
-{
-	struct mp_request *r, *next;
-
-	for (r = TAILQ_FIRST(&proxy->doubt.list); r; r = next) {
-		next = TAILQ_NEXT(r, place);
-		if (r->meta.protocol != protocol || r->lsn == 0 || r->lsn > lsn)
-			continue;
-		take_out(proxy, r);
-		mp_answer_error(
-			proxy, r,
-			"ERR muproxy: executed, but the backend was lost before it answered");
-	}
-	mp_doubt_settle(proxy);
+	r->lsn = lsn;
+	return to_run(proxy, r);
 }
 
 static void give_up(struct mp_proxy *proxy, struct mp_request *r)

@@ -10,10 +10,11 @@
  *  - neither within unknown_timeout_ms: its client is told that the outcome is
  *    unknown.
  *
- * The first holds also while the leader is well: a request's record may reach
- * our backend before the leader's reply reaches us. Then our backend's answer
- * is taken and the leader's ignored, since after that point the log would say
- * no more about it if the leader were lost.
+ * A request's record may also reach our backend while the leader still owes
+ * the reply. After that point the log would say no more about it if the leader
+ * were lost. So a shadow of the request is sent to our backend with the write,
+ * and whichever answer is here first, the leader's or the shadow's, is passed
+ * on; if the leader is lost, there is the shadow's.
  *
  * Reads just go again, but keep their place: one that stands before a doubtful
  * write of its session is executed here, right before that write, if the
@@ -42,20 +43,28 @@ void mp_doubt_init(struct mp_doubt *doubt);
  * then mp_doubt_settle(). The request may be gone afterwards.
  */
 void mp_doubt_add(struct mp_proxy *proxy, struct mp_request *r, uint64_t ballot);
-/* Send again what is known by now not to have been executed. */
+/*
+ * Send again what is known by now not to have been executed, and answer what
+ * was executed by a backend that broke before it answered.
+ */
 void mp_doubt_settle(struct mp_proxy *proxy);
 /* What the leader of ballot says of earlier links. */
 void mp_doubt_barrier(struct mp_proxy *proxy, uint64_t ballot, uint64_t lsn);
 /* Its client has left. */
 void mp_doubt_forget(struct mp_proxy *proxy, struct mp_request *r);
 /*
- * A record is about to be handed to its backend: the request of ours that it
- * belongs to, if it still wants an answer, now RUNNING. Reads of its session
- * that stand before it have been sent to that backend. Else NULL.
+ * The record of an entry is about to be handed to its backend: the request of
+ * ours that it belongs to, if that still wants an answer, or a shadow of it,
+ * to be sent along. Reads of its session that stand before it have been sent
+ * to that backend. Else NULL.
  */
-struct mp_request *mp_doubt_claim(struct mp_proxy *proxy, const struct mp_origin *origin);
-/* A backend is READY with all up to lsn executed: replies to that are lost. */
-void mp_doubt_executed(struct mp_proxy *proxy, enum mp_protocol protocol, uint64_t lsn);
+struct mp_request *mp_doubt_claim(struct mp_proxy *proxy, const struct mp_origin *origin,
+				  uint64_t lsn);
+/*
+ * A request's shadow has an answer for it: out of whatever list it waits in.
+ * False if it does not want one: it is getting the leader's.
+ */
+bool mp_doubt_leave(struct mp_proxy *proxy, struct mp_request *r);
 /* Give up what has been in doubt for longer than unknown_timeout_ms. */
 void mp_doubt_sweep(struct mp_proxy *proxy, uint64_t now_ms);
 

@@ -106,7 +106,7 @@ void mp_lock_note_write(struct mp_proxy *proxy, const struct mc_request *request
 	}
 	if (request->verb == MC_FLUSH_ALL)
 		HASH_ITER(hh, locks->table, lock, next)
-	lock->outdated = true;
+			lock->outdated = true;
 }
 
 /* Put the holder's question into the pipeline. False: the holder was answered with an error. */
@@ -302,8 +302,7 @@ void mp_locks_abandon(struct mp_proxy *proxy)
 	struct mp_lock *lock, *next;
 	struct mp_request *r;
 
-	HASH_ITER(hh, proxy->locks.table, lock, next)
-	{
+	HASH_ITER(hh, proxy->locks.table, lock, next) {
 		r = lock->holder;
 		lock->holder = NULL;
 		if (r && r->asked)

@@ -375,8 +375,8 @@ struct mp_batch *mp_pipeline_committed(struct mp_proxy *proxy, uint64_t lsn, uin
 	if (ballot != pipeline->ballot)
 		return NULL;
 	STAILQ_FOREACH(batch, &pipeline->proposed, next)
-	if (batch->writes)
-		break;
+		if (batch->writes)
+			break;
 	if (!batch || batch->lsn != lsn) {
 		assert(!batch || batch->lsn > lsn);
 		return NULL;

@@ -102,8 +102,8 @@ static bool take(struct mp_link *link, const struct mp_frame_request *head, stru
 
 	if (!r)
 		return false;
-	link->adopted = raw.len >= ADOPT_BYTES &&
-			mp_chunks_adopt(&proxy->chunks, &link->in, raw, &r->raw);
+	link->adopted =
+		raw.len >= ADOPT_BYTES && mp_chunks_adopt(&proxy->chunks, &link->in, raw, &r->raw);
 	if (!link->adopted && !mp_chunks_copy(&proxy->chunks, raw, &r->raw)) {
 		mp_requests_put(&proxy->requests, &proxy->chunks, r);
 		return false;
@@ -222,7 +222,7 @@ void mp_relay_in_drain(struct mp_proxy *proxy)
 	struct mp_link *link;
 
 	TAILQ_FOREACH(link, &proxy->relay.in.links, place)
-	mp_link_pause(link);
+		mp_link_pause(link);
 }
 
 static bool may_resume(const struct mp_proxy *proxy, const struct mp_link *link)

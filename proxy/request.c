@@ -58,6 +58,8 @@ void mp_requests_put(struct mp_requests *pool, struct mp_chunks *chunks, struct 
 	assert(pool->bytes >= r->charged);
 	pool->bytes -= r->charged;
 	pool->count--;
+	if (r->twin)
+		r->twin->twin = NULL;
 	mp_bytes_release(chunks, &r->raw);
 	mp_bytes_release(chunks, &r->question);
 	mp_bytes_release(chunks, &r->canned);

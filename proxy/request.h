@@ -55,8 +55,14 @@ struct mp_request {
 	struct mp_session *session;    /* NULL: relayed to us, or the client has left */
 	struct mp_link *link;          /* relayed to us: where from; NULL: a request of our own */
 	struct mp_lock *lock;          /* DECIDING */
+	/*
+	 * RELAYED or DOUBT: the shadow that runs here in the meantime (doubt.h).
+	 * Of a shadow: whom it stands for, NULL if that was answered without it.
+	 */
+	struct mp_request *twin;
 	struct mp_request_meta meta;
 	enum mp_request_state state;
+	bool shadow;   /* RUNNING only to answer its twin */
 	bool streamed; /* the client has a part of the reply already */
 	bool skipped;  /* a later write of its session was executed, and this one before it was not
 			*/

@@ -768,8 +768,7 @@ void mp_sessions_drain(struct mp_proxy *proxy)
 {
 	struct mp_session *s;
 
-	TAILQ_FOREACH(s, &proxy->sessions.all, all)
-	{
+	TAILQ_FOREACH(s, &proxy->sessions.all, all) {
 		if (!s->paused)
 			event_del(&s->readable);
 		s->paused = true;
@@ -786,7 +785,7 @@ bool mp_sessions_quiet(const struct mp_proxy *proxy)
 	const struct mp_session *s;
 
 	TAILQ_FOREACH(s, &proxy->sessions.all, all)
-	if (s->head || mp_buffer_len(&s->out) > 0)
-		return false;
+		if (s->head || mp_buffer_len(&s->out) > 0)
+			return false;
 	return true;
 }

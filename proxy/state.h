@@ -32,8 +32,8 @@ struct mp_proxy {
 	struct mu_view view;    /* as of the last mu_step() */
 	uint64_t now_ns;        /* 0: to be asked for */
 	uint64_t next_sweep_ms; /* 0: nothing to sweep */
-	bool draining; /* takes nothing more */
-	bool leaving;  /* what was taken is answered: somebody else has to lead */
+	bool draining;          /* takes nothing more */
+	bool leaving;           /* what was taken is answered: somebody else has to lead */
 
 	struct mp_listeners listeners;
 	struct mp_sessions sessions;

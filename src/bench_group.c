@@ -19,6 +19,8 @@
 #include "clock.h"
 
 #define LEAD_TIMEOUT_NS 15000000000u
+/* So that it can be mapped by itself, also where pages are huge. */
+#define FLOOR_ALIGN (2u << 20)
 #define REST_MIN_NS 20000u
 #define REST_MAX_NS 1000000u
 
@@ -337,7 +339,8 @@ bool bench_group_start(struct bench_group *group, const struct bench_options *op
 	signal(SIGTERM, on_signal);
 	configure(leader, group, BENCH_LEADER);
 	group->floor_offset =
-		(mu_region_bytes(&leader->config, MU_REGION_REPLICATION) + 4095) & ~(uint64_t)4095;
+		(mu_region_bytes(&leader->config, MU_REGION_REPLICATION) + FLOOR_ALIGN - 1) &
+		~(uint64_t)(FLOOR_ALIGN - 1);
 	for (unsigned id = 2; id <= options->replicas && started; id++)
 		started = start_follower(group, id);
 	if (!started || !open_replica(leader, group) || !begin(leader)) {

@@ -268,6 +268,11 @@ static void print_conf(FILE *out, const struct dev_files *files, const struct de
 	fprintf(out, "\n[memcached]\nlisten = 127.0.0.1:%d\nbackend = unix:%s\n",
 		options->memcached_port + (int)id - 1, path);
 	fprintf(out, "\n[admin]\nlisten = 127.0.0.1:%d\n", options->admin_port + (int)id - 1);
+	fprintf(out,
+		"\n[timing]\n"
+		"# Every replica and every server shares this machine's cores: who spins is in "
+		"the way.\n"
+		"spin = 0\n");
 }
 
 static bool write_confs(const struct dev_files *files, const struct dev_options *options, char *err,

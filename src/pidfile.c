@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { PATIENCE_MS = 1000, PAUSE_MS = 20 };
 
 static struct flock whole_file(void)
 {
@@ -25,9 +28,25 @@ static bool is_current(int fd, const char *path)
 	       locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
 }
 
+/*
+ * A process that was killed just now holds its lock until the kernel has taken
+ * it apart, which for one with much memory takes a moment.
+ */
+static bool lock_soon(int fd)
+{
+	const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+	struct flock lock = whole_file();
+
+	for (int waited_ms = 0; fcntl(fd, F_SETLK, &lock) < 0; waited_ms += PAUSE_MS) {
+		if (waited_ms >= PATIENCE_MS)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
 int pidfile_take(const char *path, char *err, size_t err_bytes)
 {
-	struct flock lock = whole_file();
 	int fd;
 
 	for (;;) {
@@ -36,7 +55,7 @@ int pidfile_take(const char *path, char *err, size_t err_bytes)
 			snprintf(err, err_bytes, "%s: %s", path, strerror(errno));
 			return -1;
 		}
-		if (fcntl(fd, F_SETLK, &lock) < 0) {
+		if (!lock_soon(fd)) {
 			snprintf(err, err_bytes, "%s: process %d is running with it", path,
 				 (int)pidfile_holder(path));
 			close(fd);

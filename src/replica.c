@@ -69,7 +69,7 @@ static void wake_data_thread(struct replica *r)
 		return;
 }
 
-/* Edge-triggered: each write wakes once, and nobody needs to read the counter. */
+/* Both descriptors are edge-triggered: each event comes once, and nobody needs to read them. */
 static void on_wake(evutil_socket_t fd, short what, void *ctx)
 {
 	struct replica *r = ctx;
@@ -82,12 +82,11 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
 static void on_timer(evutil_socket_t fd, short what, void *ctx)
 {
 	struct replica *r = ctx;
-	uint64_t expirations;
 
+	(void)fd;
 	(void)what;
 	r->own_events++;
-	if (read(fd, &expirations, sizeof(expirations)) > 0)
-		r->timer_ns = UINT64_MAX;
+	r->timer_ns = UINT64_MAX;
 }
 
 /*
@@ -282,7 +281,7 @@ static bool open_loop(struct replica *r)
 	if (!r->base || r->wake_fd < 0 || r->timer_fd < 0)
 		return false;
 	r->wake_event = event_new(r->base, r->wake_fd, EV_READ | EV_PERSIST | EV_ET, on_wake, r);
-	r->timer_event = event_new(r->base, r->timer_fd, EV_READ | EV_PERSIST, on_timer, r);
+	r->timer_event = event_new(r->base, r->timer_fd, EV_READ | EV_PERSIST | EV_ET, on_timer, r);
 	return r->wake_event && r->timer_event && event_add(r->wake_event, NULL) == 0 &&
 	       event_add(r->timer_event, NULL) == 0;
 }

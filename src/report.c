@@ -104,15 +104,17 @@ bool report_serving(const struct report *report, char *why, size_t why_bytes)
 	return false;
 }
 
-/* The highest commit LSN that any replica is known to have published. */
+/* The highest commit LSN that any replica is known to have published; a blank one has none. */
 static uint64_t group_commit_lsn(const struct mu_group_status *group)
 {
 	uint64_t highest = 0;
 	unsigned id;
 
 	for (id = 1; id <= MU_MAX_REPLICAS; id++) {
-		if (group->replica[id].member && group->replica[id].commit_lsn > highest)
-			highest = group->replica[id].commit_lsn;
+		uint64_t commit = group->replica[id].commit_lsn;
+
+		if (group->replica[id].member && commit != MU_LSN_NONE && commit > highest)
+			highest = commit;
 	}
 	return highest;
 }
@@ -127,17 +129,23 @@ static uint64_t lag_bytes(const struct mu_group_status *group, unsigned id)
 
 /* ------------------------------------------------------------------ JSON */
 
+/* null: a log that holds nothing. */
+static json_t *lsn_json(uint64_t lsn)
+{
+	return lsn == MU_LSN_NONE ? json_null() : json_integer((json_int_t)lsn);
+}
+
 static json_t *replica_json(const struct report *report, unsigned id)
 {
 	const struct mu_replica_status *replica = &report->group.replica[id];
 	/* What a dead replica published last would make it look like a second leader. */
 	const char *role = replica->alive ? mu_role_name(replica->role) : "down";
 
-	return json_pack("{s:i, s:s, s:s, s:I, s:b, s:i, s:b, s:b, s:I, s:I, s:I, s:s, s:i}", "id",
+	return json_pack("{s:i, s:s, s:s, s:I, s:b, s:i, s:b, s:b, s:o, s:I, s:I, s:s, s:i}", "id",
 			 (int)id, "address", report->conf->member[id], "role", role, "ballot",
 			 (json_int_t)replica->granted_ballot, "alive", replica->alive, "score",
 			 (int)replica->score, "voting", replica->voting, "confirmed",
-			 replica->confirmed, "commit_lsn", (json_int_t)replica->commit_lsn,
+			 replica->confirmed, "commit_lsn", lsn_json(replica->commit_lsn),
 			 "applied_lsn", (json_int_t)replica->applied_lsn, "lag_bytes",
 			 (json_int_t)lag_bytes(&report->group, id), "backend",
 			 mu_backend_health_name(replica->backend), "leader_seen",
@@ -259,7 +267,7 @@ static uint64_t get_confirmed(const struct mu_group_status *group, unsigned id)
 
 static uint64_t get_commit(const struct mu_group_status *group, unsigned id)
 {
-	return group->replica[id].commit_lsn;
+	return group->replica[id].commit_lsn == MU_LSN_NONE ? 0 : group->replica[id].commit_lsn;
 }
 
 static uint64_t get_applied(const struct mu_group_status *group, unsigned id)

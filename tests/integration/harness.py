@@ -17,9 +17,13 @@ import time
 import urllib.error
 import urllib.request
 
-BUILD = os.environ.get("MUPROXY_BUILD", os.path.abspath("build"))
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.abspath(os.environ.get("MUPROXY_BUILD", os.path.join(TOP, "build")))
 MUPROXY = os.path.join(BUILD, "muproxy")
 MUCTL = os.path.join(BUILD, "muctl")
+if not os.access(MUPROXY, os.X_OK):
+    raise SystemExit(f"{MUPROXY} is not there: build first, or name the build directory "
+                     "in MUPROXY_BUILD")
 # A sanitized or busy build is slower: every deadline is multiplied by this.
 PATIENCE = float(os.environ.get("MUPROXY_PATIENCE", "1"))
 
@@ -82,7 +86,7 @@ def rss_bytes(pid):
 class Group:
     """`muproxy dev`, its ports and files."""
 
-    def __init__(self, replicas=3, ring_size="16M", env=None):
+    def __init__(self, replicas=3, ring_size="16M", directory=None):
         self.replicas = replicas
         self.ids = range(1, replicas + 1)
         first = free_ports(30)
@@ -90,7 +94,7 @@ class Group:
         self.memcached_port0 = first + 10
         self.admin_port0 = first + 20
         self._temporary = tempfile.TemporaryDirectory(prefix="muproxy-it-", dir="/tmp")
-        self.dir = os.path.join(self._temporary.name, "g")
+        self.dir = directory or os.path.join(self._temporary.name, "g")
         self.out_path = os.path.join(self._temporary.name, "dev.out")
         self.by_hand = {}  # replicas started again with -c: id -> Popen
         arguments = [
@@ -103,7 +107,7 @@ class Group:
             arguments += ["--ring-size", ring_size]
         with open(self.out_path, "wb") as out:
             self.dev = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
+                arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
     # -- life
 

@@ -82,11 +82,19 @@ def test_a_directory_that_was_there_stays(tmp_path):
 
 
 def test_a_killed_dev_takes_its_children_along(group):
-    """kill -9 leaves files, but no processes, and the next one can start over them."""
-    running = pids(group)
+    """kill -9 leaves files, but no processes; the next one starts over them and clears up."""
+    running, memory = pids(group), memory_dir(group)
     group.dev.kill()
     group.dev.wait()
     wait_for(lambda: not any(process_lives(pid) for pid in running), "children to end")
+    assert os.path.isdir(memory)
+    os.utime(memory, (0, 0))  # memory without an owner is left alone while it is young
+    with Group(directory=group.dir) as another:
+        another.wait_ready()
+        assert not os.path.exists(memory)
+        with another.redis(1) as client:
+            assert client.call("SET", "x", "1") == b"OK"
+        assert os.path.isdir(memory_dir(another))
 
 
 def test_five_replicas():

@@ -72,7 +72,6 @@ static void seek(struct node *node)
 		process->seeking = false;
 		process->handed = index;
 		process->queue.count = 0;
-		backend->intact = true;
 		backend->log_base = log_base(node);
 		say_health(node, MU_BACKEND_LEVEL);
 		break;
@@ -143,8 +142,7 @@ static void take_entries(struct node *node)
 	unsigned room = 1 + (unsigned)sim_random_below(&node->run->random, BACKEND_QUEUE_MAX);
 	struct mu_entry entry;
 
-	while (!process->seeking && process->queue.count < room &&
-	       mu_next(process->mu, &entry)) {
+	while (!process->seeking && process->queue.count < room && mu_next(process->mu, &entry)) {
 		if (entry.lsn > process->view.commit_lsn)
 			run_fail(node->run,
 				 "replica %u is handed lsn %" PRIu64 " but has committed %" PRIu64,

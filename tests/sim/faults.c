@@ -50,21 +50,25 @@ static void resume_process(void *ctx, uint64_t stamp)
 	sim_stop(node->run->world, node->id, false);
 }
 
+static void pause_both(struct run *run, struct node *node, uint64_t for_ns)
+{
+	if (!node->alive)
+		return;
+	node_pause(node, MU_PLANE_DATA, for_ns);
+	node_pause(node, MU_PLANE_BACKGROUND, for_ns);
+	sim_stop(run->world, node->id, true);
+	sim_clock_at(run->clock, run_now(run) + for_ns, resume_process, node, 0);
+}
+
 static void pause_planes(struct run *run, struct node *node)
 {
 	uint64_t for_ns = draw_ns(run, run->plan.pause_max_ns);
 	uint64_t which = sim_random_below(&run->faults, 4);
 
-	if (!node->alive)
-		return;
-	if (which != 0)
-		node_pause(node, MU_PLANE_DATA, for_ns);
-	if (which != 1)
-		node_pause(node, MU_PLANE_BACKGROUND, for_ns);
-	if (which > 1) {
-		sim_stop(run->world, node->id, true);
-		sim_clock_at(run->clock, run_now(run) + for_ns, resume_process, node, 0);
-	}
+	if (which > 1)
+		pause_both(run, node, for_ns);
+	else if (node->alive)
+		node_pause(node, (enum mu_plane)which, for_ns);
 }
 
 static void restart(void *ctx, uint64_t stamp)
@@ -206,6 +210,52 @@ static void slow_links(struct run *run, struct node *node)
 	run_trace(run, node, "is slow %u times", times);
 }
 
+/* -------------------------------------------------------------------- a usurper */
+
+/*
+ * Rule 2's danger, which chance alone hardly ever stages: a leader sleeps, with
+ * links to a bare majority's worth of peers only; the others elect another and
+ * commit; then those peers lose their memories, as many as may, while the rest
+ * sleeps, and the old leader wakes to find them blank.
+ */
+static void usurper_strikes(void *ctx, uint64_t stamp)
+{
+	struct node *usurper = ctx;
+	struct run *run = usurper->run;
+	unsigned reached = run->plan.replicas / 2;
+
+	if (stamp != run->fault_stamp || run->phase != PHASE_FAULTS)
+		return;
+	for (unsigned i = 1; i < run->plan.replicas; i++) {
+		struct node *node = &run->node[(usurper->id - 1 + i) % run->plan.replicas + 1];
+
+		if (i <= reached)
+			lose(run, node);
+		else
+			pause_both(run, node, draw_ns(run, run->plan.pause_max_ns));
+	}
+}
+
+static void usurp(struct run *run, struct node *usurper)
+{
+	uint64_t tick_ns = run->plan.config.tick_ns;
+	uint64_t asleep_ns = tick_ns * sim_random_between(&run->faults, 30, 120);
+	unsigned reached = run->plan.replicas / 2;
+	bool deaf = flip(run);
+
+	if (!usurper->alive)
+		return;
+	for (unsigned i = reached + 1; i < run->plan.replicas; i++)
+		cut_both(run, usurper->id, (usurper->id - 1 + i) % run->plan.replicas + 1,
+			 deaf ? 1 : 0, asleep_ns * 4);
+	node_pause(usurper, MU_PLANE_DATA, asleep_ns);
+	if (flip(run))
+		node_pause(usurper, MU_PLANE_BACKGROUND, asleep_ns);
+	sim_clock_at(run->clock,
+		     run_now(run) + asleep_ns - sim_random_below(&run->faults, 10) * tick_ns,
+		     usurper_strikes, usurper, run->fault_stamp);
+}
+
 /* ---------------------------------------------------------------------- backends */
 
 static void backend_comes_up(void *ctx, uint64_t stamp)
@@ -275,6 +325,9 @@ static void strike(struct run *run, enum fault_kind kind, struct node *node)
 	case FAULT_LOSE:
 		lose(run, node);
 		break;
+	case FAULT_USURP:
+		usurp(run, node);
+		break;
 	case FAULT_LOSE_ALL:
 		crash_all(run, true);
 		break;
@@ -329,8 +382,8 @@ static void fault_happens(void *ctx, uint64_t stamp)
 {
 	struct run *run = ctx;
 	enum fault_kind kind = draw_kind(run);
-	bool at_leader = kind == FAULT_PAUSE_LEADER || kind == FAULT_CRASH_LEADER ||
-			 kind == FAULT_RESIGN || flip(run);
+	bool at_leader = kind == FAULT_PAUSE_LEADER || kind == FAULT_USURP ||
+			 kind == FAULT_CRASH_LEADER || kind == FAULT_RESIGN || flip(run);
 
 	if (stamp != run->fault_stamp || run->phase != PHASE_FAULTS)
 		return;
@@ -381,12 +434,17 @@ void faults_begin(struct run *run)
 		sim_clock_at(run->clock, run->plan.transfer_every_ns, transfer_happens, run, 0);
 }
 
+static void heal_links(struct run *run)
+{
+	for (unsigned from = 1; from <= run->plan.replicas; from++)
+		for (unsigned to = 1; to <= run->plan.replicas; to++) {
+			sim_block(run->world, from, to, false);
+			sim_slow(run->world, from, to, 1);
+		}
+}
+
 static void heal_node(struct run *run, struct node *node)
 {
-	for (unsigned to = 1; to <= run->plan.replicas; to++) {
-		sim_block(run->world, node->id, to, false);
-		sim_slow(run->world, node->id, to, 1);
-	}
 	sim_stop(run->world, node->id, false);
 	node->backend.up = true;
 	node->backend.apply_max_ns = run->plan.apply_max_ns;
@@ -399,8 +457,42 @@ static void heal_node(struct run *run, struct node *node)
 		node_hurry(node, plane);
 }
 
-/* Everything that is broken is mended, and nothing more will break. */
-void faults_heal(struct run *run)
+/*
+ * What a group must cope with for as long as it takes: one link broken, or a
+ * minority dead or cut off. Fair only if a majority votes without it.
+ */
+static void degrade(struct run *run)
+{
+	unsigned spare = (run->plan.replicas - 1) / 2;
+	struct node *node = any_node(run);
+	bool whole = true;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		whole &= run->node[id].voting;
+	if (!whole || flip(run))
+		return;
+	if (flip(run)) {
+		run_trace(run, node, "lives on with a broken link");
+		cut_both(run, node->id, any_node(run)->id,
+			 (unsigned)sim_random_below(&run->faults, 4), UINT64_MAX / 2);
+		return;
+	}
+	spare = (unsigned)sim_random_between(&run->faults, 1, spare);
+	for (unsigned i = 0; i < spare; i++) {
+		node = &run->node[(node->id + i) % run->plan.replicas + 1];
+		run_trace(run, node, "stays away");
+		if (flip(run) && node->alive)
+			node_crash(node, false);
+		for (unsigned id = 1; id <= run->plan.replicas; id++)
+			cut_both(run, node->id, id, 0, UINT64_MAX / 2);
+	}
+}
+
+/*
+ * Everything that is broken is mended, and nothing more will break; but for
+ * what the group must cope with, if `degraded`.
+ */
+void faults_heal(struct run *run, bool degraded)
 {
 	struct sim_config calm = run->plan.world;
 
@@ -411,6 +503,9 @@ void faults_heal(struct run *run)
 	calm.revoke_fail_permille = 0;
 	calm.grant_fail_permille = 0;
 	sim_world_reconfigure(run->world, &calm);
+	heal_links(run);
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
 		heal_node(run, &run->node[id]);
+	if (degraded)
+		degrade(run);
 }

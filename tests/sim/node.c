@@ -139,8 +139,7 @@ static void point(struct run *run, unsigned permille)
 	}
 	if (run->phase == PHASE_FAULTS &&
 	    sim_random_below(&run->random, 1000 * POINTS_PER_CALL) < permille)
-		interrupt(thread,
-			  sim_random_skewed(&run->random, 100, run->plan.interrupt_max_ns));
+		interrupt(thread, sim_random_skewed(&run->random, 100, run->plan.interrupt_max_ns));
 }
 
 void node_interrupt(void *ctx, unsigned id, enum mu_plane plane)
@@ -298,6 +297,7 @@ void node_init(struct run *run, unsigned id)
 	node->wall_offset_ms = (int64_t)sim_random_below(&run->random, 100);
 	node->backend = (struct backend){
 		.up = true,
+		.intact = true,
 		.applied = -1,
 		.durable = -1,
 		.apply_max_ns = run->plan.apply_max_ns,

@@ -84,6 +84,7 @@ static const struct schedule schedules[] = {
 	{.name = "forgetful",
 	 .share = 14,
 	 .weight = {[FAULT_LOSE] = 6,
+		    [FAULT_USURP] = 4,
 		    [FAULT_PAUSE_LEADER] = 6,
 		    [FAULT_PAUSE] = 2,
 		    [FAULT_CRASH_LEADER] = 1,

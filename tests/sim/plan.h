@@ -14,15 +14,16 @@ enum fault_kind {
 	FAULT_PAUSE_LEADER, /* the same, of who leads */
 	FAULT_CRASH,        /* a process dies; its memory stays */
 	FAULT_CRASH_LEADER,
-	FAULT_CRASH_INSIDE,  /* a process dies in the middle of what it does */
-	FAULT_RESTART_ALL,   /* all processes die at once; memories stay */
-	FAULT_LOSE,          /* a process dies and its memory is lost */
-	FAULT_LOSE_ALL,      /* all are lost at once: cold start */
-	FAULT_LINK,          /* one link broken, in one direction or both */
-	FAULT_ISOLATE,       /* one replica cut off, in one direction or both */
-	FAULT_SPLIT,         /* the group in two */
-	FAULT_SLOW,          /* links of one replica slow */
-	FAULT_BACKEND_LOST,  /* a backend starts again empty, or from an old state */
+	FAULT_CRASH_INSIDE, /* a process dies in the middle of what it does */
+	FAULT_RESTART_ALL,  /* all processes die at once; memories stay */
+	FAULT_LOSE,         /* a process dies and its memory is lost */
+	FAULT_USURP,        /* a leader sleeps, is succeeded, and meets blank replicas */
+	FAULT_LOSE_ALL,     /* all are lost at once: cold start */
+	FAULT_LINK,         /* one link broken, in one direction or both */
+	FAULT_ISOLATE,      /* one replica cut off, in one direction or both */
+	FAULT_SPLIT,        /* the group in two */
+	FAULT_SLOW,         /* links of one replica slow */
+	FAULT_BACKEND_LOST, /* a backend starts again empty, or from an old state */
 	FAULT_BACKEND_DOWN,
 	FAULT_RESIGN,
 	FAULT_WALL_CLOCK, /* a wall clock jumps */

@@ -14,6 +14,8 @@
 
 /* Proposals that must be committed after healing. */
 #define PROGRESS_PROPOSALS 40
+/* So long no other leader may come, once all is well enough for one to stay. */
+#define CALM_TICKS 100
 
 uint64_t run_now(const struct run *run)
 {
@@ -136,7 +138,7 @@ static unsigned leaders(const struct run *run)
 	unsigned count = 0;
 
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
-		count += run->node[id].process.view.role == MU_ROLE_LEADER;
+		count += run->node[id].alive && run->node[id].process.view.role == MU_ROLE_LEADER;
 	return count;
 }
 
@@ -181,20 +183,31 @@ static _Noreturn void fail_progress(struct run *run)
 			       reason != NULL ? ", " : "", reason != NULL ? reason : "");
 	}
 	run_fail(run,
-		 "no progress: %" PRIu64
-		 " proposals committed since healing, %u leaders, %zu agreed%s",
-		 run->oracle.acknowledged_fresh, leaders(run), run->oracle.agreed_count, why);
+		 "no progress: %" PRIu64 " proposals committed and %" PRIu64
+		 " us without election since healing, %u leaders, %zu agreed%s",
+		 run->oracle.acknowledged_fresh, (run_now(run) - run->last_election_ns) / 1000,
+		 leaders(run), run->oracle.agreed_count, why);
 }
 
+/* One leader commits proposals, and stays; all others have noticed that they are none. */
 static void demand_progress(struct run *run)
 {
+	uint64_t calm_ns = CALM_TICKS * run->plan.config.tick_ns;
 	uint64_t deadline_ns = run_now(run) + run->plan.progress_bound_ns;
 
 	oracle_mark(&run->oracle);
-	while (run->oracle.acknowledged_fresh < PROGRESS_PROPOSALS) {
+	while (run->oracle.acknowledged_fresh < PROGRESS_PROPOSALS || leaders(run) != 1 ||
+	       run_now(run) < run->last_election_ns + calm_ns) {
 		if (run_now(run) > deadline_ns || !sim_clock_advance(run->clock))
 			fail_progress(run);
 	}
+}
+
+/* All replicas must come to the same end, and to one leader. */
+static void demand_level(struct run *run)
+{
+	uint64_t deadline_ns = run_now(run) + run->plan.progress_bound_ns;
+
 	run->phase = PHASE_LEVEL;
 	while (!all_level(run)) {
 		if (run_now(run) > deadline_ns || !sim_clock_advance(run->clock))
@@ -251,8 +264,11 @@ void run_execute(const struct plan *plan, bool trace, struct run_summary *summar
 		faults_begin(run);
 		while (run->clock->happened < until && sim_clock_advance(run->clock))
 			;
-		faults_heal(run);
+		faults_heal(run, true);
 		demand_progress(run);
+		faults_heal(run, false);
+		demand_progress(run);
+		demand_level(run);
 	}
 	*summary = (struct run_summary){
 		.digest = run->digest,

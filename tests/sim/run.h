@@ -35,10 +35,11 @@ struct backend {
 	bool stale;      /* the log cannot bring it level: waits for state transfer */
 	int64_t applied; /* index in the agreed sequence, -1: nothing */
 	int64_t durable;
-	uint64_t apply_max_ns;  /* of one entry */
-	bool intact;	 /* nothing befell it since it was level: the log owes it the rest */
-	uint64_t log_base; /* of the log that it was level with */
-	uint64_t restores; /* counts changes of its state from outside */
+	uint64_t apply_max_ns; /* of one entry */
+	/* Nothing ever befell it but being slow: the log must wait for it. */
+	bool intact;
+	uint64_t log_base;      /* of the log that it was level with */
+	uint64_t restores;      /* counts changes of its state from outside */
 	unsigned lazy_permille; /* entries after which `durable` is not moved at once */
 };
 
@@ -192,7 +193,7 @@ uint64_t client_next_ns(const struct node *node);
 
 /* --- faults.c --- */
 void faults_begin(struct run *run);
-void faults_heal(struct run *run);
+void faults_heal(struct run *run, bool degraded);
 /* FAULT_CRASH_INSIDE struck: the replica will be restarted. */
 void faults_died_inside(struct node *node);
 /* A replica's role changed: the moment that schedules like to strike at. */

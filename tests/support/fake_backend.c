@@ -3,6 +3,8 @@
  * memory, which outlive connections as a server's data do. Units are atomic:
  * what is queued is executed all at once or lost all at once.
  */
+#include "config.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

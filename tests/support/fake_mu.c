@@ -2,6 +2,8 @@
  * fake_mu.c - mu.h for proxy_world.h: one log in memory for all replicas. What
  * is committed, who leads and who is told of what is up to the test.
  */
+#include "config.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,11 +26,11 @@ struct log_entry {
 };
 static struct log_entry entries[LOG_MAX];
 static unsigned entry_count, committed;
-static uint64_t round_number;
+static uint64_t round_number, ballot; /* the last one; its leader is world.leader */
 
 struct mu {
 	unsigned id;
-	uint64_t ballot; /* led under, 0: not leading */
+	uint64_t ballot; /* led under as of its last step, 0: not leading */
 	uint64_t fence_next, fence_done;
 	unsigned known; /* entries known to be committed */
 	unsigned next;  /* entry to hand out */
@@ -48,7 +50,7 @@ void fake_mu_reset(void)
 	for (unsigned i = 0; i < entry_count; i++)
 		free(entries[i].payload);
 	entry_count = committed = 0;
-	round_number = 0;
+	round_number = ballot = 0;
 }
 
 static uint64_t lsn_of(unsigned index)
@@ -56,7 +58,7 @@ static uint64_t lsn_of(unsigned index)
 	return (index + 1) * UINT64_C(64);
 }
 
-static void append(uint64_t ballot, enum mu_entry_kind kind, const struct iovec *iov, int iovcnt,
+static void append(uint64_t under, enum mu_entry_kind kind, const struct iovec *iov, int iovcnt,
 		   uint64_t timestamp_ms)
 {
 	struct log_entry *entry = &entries[entry_count];
@@ -64,7 +66,7 @@ static void append(uint64_t ballot, enum mu_entry_kind kind, const struct iovec 
 
 	assert_true(entry_count < LOG_MAX);
 	*entry = (struct log_entry){.lsn = lsn_of(entry_count),
-				    .ballot = ballot,
+				    .ballot = under,
 				    .timestamp_ms = timestamp_ms,
 				    .kind = kind};
 	for (int i = 0; i < iovcnt; i++)
@@ -82,7 +84,9 @@ uint64_t mu_step(struct mu *mu, uint64_t now_ns)
 		committed = entry_count;
 	if (!world.frozen[mu->id])
 		mu->known = committed;
-	mu->ballot = world.leader == mu->id ? mu->ballot : 0;
+	if (mu->ballot != ballot)
+		mu->fence_next = mu->fence_done = 0;
+	mu->ballot = world.leader == mu->id ? ballot : 0;
 	if (!world.hold_fence)
 		mu->fence_done = mu->fence_next;
 	return UINT64_MAX;
@@ -105,10 +109,16 @@ uint64_t mu_timestamp(const struct mu *mu, uint64_t wall_ms)
 	return wall_ms;
 }
 
+/* It may have been deposed, and even elected again, since its last step. */
+static bool leads(const struct mu *mu)
+{
+	return mu->ballot && world.leader == mu->id && mu->ballot == ballot;
+}
+
 enum mu_error mu_propose(struct mu *mu, const struct iovec *iov, int iovcnt, uint64_t timestamp_ms,
 			 uint64_t *lsn)
 {
-	if (!mu->ballot || world.leader != mu->id)
+	if (!leads(mu))
 		return MU_ERR_NOT_LEADER;
 	if (world.full)
 		return MU_ERR_FULL;
@@ -120,7 +130,7 @@ enum mu_error mu_propose(struct mu *mu, const struct iovec *iov, int iovcnt, uin
 
 enum mu_error mu_fence(struct mu *mu, uint64_t *ticket)
 {
-	if (!mu->ballot || world.leader != mu->id)
+	if (!leads(mu))
 		return MU_ERR_NOT_LEADER;
 	*ticket = ++mu->fence_next;
 	return MU_OK;
@@ -185,9 +195,8 @@ void world_elect(unsigned id, bool keep)
 			free(entries[--entry_count].payload);
 	}
 	world.leader = id;
-	members[id].ballot = (++round_number << 8) | id;
-	members[id].fence_next = members[id].fence_done = 0;
-	append(members[id].ballot, MU_ENTRY_LEADER, NULL, 0, 0);
+	ballot = (++round_number << 8) | id;
+	append(ballot, MU_ENTRY_LEADER, NULL, 0, 0);
 	committed = entry_count;
 }
 

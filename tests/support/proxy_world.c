@@ -1,4 +1,6 @@
 /* proxy_world.c - see proxy_world.h: replicas, turns, clients. */
+#include "config.h"
+
 #include "proxy_world.h"
 
 #include <errno.h>
@@ -8,7 +10,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -23,6 +24,7 @@ struct world world;
 
 enum {
 	SETTLE_TURNS = 60,
+	TURN_NS = 100 * 1000,
 	DEADLINE_MS = 5000,
 	NEVER_MS = 3600 * 1000,
 };
@@ -30,7 +32,7 @@ enum {
 static char dir[TEST_DIR_BYTES];
 static struct event_base *bases[WORLD_REPLICAS + 1];
 static struct world_options world_options;
-static uint64_t starts;
+static uint64_t starts, turns, now_ns;
 
 static void replica_path(unsigned id, const char *what, char *out, size_t bytes)
 {
@@ -71,6 +73,7 @@ void world_start(unsigned id)
 	world.proxy[id] = mp_proxy_open(bases[id], fake_mu_open(id), &options, err, sizeof(err));
 	if (!world.proxy[id])
 		fail_msg("replica %u: %s", id, err);
+	world.proxy[id]->now_ns = now_ns;
 	world_backend_ready(MP_REDIS, id);
 	world_backend_ready(MP_MEMCACHED, id);
 }
@@ -79,6 +82,8 @@ void world_make(const struct world_options *options)
 {
 	world = (struct world){0};
 	world_options = *options;
+	starts = turns = 0;
+	now_ns = 1000000000;
 	test_dir_make(dir);
 	for (unsigned id = 1; id <= WORLD_REPLICAS; id++)
 		world_start(id);
@@ -105,22 +110,43 @@ void world_free(void)
 	test_dir_remove(dir);
 }
 
-static uint64_t now_ns(void)
+static bool runs(unsigned id)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	return world.proxy[id] && !world.paused[id];
 }
 
+static void events(unsigned id)
+{
+	world.proxy[id]->now_ns = now_ns;
+	event_base_loop(bases[id], EVLOOP_ONCE | EVLOOP_NONBLOCK);
+}
+
+static void turn(unsigned id)
+{
+	fake_backend_deliver(id);
+	mp_proxy_turn(world.proxy[id], now_ns);
+	world.proxy[id]->now_ns = now_ns; /* for what the test does in between */
+}
+
+/*
+ * Time is the world's own, so that the same seed takes the same course. In
+ * every other turn the replicas' messages cross, as they do on a network: all
+ * listen before any of them speaks.
+ */
 void world_turn(void)
 {
+	bool crossing = ++turns % 2;
+
+	now_ns += TURN_NS;
+	for (unsigned id = 1; crossing && id <= WORLD_REPLICAS; id++)
+		if (runs(id))
+			events(id);
 	for (unsigned id = 1; id <= WORLD_REPLICAS; id++) {
-		if (!world.proxy[id] || world.paused[id])
+		if (!runs(id))
 			continue;
-		event_base_loop(bases[id], EVLOOP_ONCE | EVLOOP_NONBLOCK);
-		fake_backend_deliver(id);
-		mp_proxy_turn(world.proxy[id], now_ns());
+		if (!crossing)
+			events(id);
+		turn(id);
 	}
 }
 
