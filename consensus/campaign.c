@@ -169,15 +169,19 @@ static void consider(struct mu *mu)
 		begin(mu);
 }
 
-/* A ballot above ours that a live voter has granted; 0: none. */
-static uint64_t refusal(const struct mu *mu)
+/*
+ * A ballot above ours that a live peer has granted; 0: none. A blank one counts
+ * while we lead: shut out, it could not be restored.
+ */
+static uint64_t refusal(const struct mu *mu, bool of_voters)
 {
 	uint64_t higher = 0;
 
 	MU_EACH_PEER(mu, id) {
+		const struct mu_watch *w = &mu->bg.watch[id];
 		struct mu_line line;
 
-		if (!mu_watch_is(mu, id, MU_FLAG_VOTING) ||
+		if (!w->alive || !w->known || (of_voters && !mu_watch_is(mu, id, MU_FLAG_VOTING)) ||
 		    !mu_line_read(&line, &mu->lines->grant[id]))
 			continue;
 		if (line.word[MU_GRANT_BALLOT] == mu->bg.ballot &&
@@ -203,7 +207,7 @@ static unsigned grants(const struct mu *mu)
 static void asking(struct mu *mu)
 {
 	struct mu_background *bg = &mu->bg;
-	uint64_t higher = refusal(mu);
+	uint64_t higher = refusal(mu, true);
 
 	if (higher > bg->highest)
 		bg->highest = higher;
@@ -234,7 +238,7 @@ static bool outvoted(const struct mu *mu)
 static void acting(struct mu *mu)
 {
 	struct mu_background *bg = &mu->bg;
-	uint64_t higher = refusal(mu);
+	uint64_t higher = refusal(mu, false);
 
 	if (MU_GET(mu->shared.led_ballot) == bg->ballot)
 		bg->failures = 0;

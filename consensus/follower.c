@@ -157,6 +157,7 @@ enum mu_error mu_seek(struct mu *mu, uint64_t applied_lsn)
 	r->at = at;
 	r->base = d->base;
 	r->cold_starts = d->cold_starts;
+	r->handed_lsn = applied_lsn;
 	d->reclaim_lsn = 0;
 	r->placed = true;
 	r->stale = r->gathering = false;
@@ -243,6 +244,7 @@ static bool hand_out(struct mu *mu, const struct mu_entry_header *head, struct m
 			return false;
 		r->gathering = false;
 	}
+	r->handed_lsn = head->lsn;
 	*entry = (struct mu_entry){
 		.lsn = head->lsn,
 		.ballot = head->ballot,

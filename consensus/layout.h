@@ -51,6 +51,8 @@ enum mu_cold_word {
 #define MU_FLAG_ELIGIBLE (1ULL << 1)
 #define MU_FLAG_PREPARED (1ULL << 2)      /* cold line names a nonce it is prepared for */
 #define MU_FLAG_APPLIED_KNOWN (1ULL << 3) /* the backend has named its applied LSN */
+#define MU_FLAG_CAUGHT_UP \
+	(1ULL << 4) /* its backend has applied all that is known to be committed */
 #define MU_FLAG_ROLE_SHIFT 8
 #define MU_FLAG_BACKEND_SHIFT 16
 #define MU_FLAG_LEADER_SHIFT 24 /* the leader that it sees alive */

@@ -97,7 +97,8 @@ struct mu_adoption {
 struct mu_reader {
 	bool placed; /* mu_seek() has succeeded */
 	bool stale;
-	bool gathering; /* in the middle of a fragmented proposal... */
+	uint64_t handed_lsn; /* of the last entry handed out */
+	bool gathering;      /* in the middle of a fragmented proposal... */
 	uint64_t gather_ballot;
 	size_t gathered;       /* ...of which this much is in buffer */
 	uint64_t applied;      /* reached by mu_applied() */

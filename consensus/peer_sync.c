@@ -195,6 +195,21 @@ static bool probe_found(const struct mu *mu, unsigned id)
 	       theirs.checksum == ours.checksum;
 }
 
+/*
+ * The probe moved on what we know of the peer's log. Its own commit word must
+ * follow, before anything is written that may use the space of the entry that
+ * it names still (rule 5); the connection keeps the order.
+ */
+static bool name_probed(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	p->commit_out = p->commit;
+	return mu_peer_post_write(mu, id, MU_OP_COMMIT,
+				  offsetof(struct mu_replication_header, commit), &p->commit_out,
+				  sizeof(p->commit_out), p->commit_out);
+}
+
 void mu_peer_level(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
@@ -224,6 +239,10 @@ void mu_peer_level(struct mu *mu, unsigned id)
 	}
 	if (would_outrun(mu, id)) {
 		p->state = MU_PEER_LAGGING;
+		return;
+	}
+	if (p->commit != p->header_in.commit && !name_probed(mu, id)) {
+		p->state = MU_PEER_IDLE;
 		return;
 	}
 	mu_ring_position(&mu->ring, p->commit, &at);
@@ -377,7 +396,7 @@ static void lagging_step(struct mu *mu, unsigned id)
 	const struct mu_peer_facts *facts = &mu->shared.peer[id];
 
 	/* Not earlier: one whose backend stands still would be in the way again at once. */
-	if (mu_peer_stale(mu, id) || MU_GET(facts->applied) >= MU_GET(facts->commit))
+	if (mu_peer_stale(mu, id) || (MU_GET(facts->flags) & MU_FLAG_CAUGHT_UP))
 		mu->data.peer[id].state = MU_PEER_IDLE;
 }
 

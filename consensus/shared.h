@@ -51,6 +51,7 @@ struct mu_shared {
 	_Atomic uint64_t commit_end; /* where the next entry will show */
 	_Atomic uint64_t applied_lsn;
 	_Atomic uint64_t applied_known;
+	_Atomic uint64_t caught_up; /* nothing committed waits to be applied */
 	_Atomic uint64_t oldest_lsn;
 	_Atomic uint64_t backend;
 	_Atomic uint64_t readmit_ballot; /* an entry of this ballot readmits this incarnation */

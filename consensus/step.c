@@ -64,12 +64,16 @@ static void publish(struct mu *mu)
 {
 	struct mu_shared *s = &mu->shared;
 	const struct mu_data *d = &mu->data;
+	const struct mu_reader *r = &d->reader;
 
 	if (MU_GET(s->commit_lsn) != d->commit.lsn) {
 		MU_SET(s->commit_end, d->commit.end);
 		MU_SET(s->commit_lsn, d->commit.lsn);
 	}
 	MU_SET(s->oldest_lsn, d->oldest_lsn);
+	/* Control entries are nobody's to apply, so the applied LSN alone does not tell. */
+	MU_SET(s->caught_up, r->placed && !r->stale && r->at.lsn == d->commit.lsn &&
+				     MU_GET(s->applied_lsn) >= r->handed_lsn);
 	MU_SET(s->pulse, MU_GET(s->pulse) + 1);
 }
 
