@@ -247,6 +247,7 @@ void mu_peer_level(struct mu *mu, unsigned id)
 	}
 	mu_ring_position(&mu->ring, p->commit, &at);
 	follows_from(mu, id, at.end);
+	p->acked_commit = p->header_in.commit;
 	mu_peer_pump(mu, id);
 }
 

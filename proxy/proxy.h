@@ -12,33 +12,38 @@
 
 #include "mu.h"
 
+/* Copied, but for the strings, which have to outlive the proxy. */
 struct mp_proxy_options {
 	unsigned id;
 	uint64_t group_id;
-	uint64_t origin_nonce;                 /* random, of this process */
-	const char *peer_address[MU_ID_SLOTS]; /* host:port or unix:/path, of every member's relay
-						  listener */
-	const char *redis_listen;              /* host:port, NULL: Redis is off */
-	const char *memcached_listen;          /* host:port, NULL: Memcached is off */
-	const char *redis_backend;             /* unix:/path or host:port */
-	const char *redis_password;            /* of the backend, or NULL */
+	uint64_t origin_nonce; /* random, of this process */
+	/* host:port or unix:/path of every member's relay listener, the own one included */
+	const char *peer_address[MU_ID_SLOTS];
+	const char *redis_listen;     /* host:port, NULL: Redis is off */
+	const char *memcached_listen; /* host:port, NULL: Memcached is off */
+	const char *redis_backend;    /* unix:/path or host:port; NULL if Redis is off */
+	const char *redis_password;   /* of the backend, or NULL */
 	const char *memcached_backend;
 
-	uint64_t max_request_bytes;   /* one request; its largest value is a little less */
-	uint64_t max_batch_bytes;     /* one log entry's worth of records */
-	uint32_t max_clients;         /* per protocol */
-	uint64_t client_output_bytes; /* a client that leaves this much unread is disconnected */
-	uint64_t max_held_bytes;      /* requests waiting for a leader, all together */
-	uint32_t hold_timeout_ms;     /* how long a request waits for a leader */
-	uint32_t unknown_timeout_ms;  /* how long one in doubt waits before "outcome unknown" */
-	uint32_t backend_timeout_ms;  /* a backend silent for longer is down */
-	uint32_t idle_timeout_ms;     /* of a client that is in the middle of a request; 0: none */
+	uint64_t max_request_bytes; /* one request; its largest value is a little less */
+	uint64_t max_batch_bytes;   /* one log entry's worth of records, but for a larger request */
+	uint32_t max_clients;       /* per protocol */
+	/* A client is not read from while its unread replies are many, and cut off beyond this. */
+	uint64_t client_output_bytes;
+	/* All requests in hand, waiting or under way; beyond it nobody is read from. */
+	uint64_t max_held_bytes;
+	uint32_t hold_timeout_ms;    /* how long a request waits for a leader */
+	uint32_t unknown_timeout_ms; /* how long one in doubt waits before "outcome unknown" */
+	uint32_t backend_timeout_ms; /* a backend silent for longer is down */
+	uint32_t idle_timeout_ms;    /* of a client that is in the middle of a request; 0: none */
 };
 void mp_proxy_options_init(struct mp_proxy_options *options);
 
 struct mp_proxy;
 
-/* Binds the listeners. NULL with a one-line reason ("redis-listen 127.0.0.1:7101: address in use").
+/*
+ * Binds the listeners and begins to connect to the backends. NULL with a
+ * one-line reason ("redis-listen 127.0.0.1:7101: Address already in use").
  */
 struct mp_proxy *mp_proxy_open(struct event_base *base, struct mu *mu,
 			       const struct mp_proxy_options *options, char *err, size_t err_bytes);
@@ -53,7 +58,14 @@ void mp_proxy_drain(struct mp_proxy *proxy);
 bool mp_proxy_drained(const struct mp_proxy *proxy);
 void mp_proxy_close(struct mp_proxy *proxy);
 
-/* Counters; readable by any thread (relaxed). */
+/*
+ * Counters; readable by any thread (relaxed). clients and held are of now, all
+ * else since the start. requests: of the own clients, but those answered by the
+ * session itself (local) or refused; reads and writes: executed as the leader,
+ * for whomever; relayed: sent to a leader, or taken as one from other replicas;
+ * held: clients with a request that waits for a leader; unknown: writes of
+ * which the client was told that nobody can say whether they were executed.
+ */
 struct mp_proxy_stats {
 	uint64_t clients, requests, reads, writes, local, refused, relayed, proposals;
 	uint64_t held, unknown, protocol_errors, bytes_in, bytes_out;

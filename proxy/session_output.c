@@ -1,0 +1,107 @@
+/* session_output.c - see session.h: sending to clients, as far as they read. */
+#include "session.h"
+
+#include "log.h"
+#include "session_parts.h"
+#include "state.h"
+
+enum { DIRECT_BYTES = 16 << 10 }; /* replies from this size on skip the output buffer */
+
+void mp_session_charge_output(struct mp_session *s)
+{
+	s->proxy->sessions.out_bytes += s->out.cap - s->out_charged;
+	s->out_charged = s->out.cap;
+}
+
+void mp_session_mark_dirty(struct mp_session *s)
+{
+	if (s->is_dirty || s->dead)
+		return;
+	s->is_dirty = true;
+	TAILQ_INSERT_TAIL(&s->proxy->sessions.dirty, s, dirty);
+}
+
+/* Each client's unread replies are bounded, and all of theirs together. */
+static bool output_bounded(const struct mp_session *s)
+{
+	const struct mp_proxy_options *options = &s->proxy->options;
+	size_t len = mp_buffer_len(&s->out);
+
+	if (len > options->client_output_bytes)
+		return false;
+	return len <= MP_SESSION_OUT_BYTES ||
+	       s->proxy->sessions.out_bytes <=
+		       options->max_held_bytes + options->client_output_bytes;
+}
+
+void mp_session_put(struct mp_session *s, struct mp_slice piece)
+{
+	bool ok;
+
+	if (s->dead)
+		return;
+	STAT_ADD(s->proxy, bytes_out, piece.len);
+	if (piece.len >= DIRECT_BYTES && !s->congested)
+		ok = mp_buffer_send_with(&s->out, s->fd, piece.data, piece.len);
+	else
+		ok = mp_buffer_append(&s->out, piece.data, piece.len);
+	if (!ok) {
+		mp_session_kill(s);
+		return;
+	}
+	mp_session_charge_output(s);
+	if (!output_bounded(s)) {
+		mp_warn("client %u: disconnected, it leaves %zu bytes of replies unread", s->id,
+			mp_buffer_len(&s->out));
+		mp_session_kill(s);
+		return;
+	}
+	mp_session_mark_dirty(s);
+}
+
+static void session_flush(struct mp_session *s)
+{
+	if (s->dead)
+		return;
+	if (!s->congested && mp_buffer_len(&s->out) > 0) {
+		if (!mp_buffer_send(&s->out, s->fd)) {
+			mp_session_kill(s);
+			return;
+		}
+		if (mp_buffer_len(&s->out) > 0) {
+			s->congested = true;
+			event_add(&s->writable, NULL);
+		}
+		mp_session_charge_output(s);
+		mp_router_ready(s->proxy, s);
+	}
+	if (s->closing && !s->head && mp_buffer_len(&s->out) == 0) {
+		if (!s->lingers || shutdown(s->fd, SHUT_WR) != 0)
+			mp_session_kill(s);
+		return;
+	}
+	mp_session_caught_up(s);
+}
+
+void mp_session_on_writable(evutil_socket_t fd, short what, void *ctx)
+{
+	struct mp_session *s = ctx;
+
+	(void)fd;
+	(void)what;
+	s->congested = false;
+	session_flush(s);
+}
+
+void mp_sessions_flush(struct mp_proxy *proxy)
+{
+	struct mp_sessions *sessions = &proxy->sessions;
+	struct mp_session *s;
+
+	while ((s = TAILQ_FIRST(&sessions->dirty))) {
+		TAILQ_REMOVE(&sessions->dirty, s, dirty);
+		s->is_dirty = false;
+		session_flush(s);
+	}
+	mp_sessions_bury(sessions);
+}

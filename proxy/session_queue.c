@@ -1,0 +1,250 @@
+/* session_queue.c - see session.h: a client's requests, and their replies in the same order. */
+#include "session.h"
+
+#include <assert.h>
+
+#include "answer.h"
+#include "log.h"
+#include "session_parts.h"
+#include "state.h"
+
+enum {
+	ADOPT_BYTES = 64 << 10, /* requests from this size on are not copied but adopted */
+	WINDOW_LEAST = 4,       /* requests under way of a client that leaves its replies unread */
+};
+
+/* ---------------------------------------------------------------- requests */
+
+static void enqueue(struct mp_session *s, struct mp_request *r)
+{
+	r->session = s;
+	if (s->tail)
+		s->tail->next = r;
+	else
+		s->head = r;
+	s->tail = r;
+	s->pending++;
+	s->pending_bytes += r->raw.len;
+}
+
+struct mp_request *mp_session_take_bytes(struct mp_session *s, struct mp_bytes raw,
+					 const struct mp_request_meta *meta)
+{
+	struct mp_proxy *proxy = s->proxy;
+	struct mp_request *r = mp_requests_get(&proxy->requests);
+
+	if (!r) {
+		mp_bytes_release(&proxy->chunks, &raw);
+		mp_warn("client %u: out of memory for its request", s->id);
+		mp_session_kill(s);
+		return NULL;
+	}
+	r->meta = *meta;
+	r->raw = raw;
+	r->since_ms = mp_now_ms(proxy);
+	r->origin = (struct mp_origin){
+		.nonce = proxy->options.origin_nonce,
+		.session = s->id,
+		.replica = proxy->options.id & 0xff,
+		.handle = r->handle & ((1U << MP_ORIGIN_HANDLE_BITS) - 1),
+		.sequence = ++proxy->requests.sequence,
+	};
+	mp_requests_charge(&proxy->requests, r);
+	enqueue(s, r);
+	if (!s->unsent)
+		s->unsent = r;
+	mp_router_ready(proxy, s);
+	STAT_ADD(proxy, requests, 1);
+	return r;
+}
+
+struct mp_request *mp_session_take(struct mp_session *s, struct mp_slice raw,
+				   const struct mp_request_meta *meta)
+{
+	struct mp_chunks *chunks = &s->proxy->chunks;
+	bool ours = s->in.memory && raw.data >= s->in.memory && raw.data < s->in.memory + s->in.end;
+	struct mp_bytes bytes;
+
+	s->adopted = ours && raw.len >= ADOPT_BYTES && raw.len >= s->in.end / 2 &&
+		     mp_chunks_adopt(chunks, &s->in, raw, &bytes);
+	if (!s->adopted && !mp_chunks_copy(chunks, raw, &bytes)) {
+		mp_warn("client %u: out of memory for its request", s->id);
+		mp_session_kill(s);
+		return NULL;
+	}
+	return mp_session_take_bytes(s, bytes, meta);
+}
+
+bool mp_session_may_send(const struct mp_session *s)
+{
+	return s->unsent && !s->barrier && s->doubtful == 0 && s->under_way < s->window &&
+	       mp_buffer_len(&s->out) < MP_SESSION_OUT_BYTES && !s->dead;
+}
+
+void mp_session_sent(struct mp_session *s, struct mp_request *r)
+{
+	assert(s->unsent == r);
+	s->under_way++;
+	do
+		r = r->next;
+	while (r && r->state != MP_REQUEST_WAITING);
+	s->unsent = r;
+}
+
+void mp_session_unsend(struct mp_session *s, struct mp_request *r)
+{
+	r->state = MP_REQUEST_WAITING;
+	assert(s->under_way > 0);
+	s->under_way--;
+	if (s->barrier == r)
+		s->barrier = NULL;
+	if (!s->unsent || s->unsent->origin.sequence > r->origin.sequence)
+		s->unsent = r;
+	mp_router_ready(s->proxy, s);
+}
+
+struct mp_request *mp_session_replace(struct mp_session *s, struct mp_request *r)
+{
+	struct mp_requests *requests = &s->proxy->requests;
+	struct mp_request *before = s->head, *now = mp_requests_get(requests);
+
+	if (!now)
+		return NULL;
+	now->meta = r->meta;
+	now->origin = r->origin;
+	now->origin.handle = now->handle & ((1U << MP_ORIGIN_HANDLE_BITS) - 1);
+	now->lsn = r->lsn;
+	now->since_ms = r->since_ms;
+	now->raw = r->raw;
+	r->raw = (struct mp_bytes){0};
+	mp_requests_charge(requests, now);
+	mp_requests_charge(requests, r);
+	now->session = s;
+	now->next = r->next;
+	r->session = NULL;
+	r->next = NULL;
+	if (s->head == r) {
+		s->head = now;
+	} else {
+		while (before->next != r)
+			before = before->next;
+		before->next = now;
+	}
+	if (s->tail == r)
+		s->tail = now;
+	if (s->barrier == r)
+		s->barrier = now;
+	return now;
+}
+
+/* ----------------------------------------------------------------- replies */
+
+/* A reply whose turn has not come. Together they are bounded like the output itself. */
+static void put_aside(struct mp_session *s, struct mp_request *r, struct mp_slice piece)
+{
+	size_t most = s->proxy->options.client_output_bytes;
+
+	if (s->dead)
+		return;
+	s->pending_bytes += piece.len;
+	if (s->pending_bytes >
+		    most + MP_SESSION_PENDING_BYTES + s->proxy->options.max_request_bytes ||
+	    !mp_buffer_append(&r->reply, piece.data, piece.len)) {
+		mp_warn("client %u: disconnected, its replies take %zu bytes", s->id,
+			s->pending_bytes);
+		mp_session_kill(s);
+	}
+}
+
+static void put_from_aside(struct mp_session *s, struct mp_request *r)
+{
+	size_t len = mp_buffer_len(&r->reply);
+
+	if (len == 0)
+		return;
+	mp_session_put(s, mp_buffer_slice(&r->reply));
+	assert(s->pending_bytes >= len);
+	s->pending_bytes -= len;
+	mp_buffer_clear(&r->reply);
+	r->streamed = true;
+}
+
+/* The oldest requests that are answered go; the next one's reply can flow. */
+static void dequeue_done(struct mp_session *s)
+{
+	while (s->head) {
+		struct mp_request *r = s->head;
+
+		if (!s->dead)
+			put_from_aside(s, r);
+		if (r->state != MP_REQUEST_DONE)
+			break;
+		s->head = r->next;
+		if (!s->head)
+			s->tail = NULL;
+		s->pending--;
+		s->pending_bytes -= r->raw.len + mp_buffer_len(&r->reply);
+		r->session = NULL;
+		mp_drop(s->proxy, r);
+	}
+	mp_session_mark_dirty(s);
+}
+
+/*
+ * A request is answered to the end, so another may go. What replies cost is
+ * known only when they are there, so a client begins with few and gets more
+ * with every reply that it takes.
+ */
+static void open_window(struct mp_session *s)
+{
+	bool behind = mp_buffer_len(&s->out) > MP_SESSION_OUT_BYTES ||
+		      s->pending_bytes > MP_SESSION_PENDING_BYTES;
+
+	assert(s->under_way > 0);
+	s->under_way--;
+	if (!behind && s->window < MP_SESSION_PENDING_MAX)
+		s->window++;
+	else if (behind && s->window > WINDOW_LEAST)
+		s->window /= 2;
+	mp_router_ready(s->proxy, s);
+}
+
+void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slice piece, bool last)
+{
+	if (piece.len > 0 && !r->meta.noreply) {
+		if (r == s->head) {
+			mp_session_put(s, piece);
+			r->streamed = true;
+		} else {
+			put_aside(s, r, piece);
+		}
+	}
+	if (!last)
+		return;
+	r->state = MP_REQUEST_DONE;
+	if (s->barrier == r)
+		s->barrier = NULL;
+	open_window(s);
+	if (r == s->head)
+		dequeue_done(s);
+}
+
+void mp_session_say(struct mp_session *s, struct mp_slice reply)
+{
+	struct mp_request *r;
+
+	STAT_ADD(s->proxy, local, 1);
+	if (!s->head) {
+		mp_session_put(s, reply);
+		return;
+	}
+	r = mp_requests_get(&s->proxy->requests);
+	if (!r) {
+		mp_session_kill(s);
+		return;
+	}
+	r->state = MP_REQUEST_DONE;
+	mp_requests_charge(&s->proxy->requests, r);
+	enqueue(s, r);
+	put_aside(s, r, reply);
+}
