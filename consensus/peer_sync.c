@@ -395,9 +395,13 @@ void mu_peer_pump(struct mu *mu, unsigned id)
 static void lagging_step(struct mu *mu, unsigned id)
 {
 	const struct mu_peer_facts *facts = &mu->shared.peer[id];
+	uint64_t commit = MU_GET(facts->commit);
+	/* What it lagged behind in is gone, or was overtaken by another's state. */
+	bool another = commit == MU_LSN_NONE || MU_GET(facts->applied) > commit ||
+		       MU_GET(facts->incarnation) != mu->data.peer[id].incarnation;
 
 	/* Not earlier: one whose backend stands still would be in the way again at once. */
-	if (mu_peer_stale(mu, id) || (MU_GET(facts->flags) & MU_FLAG_CAUGHT_UP))
+	if (another || mu_peer_stale(mu, id) || (MU_GET(facts->flags) & MU_FLAG_CAUGHT_UP))
 		mu->data.peer[id].state = MU_PEER_IDLE;
 }
 

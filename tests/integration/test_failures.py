@@ -138,15 +138,16 @@ def test_all_replicas_killed_and_started(group):
     backends_agree(group)
 
 
+@pytest.mark.parametrize("server", ["redis", "memcached"])
 @pytest.mark.parametrize("role", ["leader", "follower"])
-def test_kill_a_redis_backend_under_load(group, role):
+def test_kill_a_backend_under_load(group, role, server):
     """Its replica goes out of service; the others go on, and nothing is lost."""
     leader = group.wait_leader()
     victim = leader if role == "leader" else next(i for i in group.ids if i != leader)
     others = [i for i in group.ids if i != victim]
     loads = start_loads(group, others)
-    group.kill(victim, name="redis.pid")
-    wait_for(lambda: not group.serves(victim), "the replica without Redis to say so")
+    group.kill(victim, name=f"{server}.pid")
+    wait_for(lambda: not group.serves(victim), f"the replica without its {server} to say so")
     wait_for(lambda: group.leader(others[0]) in others, "a leader with a backend")
     more_work(loads, 100)
     check_loads(group, loads, victim)
