@@ -99,6 +99,8 @@ static void relieve(struct mu *mu)
 			p->lagging_since_ns = d->now_ns;
 		if (!MU_GET(mu->shared.peer[id].alive) ||
 		    d->now_ns - p->lagging_since_ns >= mu->config.data_stall_ns) {
+			/* The space that is used again now is the source of what is in flight. */
+			mu->fabric->ops->disconnect(mu->fabric, MU_PLANE_DATA, id);
 			p->state = MU_PEER_LAGGING;
 			d->reclaim_lsn = 0;
 		}

@@ -198,7 +198,8 @@ static bool probe_found(const struct mu *mu, unsigned id)
 /*
  * The probe moved on what we know of the peer's log. Its own commit word must
  * follow, before anything is written that may use the space of the entry that
- * it names still (rule 5); the connection keeps the order.
+ * it names still (rule 5); the connection keeps the order. And its backend goes
+ * no further than that word, should it be what the peer lags behind with.
  */
 static bool name_probed(struct mu *mu, unsigned id)
 {
@@ -237,12 +238,12 @@ void mu_peer_level(struct mu *mu, unsigned id)
 		p->retry_ns = mu->data.now_ns + mu->config.tick_ns;
 		return;
 	}
-	if (would_outrun(mu, id)) {
-		p->state = MU_PEER_LAGGING;
-		return;
-	}
 	if (p->commit != p->header_in.commit && !name_probed(mu, id)) {
 		p->state = MU_PEER_IDLE;
+		return;
+	}
+	if (would_outrun(mu, id)) {
+		p->state = MU_PEER_LAGGING;
 		return;
 	}
 	mu_ring_position(&mu->ring, p->commit, &at);
@@ -409,8 +410,8 @@ static void failed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 
-	if (p->state == MU_PEER_IDLE || p->state == MU_PEER_DENIED)
-		return; /* flushed behind the operation that failed */
+	if (p->state == MU_PEER_IDLE || p->state == MU_PEER_DENIED || p->state == MU_PEER_LAGGING)
+		return; /* flushed behind the operation that failed, or by who dropped it */
 	/*
 	 * Denied: somebody else may have been granted. The background plane
 	 * finds out; until then the old answer must not be tried in a loop.
@@ -489,6 +490,8 @@ static void commit_acked(struct mu *mu, unsigned id, uint64_t lsn)
 		p->commit = lsn;
 		follows_from(mu, id, acked);
 		p->posted_end = posted;
+		if (would_outrun(mu, id)) /* it may have to apply first what was installed */
+			p->state = MU_PEER_LAGGING;
 	}
 	mu->data.reclaim_lsn = 0;
 }

@@ -96,6 +96,16 @@ static void late_free(struct sim_connection *connection)
 	connection->late_epoch++;
 }
 
+/* Nothing bounds it but the next connection: often soon, as often long after all was settled. */
+static uint64_t late_delay(struct sim_world *world)
+{
+	uint64_t timeout_ns = world->config.op_timeout_ns;
+
+	if (sim_random_chance(&world->random, 500))
+		return sim_random_skewed(&world->random, 0, timeout_ns);
+	return sim_random_between(&world->random, 0, 4 * timeout_ns);
+}
+
 static void late_happens(void *ctx, uint64_t stamp)
 {
 	struct sim_connection *connection = ctx;
@@ -114,10 +124,8 @@ static void late_happens(void *ctx, uint64_t stamp)
 			sim_op_free(op);
 		}
 	}
-	sim_clock_at(&world->clock,
-		     world->clock.now_ns +
-			     sim_random_skewed(&world->random, 0, world->config.op_timeout_ns),
-		     late_happens, connection, stamp);
+	sim_clock_at(&world->clock, world->clock.now_ns + late_delay(world), late_happens,
+		     connection, stamp);
 }
 
 /*
@@ -151,8 +159,9 @@ static void keep_late(struct sim_connection *connection)
 		if (sim_random_chance(random, 400))
 			break;
 	}
-	sim_clock_at(clock_of(connection), clock_of(connection)->now_ns, late_happens, connection,
-		     connection->late_epoch);
+	sim_clock_at(clock_of(connection),
+		     clock_of(connection)->now_ns + late_delay(connection->world), late_happens,
+		     connection, connection->late_epoch);
 }
 
 /* --------------------------------------------------------- going up and down */

@@ -21,6 +21,7 @@
 #define DEFAULT_SEEDS 300
 #define DEFAULT_SECONDS 15
 #define MAX_JOBS 64
+#define REPEAT_EVERY 16
 #define HUNG_SECONDS 300 /* of real time; only a core that does not return takes so long */
 
 struct options {
@@ -103,6 +104,25 @@ static bool make_plan(const struct tally *tally, const struct work *work, struct
 	return true;
 }
 
+/* Every so often a run is made twice: the second time all its memory lies elsewhere. */
+static bool repeats(const struct work *work, const struct options *options)
+{
+	return work->seed % REPEAT_EVERY == 0 && !options->trace;
+}
+
+static void check_repeat(const struct plan *plan, const struct run_summary *first)
+{
+	struct run_summary second;
+
+	run_execute(plan, false, &second);
+	if (first->digest == second.digest)
+		return;
+	printf("seed %" PRIu64 " FAILED: two runs of it differ: digest %016" PRIx64
+	       " and %016" PRIx64 "\n",
+	       plan->seed, first->digest, second.digest);
+	exit(1);
+}
+
 static void run_one(const struct tally *tally, const struct work *work)
 {
 	const struct options *options = tally->options;
@@ -112,6 +132,8 @@ static void run_one(const struct tally *tally, const struct work *work)
 	if (!make_plan(tally, work, &plan))
 		abort();
 	run_execute(&plan, options->trace, &summary);
+	if (repeats(work, options))
+		check_repeat(&plan, &summary);
 	if (options->verbose || options->trace)
 		printf("seed %" PRIu64 ": %s, %u replicas: %" PRIu64 " events, %" PRIu64
 		       " ms; %" PRIu64 " entries, %" PRIu64 " acknowledged, %" PRIu64

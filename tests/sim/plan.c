@@ -96,6 +96,23 @@ static const struct schedule schedules[] = {
 	 .down_max = 40,
 	 .strike_permille = 150,
 	 .interrupt_permille = 10},
+	{.name = "usurper",
+	 .share = 10,
+	 .weight = {[FAULT_USURP] = 8, [FAULT_PAUSE_LEADER] = 1, [FAULT_LOSE] = 1},
+	 .fault_every = 150,
+	 .pause_max = 300,
+	 .outage_max = 100,
+	 .down_max = 20,
+	 .interrupt_permille = 5},
+	{.name = "sniper",
+	 .share = 14,
+	 .weight = {[FAULT_CRASH_INSIDE] = 8, [FAULT_LINK] = 1, [FAULT_PAUSE_LEADER] = 1},
+	 .fault_every = 100,
+	 .pause_max = 50,
+	 .outage_max = 60,
+	 .down_max = 60,
+	 .strike_permille = 900,
+	 .interrupt_permille = 5},
 	{.name = "power",
 	 .share = 6,
 	 .weight = {[FAULT_LOSE_ALL] = 2,
@@ -170,7 +187,8 @@ static const struct schedule *choose_schedule(struct sim_random *random, const c
 	return NULL;
 }
 
-static void draw_group(struct plan *plan, struct sim_random *random, unsigned replicas)
+static void draw_group(struct plan *plan, struct sim_random *random,
+		       const struct schedule *schedule, unsigned replicas)
 {
 	static const unsigned sizes[] = {3, 3, 3, 5, 5, 7};
 	struct mu_config *config = &plan->config;
@@ -184,7 +202,12 @@ static void draw_group(struct plan *plan, struct sim_random *random, unsigned re
 	for (unsigned i = 0; i < sizeof(config->checksum_key); i++)
 		config->checksum_key[i] = (uint8_t)sim_random_next(random);
 
-	config->ring_bytes = UINT64_C(4096) << sim_random_below(random, 5);
+	/*
+	 * Every takeover that fails late leaves an entry behind, and the reserve for
+	 * those is an eighth of the ring: many in a row want a larger one.
+	 */
+	config->ring_bytes = UINT64_C(4096) << sim_random_between(
+				     random, schedule->strike_permille > 300 ? 3 : 0, 4);
 	config->max_entry_bytes =
 		(uint32_t)sim_random_between(random, 64, config->ring_bytes / 8 - 64);
 	config->max_proposal_bytes = sim_random_between(random, 64, config->ring_bytes / 4);
@@ -201,7 +224,7 @@ static void draw_world(struct plan *plan, struct sim_random *random)
 	struct sim_config *world = &plan->world;
 
 	world->seed = sim_random_next(random);
-	world->op_timeout_ns = tick_ns * sim_random_between(random, 4, 30);
+	world->op_timeout_ns = tick_ns * sim_random_skewed(random, 4, 100);
 	world->delay_min_ns = sim_random_between(random, 100, 1000);
 	world->delay_max_ns = world->delay_min_ns + sim_random_skewed(random, 100, tick_ns / 4);
 	world->straggler_permille = (unsigned)sim_random_skewed(random, 0, 40);
@@ -245,7 +268,7 @@ bool plan_draw(struct plan *plan, uint64_t seed, uint64_t steps, unsigned replic
 	plan->steps = steps;
 	plan->schedule = schedule->name;
 	plan->rounds = (unsigned)sim_random_between(&random, 1, 3);
-	draw_group(plan, &random, replicas);
+	draw_group(plan, &random, schedule, replicas);
 	draw_world(plan, &random);
 	draw_load(plan, &random, schedule->lagging);
 
