@@ -1,0 +1,73 @@
+/*
+ * mu_peering.h - what a fabric that spans hosts asks of whoever joins the
+ * members of a group over TCP, and what it is told by him.
+ *
+ * A peering listens on one address, dials the other members, proves that both
+ * ends belong to one group (group id, replica ids, format version, and a
+ * shared secret where one is configured), and offers two things:
+ *
+ *  - a channel to every member for short messages (verbs: endpoints of queue
+ *    pairs), kept up by the peering, the two ends agreeing on one connection;
+ *  - streams: authenticated TCP connections that are handed over to the fabric
+ *    (tcp: the connections that operations travel on).
+ *
+ * libmu knows only this interface. The peering of the programs and of the
+ * tests is src/peering.h; it runs on a libevent loop, and all that is called
+ * in struct mu_peering_events is called from that loop's thread.
+ */
+#ifndef MU_PEERING_H
+#define MU_PEERING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mu_fabric.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The longest message, in bytes. */
+#define MU_PEERING_MESSAGE_BYTES 1024
+
+struct mu_peering;
+
+/* What a fabric may ask, from any thread; nothing here blocks. */
+struct mu_peering_ops {
+	/*
+	 * Send a message to a peer: it arrives whole and behind those sent
+	 * before it, or the channel goes down. Returns 0, or -1 if there is no
+	 * channel just now, or no room.
+	 */
+	int (*send)(struct mu_peering *, unsigned peer, const void *message, size_t len);
+	/*
+	 * Ask for a stream to a peer. Ends in one call of stream() or
+	 * stream_failed(), within the timeout of the peering. One request per
+	 * (plane, peer) may be under way. Returns 0, or -1 if one is.
+	 */
+	int (*dial)(struct mu_peering *, enum mu_plane plane, unsigned peer);
+};
+
+struct mu_peering {
+	const struct mu_peering_ops *ops;
+};
+
+/* What a fabric is told; registered with the peering before it runs. */
+struct mu_peering_events {
+	/* The channel to a peer is up (both ends proved themselves), or down. */
+	void (*channel)(void *fabric, unsigned peer, bool up);
+	void (*message)(void *fabric, unsigned peer, const void *message, size_t len);
+	/*
+	 * A stream: fd is connected, authenticated, non-blocking, TCP_NODELAY,
+	 * and from now on the fabric's to close. dialled: this end asked for it
+	 * and posts operations on it; else the peer did, and this end serves it.
+	 */
+	void (*stream)(void *fabric, enum mu_plane plane, unsigned peer, int fd, bool dialled);
+	void (*stream_failed)(void *fabric, enum mu_plane plane, unsigned peer);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif
