@@ -74,7 +74,7 @@ struct plane {
 struct shm_fabric {
 	struct mu_fabric base;
 	struct mu_fabric_config config;
-	struct shm_directory dir;
+	struct memory_directory dir;
 	int lock_fd;
 	struct shm_memory memory;
 	bool vacant; /* background plane: revoked since this process last granted */
@@ -114,7 +114,8 @@ static bool is_of_announced_incarnation(struct shm_fabric *shm, const struct con
 					unsigned peer)
 {
 	return atomic_load_explicit(&shm->memory.header->peer_incarnation[peer],
-				    memory_order_acquire) == connection->view.header->incarnation;
+				    memory_order_acquire) ==
+	       connection->view.header->identity.incarnation;
 }
 
 static void shm_connect(struct mu_fabric *fabric, enum mu_plane plane, unsigned peer)
@@ -132,7 +133,7 @@ static void shm_connect(struct mu_fabric *fabric, enum mu_plane plane, unsigned 
 	}
 	/* Not heard of this peer since the own memory was formatted: go by what is there. */
 	atomic_compare_exchange_strong(&shm->memory.header->peer_incarnation[peer], &unknown,
-				       connection->view.header->incarnation);
+				       connection->view.header->identity.incarnation);
 	if (is_of_announced_incarnation(shm, connection, peer))
 		connection->state = MU_CONNECTION_UP;
 }
@@ -314,7 +315,7 @@ static void look_at(struct shm_fabric *shm, unsigned peer, enum mu_plane plane,
 
 	if (shm_busy_generation(seen) != atomic_load(&shm->memory.header->generation))
 		return;
-	if (peer == shm->config.id || !shm_lock_is_free(&shm->dir, peer))
+	if (peer == shm->config.id || !memory_lock_is_free(&shm->dir, peer))
 		note(written, shm_busy_segment(seen));
 	else
 		atomic_compare_exchange_strong(busy, &seen, 0);
@@ -410,7 +411,7 @@ static void shm_close(struct mu_fabric *fabric)
 	shm_memory_close(&shm->memory);
 	/* The lock last: with it free, nothing of this process may be under way. */
 	close(shm->lock_fd);
-	shm_directory_close(&shm->dir);
+	memory_directory_close(&shm->dir);
 	free(shm);
 }
 
@@ -431,24 +432,20 @@ static const struct mu_fabric_ops shm_ops = {
 int mu_fabric_shm_open(struct mu_fabric **out, const struct mu_fabric_config *config,
 		       const char *directory, char *err, size_t err_bytes)
 {
-	const struct shm_error error = {err, err_bytes};
+	const struct memory_error error = {err, err_bytes};
 	struct shm_fabric *shm;
 
-	if (config->id < 1 || config->id >= MU_ID_SLOTS)
-		return shm_error_set(&error, "replica id %u is not in 1..%d", config->id,
-				     MU_MAX_REPLICAS);
-	for (int i = 0; i < MU_REGIONS; i++)
-		if (config->region_bytes[i] == 0)
-			return shm_error_set(&error, "region %d has no bytes", i);
+	if (memory_check_config(config, &error) != 0)
+		return -1;
 	shm = aligned_alloc(SHM_LINE_BYTES, sizeof(*shm));
 	if (shm == NULL)
-		return shm_error_set(&error, "out of memory");
+		return memory_error_set(&error, "out of memory");
 	memset(shm, 0, sizeof(*shm));
 	shm->base.ops = &shm_ops;
 	shm->config = *config;
-	if (shm_directory_open(&shm->dir, directory, &error) != 0)
+	if (memory_directory_open(&shm->dir, directory, &error) != 0)
 		goto free_shm;
-	shm->lock_fd = shm_lock(&shm->dir, config->id, &error);
+	shm->lock_fd = memory_lock(&shm->dir, config->id, &error);
 	if (shm->lock_fd < 0)
 		goto close_directory;
 	if (shm_memory_open(&shm->memory, &shm->dir, config, &error) != 0)
@@ -458,7 +455,7 @@ int mu_fabric_shm_open(struct mu_fabric **out, const struct mu_fabric_config *co
 unlock:
 	close(shm->lock_fd);
 close_directory:
-	shm_directory_close(&shm->dir);
+	memory_directory_close(&shm->dir);
 free_shm:
 	free(shm);
 	return -1;

@@ -29,13 +29,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "mu_fabric.h"
+#include "memory_files.h"
 
 #define SHM_MAGIC 0x006d656d2d6d6875ULL
 #define SHM_VERSION 1
 #define SHM_HEADER_BYTES 8192
 #define SHM_LINE_BYTES 64
-#define SHM_BOOT_ID_BYTES 40
 #define SHM_FIRST_GENERATION 1
 #define SHM_SEGMENTS_MAX 256
 #define SHM_SEGMENT_MIN_BYTES (256u << 10)
@@ -70,17 +69,8 @@ static inline unsigned shm_busy_segment(uint64_t word)
 }
 
 struct shm_header {
-	/*
-	 * Constant from creation. Magic, version, boot id, group and id stay where
-	 * they are in every version, so that memory of another can be told apart.
-	 */
-	uint64_t magic;
-	uint32_t version;
-	uint32_t id;
-	uint64_t group_id;
-	char boot_id[SHM_BOOT_ID_BYTES]; /* of the machine, as text */
-	uint64_t region_bytes[MU_REGIONS];
-	uint64_t incarnation;   /* random, never 0: names this formatting */
+	/* Constant from creation. */
+	struct memory_identity identity;
 	uint64_t segment_bytes; /* a power of two */
 
 	/*
@@ -119,8 +109,7 @@ static inline const _Atomic uint64_t *shm_patch_table(const struct shm_header *h
 	return header->patch[generation % 2];
 }
 
-static_assert(offsetof(struct shm_header, boot_id) == 24, "stays put in every version");
-static_assert(offsetof(struct shm_header, region_bytes) == 64, "part of the file format");
+static_assert(offsetof(struct shm_header, segment_bytes) == 96, "part of the file format");
 static_assert(offsetof(struct shm_header, word) == 128, "part of the file format");
 static_assert(offsetof(struct shm_header, peer_incarnation) == 192, "part of the file format");
 static_assert(offsetof(struct shm_header, busy) == 256, "part of the file format");

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,27 +13,28 @@
 #include "shm_memory.h"
 
 /* Reasons that nobody wants to hear. */
-static const struct shm_error unheard = {NULL, 0};
+static const struct memory_error unheard = {NULL, 0};
 
 /* Where the private region begins: on a page that no peer maps. */
-static size_t private_offset(const struct shm_directory *dir, const struct mu_fabric_config *config)
+static size_t private_offset(const struct memory_directory *dir,
+			     const struct mu_fabric_config *config)
 {
-	return shm_round_up(dir, SHM_HEADER_BYTES + config->region_bytes[MU_REGION_BACKGROUND]);
+	return memory_round_up(dir, SHM_HEADER_BYTES + config->region_bytes[MU_REGION_BACKGROUND]);
 }
 
-static size_t main_bytes(const struct shm_directory *dir, const struct mu_fabric_config *config)
+static size_t main_bytes(const struct memory_directory *dir, const struct mu_fabric_config *config)
 {
 	return private_offset(dir, config) +
-	       shm_round_up(dir, config->region_bytes[MU_REGION_PRIVATE]);
+	       memory_round_up(dir, config->region_bytes[MU_REGION_PRIVATE]);
 }
 
-static size_t log_bytes(const struct shm_directory *dir, const struct mu_fabric_config *config)
+static size_t log_bytes(const struct memory_directory *dir, const struct mu_fabric_config *config)
 {
-	return shm_round_up(dir, config->region_bytes[MU_REGION_REPLICATION]);
+	return memory_round_up(dir, config->region_bytes[MU_REGION_REPLICATION]);
 }
 
 /* A power of two, so that segments are told by a shift. */
-static uint64_t segment_bytes(const struct shm_directory *dir,
+static uint64_t segment_bytes(const struct memory_directory *dir,
 			      const struct mu_fabric_config *config)
 {
 	uint64_t bytes = SHM_SEGMENT_MIN_BYTES;
@@ -46,50 +46,26 @@ static uint64_t segment_bytes(const struct shm_directory *dir,
 
 /* ----------------------------------------------------------------- judging */
 
-enum verdict {
-	VERDICT_RESUME,
-	VERDICT_LOST, /* from before the machine was started */
-	VERDICT_REFUSE,
-};
+static const struct memory_identity shm_kind = {.magic = SHM_MAGIC, .version = SHM_VERSION};
 
-static enum verdict refuse(const struct shm_directory *dir, const char *name, const char *why,
-			   const struct shm_error *error)
-{
-	shm_error_set(error, "%s/%s: %s", dir->path, name, why);
-	return VERDICT_REFUSE;
-}
-
-/* Is this main file the memory of that replica, and can it be used as it is? */
-static enum verdict judge(const struct shm_map *main, const struct shm_directory *dir,
-			  const struct mu_fabric_config *config, unsigned id,
-			  const struct shm_error *error)
+static enum memory_verdict judge(const struct memory_map *main, const struct memory_directory *dir,
+				 const struct mu_fabric_config *config, unsigned id,
+				 const struct memory_error *error)
 {
 	const struct shm_header *header = (const struct shm_header *)(void *)main->base;
-	struct shm_name name = shm_main_name(id);
+	enum memory_verdict verdict =
+		memory_judge(main, main_bytes(dir, config), &shm_kind, dir, config, id, error);
 
-	if (main->bytes < SHM_HEADER_BYTES || header->magic != SHM_MAGIC)
-		return refuse(dir, name.text, "is not the memory of a replica", error);
-	if (header->group_id != config->group_id)
-		return refuse(dir, name.text, "belongs to another group", error);
-	if (header->id != id)
-		return refuse(dir, name.text, "belongs to another replica", error);
-	if (memcmp(header->boot_id, dir->boot_id, sizeof(header->boot_id)) != 0)
-		return VERDICT_LOST;
-	if (header->version != SHM_VERSION)
-		return refuse(dir, name.text, "was written by another version", error);
-	if (main->bytes != main_bytes(dir, config) ||
-	    header->segment_bytes != segment_bytes(dir, config))
-		return refuse(dir, name.text, "is of another size than configured", error);
-	for (int i = 0; i < MU_REGIONS; i++)
-		if (header->region_bytes[i] != config->region_bytes[i])
-			return refuse(dir, name.text, "is of another size than configured", error);
-	return VERDICT_RESUME;
+	if (verdict == MEMORY_RESUME && header->segment_bytes != segment_bytes(dir, config))
+		return memory_refuse(dir, memory_main_name(id).text,
+				     "is of another size than configured", error);
+	return verdict;
 }
 
 /* --------------------------------------------------------- mapping the log */
 
 /* The bytes of a segment; the last one may be shorter than the others. */
-static size_t segment_length(const struct shm_header *header, const struct shm_map *log,
+static size_t segment_length(const struct shm_header *header, const struct memory_map *log,
 			     unsigned segment)
 {
 	size_t left = log->bytes - segment * header->segment_bytes;
@@ -98,8 +74,8 @@ static size_t segment_length(const struct shm_header *header, const struct shm_m
 }
 
 /* Let a mapping take a segment's place in the mapping of the log. */
-static bool take_place(const struct shm_header *header, const struct shm_map *log, unsigned segment,
-		       const struct shm_map *patch)
+static bool take_place(const struct shm_header *header, const struct memory_map *log,
+		       unsigned segment, const struct memory_map *patch)
 {
 	uint8_t *place = log->base + segment * header->segment_bytes;
 
@@ -109,31 +85,31 @@ static bool take_place(const struct shm_header *header, const struct shm_map *lo
 }
 
 /* Map a replica's log with its patches, as of a generation. */
-static enum shm_found map_log(const struct shm_directory *dir, const struct shm_header *header,
-			      uint64_t generation, size_t bytes, struct shm_map *log,
-			      const struct shm_error *error)
+static enum memory_found map_log(const struct memory_directory *dir,
+				 const struct shm_header *header, uint64_t generation, size_t bytes,
+				 struct memory_map *log, const struct memory_error *error)
 {
 	const _Atomic uint64_t *table = shm_patch_table(header, generation);
-	struct shm_name name = shm_log_name(header->id);
-	enum shm_found found = shm_file_map(dir, name.text, log, error);
+	struct memory_name name = shm_log_name(header->identity.id);
+	enum memory_found found = memory_file_map(dir, name.text, log, error);
 
-	if (found == SHM_FOUND && log->bytes != bytes) {
-		shm_error_set(error, "%s/%s: is of another size than configured", dir->path,
-			      name.text);
-		return SHM_FAILED;
+	if (found == MEMORY_FOUND && log->bytes != bytes) {
+		memory_error_set(error, "%s/%s: is of another size than configured", dir->path,
+				 name.text);
+		return MEMORY_FAILED;
 	}
-	for (unsigned i = 0; found == SHM_FOUND && i * header->segment_bytes < bytes; i++) {
+	for (unsigned i = 0; found == MEMORY_FOUND && i * header->segment_bytes < bytes; i++) {
 		uint64_t number = atomic_load(&table[i]);
-		struct shm_map patch = {0};
+		struct memory_map patch = {0};
 
 		if (number == 0)
 			continue;
-		name = shm_patch_name(header->id, number);
-		found = shm_file_map(dir, name.text, &patch, error);
-		if (found == SHM_FOUND && !take_place(header, log, i, &patch)) {
-			shm_unmap(&patch);
-			shm_error_set(error, "%s/%s: cannot be mapped", dir->path, name.text);
-			return SHM_FAILED;
+		name = shm_patch_name(header->identity.id, number);
+		found = memory_file_map(dir, name.text, &patch, error);
+		if (found == MEMORY_FOUND && !take_place(header, log, i, &patch)) {
+			memory_unmap(&patch);
+			memory_error_set(error, "%s/%s: cannot be mapped", dir->path, name.text);
+			return MEMORY_FAILED;
 		}
 	}
 	return found;
@@ -141,7 +117,7 @@ static enum shm_found map_log(const struct shm_directory *dir, const struct shm_
 
 /* ---------------------------------------------------------- the own memory */
 
-static void place_regions(struct shm_memory *memory, const struct shm_directory *dir,
+static void place_regions(struct shm_memory *memory, const struct memory_directory *dir,
 			  const struct mu_fabric_config *config)
 {
 	memory->header = (struct shm_header *)(void *)memory->main.base;
@@ -152,49 +128,41 @@ static void place_regions(struct shm_memory *memory, const struct shm_directory 
 
 void shm_memory_close(struct shm_memory *memory)
 {
-	shm_unmap(&memory->main);
-	shm_unmap(&memory->log);
+	memory_unmap(&memory->main);
+	memory_unmap(&memory->log);
 	memory->header = NULL;
 }
 
-static enum verdict resume(struct shm_memory *memory, const struct shm_directory *dir,
-			   const struct mu_fabric_config *config, const struct shm_error *error)
+static enum memory_verdict resume(struct shm_memory *memory, const struct memory_directory *dir,
+				  const struct mu_fabric_config *config,
+				  const struct memory_error *error)
 {
-	struct shm_name main_name = shm_main_name(config->id);
-	enum shm_found found = shm_file_map(dir, main_name.text, &memory->main, error);
-	enum verdict verdict;
+	struct memory_name main_name = memory_main_name(config->id);
+	enum memory_found found = memory_file_map(dir, main_name.text, &memory->main, error);
+	enum memory_verdict verdict;
 
-	if (found != SHM_FOUND)
-		return found == SHM_ABSENT ? VERDICT_LOST : VERDICT_REFUSE;
+	if (found != MEMORY_FOUND)
+		return found == MEMORY_ABSENT ? MEMORY_LOST : MEMORY_REFUSE;
 	verdict = judge(&memory->main, dir, config, config->id, error);
-	if (verdict != VERDICT_RESUME)
+	if (verdict != MEMORY_RESUME)
 		return verdict;
 	memory->header = (struct shm_header *)(void *)memory->main.base;
 	found = map_log(dir, memory->header, atomic_load(&memory->header->generation),
 			log_bytes(dir, config), &memory->log, error);
-	if (found != SHM_FOUND)
-		return found == SHM_ABSENT ? VERDICT_LOST : VERDICT_REFUSE;
+	if (found != MEMORY_FOUND)
+		return found == MEMORY_ABSENT ? MEMORY_LOST : MEMORY_REFUSE;
 	place_regions(memory, dir, config);
 	shm_clear_leftovers(dir, config->id, memory->header);
-	return VERDICT_RESUME;
+	return MEMORY_RESUME;
 }
 
-static int fill_header(struct shm_header *header, const struct shm_directory *dir,
-		       const struct mu_fabric_config *config, const struct shm_error *error)
+static int fill_header(struct shm_header *header, const struct memory_directory *dir,
+		       const struct mu_fabric_config *config, const struct memory_error *error)
 {
-	header->magic = SHM_MAGIC;
-	header->version = SHM_VERSION;
-	header->id = config->id;
-	header->group_id = config->group_id;
-	for (int i = 0; i < MU_REGIONS; i++)
-		header->region_bytes[i] = config->region_bytes[i];
+	if (memory_identify(&header->identity, &shm_kind, dir, config, error) != 0)
+		return -1;
 	header->segment_bytes = segment_bytes(dir, config);
-	while (header->incarnation == 0)
-		if (getrandom(&header->incarnation, sizeof(header->incarnation), 0) < 0 &&
-		    errno != EINTR)
-			return shm_error_set(error, "no random number: %s", strerror(errno));
 	atomic_store(&header->generation, SHM_FIRST_GENERATION);
-	memcpy(header->boot_id, dir->boot_id, sizeof(header->boot_id));
 	return 0;
 }
 
@@ -204,40 +172,42 @@ static int fill_header(struct shm_header *header, const struct shm_directory *di
  * another they will not use it from now on. A peer whose file cannot be used
  * cannot have mapped ours either.
  */
-static void announce(const struct shm_memory *memory, const struct shm_directory *dir,
+static void announce(const struct shm_memory *memory, const struct memory_directory *dir,
 		     const struct mu_fabric_config *config)
 {
 	for (unsigned peer = 1; peer < MU_ID_SLOTS; peer++) {
-		struct shm_map main = {0};
-		struct shm_name name = shm_main_name(peer);
+		struct memory_map main = {0};
+		struct memory_name name = memory_main_name(peer);
 
 		if (peer == config->id || !(config->member_mask & (1U << peer)))
 			continue;
-		if (shm_file_map(dir, name.text, &main, &unheard) != SHM_FOUND)
+		if (memory_file_map(dir, name.text, &main, &unheard) != MEMORY_FOUND)
 			continue;
-		if (judge(&main, dir, config, peer, &unheard) == VERDICT_RESUME) {
+		if (judge(&main, dir, config, peer, &unheard) == MEMORY_RESUME) {
 			struct shm_header *header = (struct shm_header *)(void *)main.base;
 
 			atomic_store(&header->peer_incarnation[config->id],
-				     memory->header->incarnation);
+				     memory->header->identity.incarnation);
 		}
-		shm_unmap(&main);
+		memory_unmap(&main);
 	}
 }
 
 /* Build new memory beside whatever there is; the main file's rename makes it real. */
-static int format(struct shm_memory *memory, const struct shm_directory *dir,
-		  const struct mu_fabric_config *config, const struct shm_error *error)
+static int format(struct shm_memory *memory, const struct memory_directory *dir,
+		  const struct mu_fabric_config *config, const struct memory_error *error)
 {
-	struct shm_name log_name = shm_log_name(config->id);
-	struct shm_name new_name = shm_main_new_name(config->id);
-	struct shm_name main_name = shm_main_name(config->id);
+	struct memory_name log_name = shm_log_name(config->id);
+	struct memory_name new_name = memory_main_new_name(config->id);
+	struct memory_name main_name = memory_main_name(config->id);
 	void *regions[MU_REGIONS];
 
 	shm_clear_leftovers(dir, config->id, NULL);
-	if (shm_file_create(dir, log_name.text, log_bytes(dir, config), &memory->log, error) != 0)
+	if (memory_file_create(dir, log_name.text, log_bytes(dir, config), &memory->log, error) !=
+	    0)
 		return -1;
-	if (shm_file_create(dir, new_name.text, main_bytes(dir, config), &memory->main, error) != 0)
+	if (memory_file_create(dir, new_name.text, main_bytes(dir, config), &memory->main, error) !=
+	    0)
 		return -1;
 	place_regions(memory, dir, config);
 	if (fill_header(memory->header, dir, config, error) != 0)
@@ -247,24 +217,24 @@ static int format(struct shm_memory *memory, const struct shm_directory *dir,
 	config->format(config->format_ctx, regions);
 	announce(memory, dir, config);
 	if (renameat(dir->fd, new_name.text, dir->fd, main_name.text) != 0)
-		return shm_error_set(error, "%s/%s: %s", dir->path, main_name.text,
-				     strerror(errno));
+		return memory_error_set(error, "%s/%s: %s", dir->path, main_name.text,
+					strerror(errno));
 	return 0;
 }
 
-int shm_memory_open(struct shm_memory *memory, const struct shm_directory *dir,
-		    const struct mu_fabric_config *config, const struct shm_error *error)
+int shm_memory_open(struct shm_memory *memory, const struct memory_directory *dir,
+		    const struct mu_fabric_config *config, const struct memory_error *error)
 {
-	enum verdict verdict;
+	enum memory_verdict verdict;
 
 	*memory = (struct shm_memory){0};
 	verdict = resume(memory, dir, config, error);
-	if (verdict == VERDICT_RESUME) {
+	if (verdict == MEMORY_RESUME) {
 		announce(memory, dir, config);
 		return 0;
 	}
 	shm_memory_close(memory);
-	if (verdict == VERDICT_REFUSE)
+	if (verdict == MEMORY_REFUSE)
 		return -1;
 	if (format(memory, dir, config, error) == 0)
 		return 0;
@@ -278,19 +248,19 @@ int shm_memory_open(struct shm_memory *memory, const struct shm_directory *dir,
 struct move {
 	unsigned segment;
 	uint64_t patch;
-	struct shm_map copy;
+	struct memory_map copy;
 };
 
-static bool prepare_move(struct shm_memory *memory, const struct shm_directory *dir, unsigned id,
+static bool prepare_move(struct shm_memory *memory, const struct memory_directory *dir, unsigned id,
 			 struct move *move)
 {
 	struct shm_header *header = memory->header;
 
 	/* Numbers are used once, also if the process dies before the next line. */
 	move->patch = atomic_fetch_add(&header->last_patch, 1) + 1;
-	if (shm_file_create(dir, shm_patch_name(id, move->patch).text,
-			    segment_length(header, &memory->log, move->segment), &move->copy,
-			    &unheard) != 0)
+	if (memory_file_create(dir, shm_patch_name(id, move->patch).text,
+			       segment_length(header, &memory->log, move->segment), &move->copy,
+			       &unheard) != 0)
 		return false;
 	/* Neither side is private here; what counts is that no word is torn. */
 	shm_copy_in(move->copy.base, memory->log.base + move->segment * header->segment_bytes,
@@ -309,8 +279,8 @@ static void complete_move(struct shm_memory *memory, const struct move *move)
 }
 
 /* All at once: a process that dies on the way leaves the present generation as it is. */
-static void publish_moves(struct shm_memory *memory, const struct shm_directory *dir, unsigned id,
-			  const struct move *moves, unsigned count)
+static void publish_moves(struct shm_memory *memory, const struct memory_directory *dir,
+			  unsigned id, const struct move *moves, unsigned count)
 {
 	struct shm_header *header = memory->header;
 	uint64_t generation = atomic_load(&header->generation);
@@ -331,7 +301,7 @@ static void publish_moves(struct shm_memory *memory, const struct shm_directory 
 	}
 }
 
-int shm_memory_replace(struct shm_memory *memory, const struct shm_directory *dir, unsigned id,
+int shm_memory_replace(struct shm_memory *memory, const struct memory_directory *dir, unsigned id,
 		       const unsigned *segments, unsigned count)
 {
 	struct move moves[MU_ID_SLOTS * MU_PLANES] = {0};
@@ -345,7 +315,7 @@ int shm_memory_replace(struct shm_memory *memory, const struct shm_directory *di
 	}
 	if (prepared < count) {
 		while (prepared-- > 0) {
-			shm_unmap(&moves[prepared].copy);
+			memory_unmap(&moves[prepared].copy);
 			unlinkat(dir->fd, shm_patch_name(id, moves[prepared].patch).text, 0);
 		}
 		return -1;
@@ -360,20 +330,20 @@ int shm_memory_replace(struct shm_memory *memory, const struct shm_directory *di
 
 void shm_view_close(struct shm_view *view)
 {
-	shm_unmap(&view->main);
-	shm_unmap(&view->log);
+	memory_unmap(&view->main);
+	memory_unmap(&view->log);
 	view->header = NULL;
 }
 
-int shm_view_open(struct shm_view *view, const struct shm_directory *dir,
+int shm_view_open(struct shm_view *view, const struct memory_directory *dir,
 		  const struct mu_fabric_config *config, unsigned id)
 {
-	struct shm_name main_name = shm_main_name(id);
+	struct memory_name main_name = memory_main_name(id);
 
 	*view = (struct shm_view){0};
-	if (shm_file_map(dir, main_name.text, &view->main, &unheard) != SHM_FOUND)
+	if (memory_file_map(dir, main_name.text, &view->main, &unheard) != MEMORY_FOUND)
 		return -1;
-	if (judge(&view->main, dir, config, id, &unheard) != VERDICT_RESUME) {
+	if (judge(&view->main, dir, config, id, &unheard) != MEMORY_RESUME) {
 		shm_view_close(view);
 		return -1;
 	}
@@ -385,7 +355,7 @@ int shm_view_open(struct shm_view *view, const struct shm_directory *dir,
 	view->generation = atomic_load(&view->header->generation);
 	view->segment_shift = (unsigned)__builtin_ctzll(view->header->segment_bytes);
 	if (map_log(dir, view->header, view->generation, log_bytes(dir, config), &view->log,
-		    &unheard) != SHM_FOUND ||
+		    &unheard) != MEMORY_FOUND ||
 	    atomic_load(&view->header->generation) != view->generation) {
 		shm_view_close(view);
 		return -1;
@@ -395,9 +365,10 @@ int shm_view_open(struct shm_view *view, const struct shm_directory *dir,
 	return 0;
 }
 
-bool shm_view_is_current(const struct shm_view *view, const struct shm_directory *dir, unsigned id)
+bool shm_view_is_current(const struct shm_view *view, const struct memory_directory *dir,
+			 unsigned id)
 {
-	struct shm_name name = shm_main_name(id);
+	struct memory_name name = memory_main_name(id);
 	struct stat st;
 
 	return view->header != NULL && fstatat(dir->fd, name.text, &st, 0) == 0 &&

@@ -12,8 +12,8 @@
 struct shm_memory {
 	struct shm_header *header;
 	uint8_t *region[MU_REGIONS];
-	struct shm_map main;
-	struct shm_map log; /* its patches are mapped over it */
+	struct memory_map main;
+	struct memory_map log; /* its patches are mapped over it */
 };
 
 /*
@@ -22,8 +22,8 @@ struct shm_memory {
  * is missing, counts as lost. Memory of another group, version or size is an
  * error that names the file. The files come into being whole or not at all.
  */
-int shm_memory_open(struct shm_memory *memory, const struct shm_directory *dir,
-		    const struct mu_fabric_config *config, const struct shm_error *error);
+int shm_memory_open(struct shm_memory *memory, const struct memory_directory *dir,
+		    const struct mu_fabric_config *config, const struct memory_error *error);
 void shm_memory_close(struct shm_memory *memory);
 
 /*
@@ -33,7 +33,7 @@ void shm_memory_close(struct shm_memory *memory);
  * threads of this process may read the region meanwhile, but not store into it.
  * Returns -1, with nothing changed, if there is no room for the copies.
  */
-int shm_memory_replace(struct shm_memory *memory, const struct shm_directory *dir, unsigned id,
+int shm_memory_replace(struct shm_memory *memory, const struct memory_directory *dir, unsigned id,
 		       const unsigned *segments, unsigned count);
 
 /* A replica's memory as seen from elsewhere. The private region is not in it. */
@@ -42,14 +42,15 @@ struct shm_view {
 	uint8_t *region[MU_REGIONS];
 	uint64_t generation; /* of the log that is mapped */
 	unsigned segment_shift;
-	struct shm_map main;
-	struct shm_map log;
+	struct memory_map main;
+	struct memory_map log;
 };
 /* Map replica id's memory as it is now. Returns -1 if there is none to be had. */
-int shm_view_open(struct shm_view *view, const struct shm_directory *dir,
+int shm_view_open(struct shm_view *view, const struct memory_directory *dir,
 		  const struct mu_fabric_config *config, unsigned id);
 void shm_view_close(struct shm_view *view);
 /* Whether the view is of the files that are replica id's now. */
-bool shm_view_is_current(const struct shm_view *view, const struct shm_directory *dir, unsigned id);
+bool shm_view_is_current(const struct shm_view *view, const struct memory_directory *dir,
+			 unsigned id);
 
 #endif

@@ -174,7 +174,7 @@ static void shm_memory_of_another_boot_is_lost(void **state)
 	group_open(group, 2);
 	group_close(group, 1);
 	header = map_header(group->place, 1);
-	header->boot_id[0] ^= 1;
+	header->identity.boot_id[0] ^= 1;
 	munmap(header, SHM_HEADER_BYTES);
 	/* Until it is opened again, nobody reaches what is not there any more. */
 	group->replica[2]->ops->connect(group->replica[2], DATA, 1);
@@ -197,12 +197,12 @@ static void shm_memory_of_another_version_is_refused(void **state)
 	group_open(group, 1);
 	group_close(group, 1);
 	header = map_header(group->place, 1);
-	header->version++;
+	header->identity.version++;
 	assert_int_not_equal(mu_fabric_shm_open(&fabric, &config, group->place, err, sizeof(err)),
 			     0);
 	assert_non_null(strstr(err, "replica-1.mu"));
 	assert_non_null(strstr(err, "version"));
-	header->version--;
+	header->identity.version--;
 	munmap(header, SHM_HEADER_BYTES);
 	assert_opens(group, 1, 1);
 	group_free(group);
