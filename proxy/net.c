@@ -275,3 +275,16 @@ int mp_local_port(int fd)
 		return ntohs(((struct sockaddr_in6 *)&here)->sin6_port);
 	return 0;
 }
+
+void mp_remote_text(int fd, char *text, size_t text_bytes)
+{
+	struct sockaddr_storage there;
+	socklen_t len = sizeof(there);
+	char host[INET6_ADDRSTRLEN], port[8];
+
+	snprintf(text, text_bytes, "?");
+	if (getpeername(fd, (struct sockaddr *)&there, &len) == 0 &&
+	    getnameinfo((struct sockaddr *)&there, len, host, sizeof(host), port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+		snprintf(text, text_bytes, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}

@@ -60,6 +60,10 @@ int mp_accept(int listener);
 /* The port a TCP socket is bound to (useful after ":0"); 0 if it has none. */
 int mp_local_port(int fd);
 
+/* Who is at the other end of a TCP socket: "10.0.0.2:7400", "[::1]:7400"; "?" if that cannot be
+ * told. */
+void mp_remote_text(int fd, char *text, size_t text_bytes);
+
 /* For a TCP socket: no Nagle, keep-alive probes (a dead peer is seen within minutes). */
 void mp_tune(int fd);
 

@@ -33,8 +33,31 @@ extern "C" {
 
 struct mu_peering;
 
-/* What a fabric may ask, from any thread; nothing here blocks. */
+/* What a fabric is told, and when: see attach(). */
+struct mu_peering_events {
+	/*
+	 * The channel to a peer is up: both ends proved themselves, and a fabric is
+	 * attached at both. Or it is down: what was sent may be lost.
+	 */
+	void (*channel)(void *fabric, unsigned peer, bool up);
+	void (*message)(void *fabric, unsigned peer, const void *message, size_t len);
+	/*
+	 * A stream: fd is connected, authenticated, non-blocking, TCP_NODELAY,
+	 * and from now on the fabric's to close. dialled: this end asked for it
+	 * and posts operations on it; else the peer did, and this end serves it.
+	 */
+	void (*stream)(void *fabric, enum mu_plane plane, unsigned peer, int fd, bool dialled);
+	void (*stream_failed)(void *fabric, enum mu_plane plane, unsigned peer);
+};
+
+/* What a fabric may ask, from any thread; nothing here blocks on a peer. */
 struct mu_peering_ops {
+	/*
+	 * From now on this fabric is told of everything, of the channels that are
+	 * up to begin with. events NULL: of nothing any more; when this returns no
+	 * call is under way, so it must not come from within one.
+	 */
+	void (*attach)(struct mu_peering *, const struct mu_peering_events *events, void *fabric);
 	/*
 	 * Send a message to a peer: it arrives whole and behind those sent
 	 * before it, or the channel goes down. Returns 0, or -1 if there is no
@@ -45,26 +68,15 @@ struct mu_peering_ops {
 	 * Ask for a stream to a peer. Ends in one call of stream() or
 	 * stream_failed(), within the timeout of the peering. One request per
 	 * (plane, peer) may be under way. Returns 0, or -1 if one is.
+	 *
+	 * A peer that is asked for a stream again has lost the one before, or
+	 * has been started anew: its fabric closes that one first.
 	 */
 	int (*dial)(struct mu_peering *, enum mu_plane plane, unsigned peer);
 };
 
 struct mu_peering {
 	const struct mu_peering_ops *ops;
-};
-
-/* What a fabric is told; registered with the peering before it runs. */
-struct mu_peering_events {
-	/* The channel to a peer is up (both ends proved themselves), or down. */
-	void (*channel)(void *fabric, unsigned peer, bool up);
-	void (*message)(void *fabric, unsigned peer, const void *message, size_t len);
-	/*
-	 * A stream: fd is connected, authenticated, non-blocking, TCP_NODELAY,
-	 * and from now on the fabric's to close. dialled: this end asked for it
-	 * and posts operations on it; else the peer did, and this end serves it.
-	 */
-	void (*stream)(void *fabric, enum mu_plane plane, unsigned peer, int fd, bool dialled);
-	void (*stream_failed)(void *fabric, enum mu_plane plane, unsigned peer);
 };
 
 #ifdef __cplusplus

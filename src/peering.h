@@ -1,0 +1,84 @@
+/*
+ * peering.h - joins the members of a group over TCP (mu_peering.h): one
+ * listening port a replica, one channel between any two of them, and streams.
+ *
+ * Every connection begins with a greeting (peering_wire.h) in which both ends
+ * say who they are and prove, by challenge and response, that they know the
+ * group's secret. The secret itself never travels. What follows on the
+ * connection is neither encrypted nor signed: who can change packets on their
+ * way can change what the group does, so that way must be the operator's own.
+ *
+ * A peering runs on a thread of its own. The functions below may be called by
+ * any one thread at a time; what fabrics call (mu_peering_ops) by any.
+ */
+#ifndef MUPROXY_PEERING_H
+#define MUPROXY_PEERING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mu_peering.h"
+
+struct peering;
+
+struct peering_options {
+	unsigned id;
+	uint64_t group_id;
+	/* host:port, [v6]:port or name:port of every member; the others' are dialled. */
+	const char *address[MU_ID_SLOTS];
+	const char *listen; /* NULL: at the own address */
+	/* What the members prove to know; both ends must have one, or neither. */
+	const uint8_t *secret;
+	size_t secret_bytes; /* 0: none */
+	uint32_t facts;      /* told to all peers; what it means is the user's affair */
+
+	uint32_t connect_ms; /* until a TCP connection has come about */
+	uint32_t greet_ms;   /* until a greeting is over, and the peer has made its mind up */
+	uint32_t dial_ms;    /* until a request for a stream ends */
+	uint32_t ping_ms;    /* how long a channel is idle before the peer is asked for a word */
+	uint32_t silence_ms; /* ... and silent before it is given up */
+};
+/* Defaults for the times. */
+void peering_options_init(struct peering_options *options);
+
+/*
+ * Bind the port. Nobody is answered yet. What options point to must outlive
+ * the peering. NULL, with one line in err, if it cannot.
+ */
+struct peering *peering_open(const struct peering_options *options, char *err, size_t err_bytes);
+/* The port that it is bound to. */
+int peering_port(const struct peering *peering);
+/* Begin. -1: errno. */
+int peering_start(struct peering *peering);
+/* End the thread and close everything; the fabric has detached. */
+void peering_close(struct peering *peering);
+
+/* What fabrics are given. */
+struct mu_peering *peering_base(struct peering *peering);
+
+/* Tell all peers something else from now on. */
+void peering_set_facts(struct peering *peering, uint32_t facts);
+
+struct peering_peer {
+	bool up; /* both have proved themselves */
+	uint32_t facts;
+};
+/* What is known of a member. Any thread. */
+struct peering_peer peering_peer(struct peering *peering, unsigned id);
+
+/*
+ * Streams for the user's own purpose, beside the fabric's: taken() gets those
+ * that peers dialled and those that were asked for here. It is called on the
+ * peering's thread; fd as in mu_peering_events.stream(), -1 if it came to
+ * nothing. Set it before peering_start().
+ */
+struct peering_user {
+	void (*taken)(void *ctx, unsigned peer, int fd, bool dialled);
+	void *ctx;
+};
+void peering_set_user(struct peering *peering, const struct peering_user *user);
+/* As mu_peering_ops.dial(). */
+int peering_dial(struct peering *peering, unsigned peer);
+
+#endif
