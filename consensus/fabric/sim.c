@@ -62,6 +62,11 @@ uint64_t sim_delay(struct sim_world *world, unsigned from, unsigned to)
 	return delay_ns * world->replica[from].slow_to[to];
 }
 
+bool sim_is_blocked(const struct sim_world *world, enum mu_plane plane, unsigned from, unsigned to)
+{
+	return world->replica[from].blocked_to[plane][to];
+}
+
 struct sim_connection *sim_connection_of(struct mu_fabric *fabric, enum mu_plane plane,
 					 unsigned peer)
 {
@@ -442,7 +447,14 @@ unsigned sim_holder(const struct sim_world *world, unsigned id, uint64_t *ballot
 
 void sim_block(struct sim_world *world, unsigned from, unsigned to, bool blocked)
 {
-	world->replica[from].blocked_to[to] = blocked;
+	for (unsigned plane = 0; plane < MU_PLANES; plane++)
+		sim_block_plane(world, plane, from, to, blocked);
+}
+
+void sim_block_plane(struct sim_world *world, enum mu_plane plane, unsigned from, unsigned to,
+		     bool blocked)
+{
+	world->replica[from].blocked_to[plane][to] = blocked;
 }
 
 void sim_slow(struct sim_world *world, unsigned from, unsigned to, unsigned times)

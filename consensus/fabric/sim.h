@@ -115,8 +115,14 @@ const void *sim_memory(const struct sim_world *world, unsigned id, enum mu_regio
 /* 0: nobody may write id's replication region. */
 unsigned sim_holder(const struct sim_world *world, unsigned id, uint64_t *ballot);
 
-/* Messages from one replica to another are lost until unblocked. */
+/*
+ * Messages from one replica to another are lost until unblocked; what is sent
+ * again in time arrives then. The second blocks the connections of one plane
+ * alone, what they ask as well as what they are answered.
+ */
 void sim_block(struct sim_world *world, unsigned from, unsigned to, bool blocked);
+void sim_block_plane(struct sim_world *world, enum mu_plane plane, unsigned from, unsigned to,
+		     bool blocked);
 /* They take so many times as long as usual; 1 is usual. */
 void sim_slow(struct sim_world *world, unsigned from, unsigned to, unsigned times);
 /* A stopped process answers no request to connect, where the medium needs it to. */

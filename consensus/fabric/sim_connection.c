@@ -21,6 +21,18 @@ static struct sim_clock *clock_of(struct sim_connection *connection)
 	return &connection->world->clock;
 }
 
+static bool outward_blocked(const struct sim_connection *connection)
+{
+	return sim_is_blocked(connection->world, connection->plane, connection->from,
+			      connection->to);
+}
+
+static bool homeward_blocked(const struct sim_connection *connection)
+{
+	return sim_is_blocked(connection->world, connection->plane, connection->to,
+			      connection->from);
+}
+
 static void observe(struct sim_connection *connection, enum sim_event_kind kind,
 		    const struct sim_op *op)
 {
@@ -114,7 +126,7 @@ static void late_happens(void *ctx, uint64_t stamp)
 
 	if (stamp != connection->late_epoch || op == NULL)
 		return;
-	if (!world->replica[connection->from].blocked_to[connection->to]) {
+	if (!outward_blocked(connection)) {
 		if (!sim_land(connection, op, true)) {
 			late_free(connection);
 			return;
@@ -185,10 +197,8 @@ static void connect_happens(void *ctx, uint64_t stamp)
 {
 	struct sim_connection *connection = ctx;
 	struct sim_world *world = connection->world;
-	const struct sim_replica *source = &world->replica[connection->from];
 	const struct sim_replica *target = &world->replica[connection->to];
-	bool reached = !source->blocked_to[connection->to] &&
-		       !target->blocked_to[connection->from] &&
+	bool reached = !outward_blocked(connection) && !homeward_blocked(connection) &&
 		       sim_reachable(world, connection->to) &&
 		       (world->config.passive_memory || !target->stopped);
 
@@ -284,7 +294,6 @@ static void finish(struct sim_connection *connection, struct sim_op *op)
 static void movement_happens(void *ctx, uint64_t stamp)
 {
 	struct sim_connection *connection = ctx;
-	struct sim_world *world = connection->world;
 	struct sim_op *op = connection->running;
 
 	if (stamp != connection->epoch)
@@ -292,7 +301,7 @@ static void movement_happens(void *ctx, uint64_t stamp)
 	connection->moving = false;
 	if (op == NULL || connection->broken)
 		return;
-	if (!world->replica[connection->from].blocked_to[connection->to])
+	if (!outward_blocked(connection))
 		sim_land(connection, op, false);
 	if (op->finished)
 		finish(connection, op);
@@ -308,7 +317,7 @@ static void schedule_movement(struct sim_connection *connection)
 
 	if (op == NULL || connection->moving || connection->broken)
 		return;
-	if (world->replica[connection->from].blocked_to[connection->to])
+	if (outward_blocked(connection))
 		when_ns += world->config.op_timeout_ns / 8; /* sent again and again */
 	else if (sim_random_chance(&world->random, world->config.straggler_permille))
 		when_ns += sim_random_skewed(&world->random, 0, world->config.op_timeout_ns);
@@ -332,7 +341,7 @@ static void answer_happens(void *ctx, uint64_t stamp)
 	connection->answering = false;
 	if (op == NULL || !op->finished)
 		return;
-	if (world->replica[connection->to].blocked_to[connection->from]) {
+	if (homeward_blocked(connection)) {
 		op->complete_ns = world->clock.now_ns + world->config.op_timeout_ns / 8;
 		schedule_answer(connection);
 		return;
@@ -414,8 +423,8 @@ void sim_connection_cut(struct sim_connection *connection)
 	struct sim_op *op;
 
 	while ((op = connection->running) != NULL && !connection->broken &&
-	       !world->replica[connection->from].blocked_to[connection->to] &&
-	       op->region == MU_REGION_REPLICATION && sim_random_chance(&world->random, 600)) {
+	       !outward_blocked(connection) && op->region == MU_REGION_REPLICATION &&
+	       sim_random_chance(&world->random, 600)) {
 		sim_land(connection, op, false);
 		if (op->finished)
 			finish(connection, op);

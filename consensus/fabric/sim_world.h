@@ -84,7 +84,7 @@ struct sim_replica {
 	uint64_t memory_life;        /* counts memories */
 	uint64_t process_life;
 	bool stopped;
-	bool blocked_to[MU_ID_SLOTS];
+	bool blocked_to[MU_PLANES][MU_ID_SLOTS];
 	unsigned slow_to[MU_ID_SLOTS];
 	struct sim_permission permission;
 	struct sim_inbox inbox[MU_PLANES];
@@ -112,6 +112,8 @@ uint64_t sim_life(const struct sim_world *world, unsigned id);
 /* Can it be read and written by others just now? */
 bool sim_reachable(const struct sim_world *world, unsigned id);
 uint64_t sim_delay(struct sim_world *world, unsigned from, unsigned to);
+/* Are a plane's messages from one replica to another lost just now? */
+bool sim_is_blocked(const struct sim_world *world, enum mu_plane plane, unsigned from, unsigned to);
 /* Of a plane's posting, connecting, ...: what the process asked for. */
 struct sim_connection *sim_connection_of(struct mu_fabric *fabric, enum mu_plane plane,
 					 unsigned peer);
