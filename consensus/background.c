@@ -8,12 +8,6 @@
 
 #include "node.h"
 
-enum {
-	SCORE_MAX = 15,   /* paper, section 6 */
-	SCORE_FAILED = 2, /* below: failed */
-	SCORE_ALIVE = 6,  /* above: alive */
-};
-
 enum background_op { OP_READ_LINES = 1, OP_REQUEST, OP_GRANT };
 
 /* xorshift64*: only spreads back-off. */
@@ -136,15 +130,17 @@ static void record_membership(struct mu *mu)
 
 /* ------------------------------------------------------------ pull-scores */
 
-static void score(struct mu_watch *w, bool moved)
+static void score(const struct mu_config *config, struct mu_watch *w, bool moved)
 {
-	if (moved && w->score < SCORE_MAX)
-		w->score++;
-	else if (!moved && w->score > 0)
-		w->score--;
-	if (w->score > SCORE_ALIVE)
+	if (moved)
+		w->score += config->score_gain;
+	else
+		w->score -= w->score < config->score_loss ? w->score : config->score_loss;
+	if (w->score > config->score_max)
+		w->score = config->score_max;
+	if (w->score > config->score_alive)
 		w->alive = true;
-	else if (w->score < SCORE_FAILED)
+	else if (w->score < config->score_failed)
 		w->alive = w->known = false;
 }
 
@@ -153,7 +149,7 @@ static void took_lines(struct mu *mu, unsigned id)
 	struct mu_watch *w = &mu->bg.watch[id];
 	uint64_t counter = w->lines[0].word[0];
 
-	score(w, counter != w->counter);
+	score(&mu->config, w, counter != w->counter);
 	w->counter = counter;
 	if (!mu_line_intact(&w->lines[1]) || !mu_line_intact(&w->lines[2]))
 		return;
@@ -177,7 +173,7 @@ static void completed(struct mu *mu, const struct mu_completion *c)
 		if (ok)
 			took_lines(mu, c->peer);
 		else
-			score(w, false);
+			score(&mu->config, w, false);
 		return;
 	}
 	wish->in_flight = false;
@@ -194,7 +190,7 @@ static void read_peer(struct mu *mu, unsigned id)
 	if (f->ops->state(f, MU_PLANE_BACKGROUND, id) != MU_CONNECTION_UP ||
 	    f->ops->post_read(f, MU_PLANE_BACKGROUND, id, MU_REGION_BACKGROUND, 0, w->lines,
 			      sizeof(w->lines), OP_READ_LINES))
-		score(w, false);
+		score(&mu->config, w, false);
 	else
 		w->reading = true;
 }

@@ -50,6 +50,25 @@ void mu_config_init(struct mu_config *config)
 	config->data_stall_ns = 500ULL * 1000 * 1000;
 	config->takeover_timeout_ns = 100ULL * 1000 * 1000;
 	config->random_seed = 1;
+	config->score_max = 15; /* these as in the paper */
+	config->score_failed = 2;
+	config->score_alive = 6;
+	config->score_gain = 1;
+	config->score_loss = 1;
+}
+
+/* NULL, or what is wrong with the failure detector's settings. */
+static const char *wrong_score(const struct mu_config *config)
+{
+	if (config->score_max < 2 || config->score_max > 1000)
+		return "score_max is not 2 to 1000";
+	if (config->score_failed < 1 || config->score_failed > config->score_alive ||
+	    config->score_alive >= config->score_max)
+		return "not 1 <= score_failed <= score_alive < score_max";
+	if (config->score_gain < 1 || config->score_gain > config->score_max ||
+	    config->score_loss < 1 || config->score_loss > config->score_max)
+		return "score_gain or score_loss is not 1 to score_max";
+	return NULL;
 }
 
 enum mu_error mu_config_check(const struct mu_config *config, const char **why)
@@ -72,6 +91,8 @@ enum mu_error mu_config_check(const struct mu_config *config, const char **why)
 		wrong = "max_proposal_bytes is 0 or more than ring_bytes / 4";
 	else if (!config->tick_ns || !config->data_stall_ns || !config->takeover_timeout_ns)
 		wrong = "a time is 0";
+	else
+		wrong = wrong_score(config);
 	if (why)
 		*why = wrong;
 	return wrong ? MU_ERR_INVALID : MU_OK;

@@ -58,7 +58,7 @@ static void own_status(const struct mu *mu, struct mu_replica_status *r)
 	const struct mu_shared *s = &mu->shared;
 
 	r->alive = true;
-	r->score = 15;
+	r->score = mu->config.score_max;
 	r->voting = MU_GET(s->voting);
 	if (!r->voting)
 		r->role = MU_ROLE_BLANK;

@@ -265,6 +265,34 @@ static bool check_sizes(struct reading *r)
 	return true;
 }
 
+/* The line of the last of the failure detector's settings. */
+static int score_line(const struct conf *conf)
+{
+	int line = 0;
+
+	for (size_t i = 0; i < conf_setting_count; i++)
+		if (strncmp(conf_settings[i].key, "score-", 6) == 0 && conf->given_line[i] > line)
+			line = conf->given_line[i];
+	return line ? line : conf->lines;
+}
+
+/* What mu_config_check() asks of them, in the words of the file. */
+static bool check_scores(struct reading *r)
+{
+	const struct mu_config *mu = &r->conf->mu;
+
+	if (mu->score_failed > mu->score_alive || mu->score_alive >= mu->score_max)
+		return fail(r, score_line(r->conf),
+			    "score-failed (%u) may not be above score-alive (%u), nor that reach "
+			    "score-max (%u)",
+			    mu->score_failed, mu->score_alive, mu->score_max);
+	if (mu->score_gain > mu->score_max || mu->score_loss > mu->score_max)
+		return fail(r, score_line(r->conf),
+			    "score-gain (%u) and score-loss (%u) may not be above score-max (%u)",
+			    mu->score_gain, mu->score_loss, mu->score_max);
+	return true;
+}
+
 /*
  * The group's number covers its name and its secret: replicas that differ in
  * either must not take each other's memory for their own group's.
@@ -291,7 +319,7 @@ static bool check_whole(struct reading *r)
 			    "neither [redis] nor [memcached] is there: nothing to serve");
 	conf->proxy.id = conf->mu.id;
 	conf->proxy.group_id = conf->mu.group_id = group_number(conf);
-	return check_sizes(r);
+	return check_scores(r) && check_sizes(r);
 }
 
 /* ---------------------------------------------------------------- public */

@@ -47,6 +47,11 @@ const struct conf_setting conf_settings[] = {
 	{"limits", "max-held", CONF_BYTES, AT(proxy.max_held_bytes), 65536, 1ULL << 38, NULL},
 
 	{"timing", "tick", CONF_NS, AT(mu.tick_ns), 10000, NS_MS(1000), NULL},
+	{"timing", "score-max", CONF_COUNT, AT(mu.score_max), 2, 1000, NULL},
+	{"timing", "score-failed", CONF_COUNT, AT(mu.score_failed), 1, 999, NULL},
+	{"timing", "score-alive", CONF_COUNT, AT(mu.score_alive), 1, 999, NULL},
+	{"timing", "score-gain", CONF_COUNT, AT(mu.score_gain), 1, 1000, NULL},
+	{"timing", "score-loss", CONF_COUNT, AT(mu.score_loss), 1, 1000, NULL},
 	{"timing", "data-stall", CONF_NS, AT(mu.data_stall_ns), NS_MS(1), NS_MS(60000), NULL},
 	{"timing", "takeover-timeout", CONF_NS, AT(mu.takeover_timeout_ns), NS_MS(1), NS_MS(60000),
 	 NULL},

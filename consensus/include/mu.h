@@ -57,6 +57,19 @@ struct mu_config {
 	uint64_t data_stall_ns;       /* a data plane silent for longer stops the heartbeat */
 	uint64_t takeover_timeout_ns; /* a candidate without success by then gives up */
 	uint64_t random_seed;         /* for back-off */
+
+	/*
+	 * The failure detector (section 6 of the paper). Each reading of a peer's
+	 * heartbeat raises its score by score_gain if the heartbeat has moved since
+	 * the last reading, and lowers it by score_loss if not; it stays within 0
+	 * and score_max. Below score_failed the peer counts as failed, above
+	 * score_alive as alive again. So one that falls silent is found out after
+	 * about (score_max - score_failed + 1) / score_loss ticks, rounded up.
+	 */
+	uint32_t score_max;
+	uint32_t score_failed; /* at least 1 */
+	uint32_t score_alive;  /* at least score_failed, less than score_max */
+	uint32_t score_gain, score_loss;
 };
 /* Defaults for all but id, members, group and key. */
 void mu_config_init(struct mu_config *config);
@@ -202,7 +215,7 @@ bool mu_data_wanted(struct mu *mu);
 struct mu_replica_status {
 	bool member;
 	bool alive;
-	unsigned score; /* 0..15, own: 15 */
+	unsigned score; /* 0 to score_max; own: score_max */
 	enum mu_role role;
 	bool voting;
 	bool confirmed; /* as this replica, leading, sees it; else false */

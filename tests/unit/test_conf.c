@@ -192,7 +192,9 @@ static void values_arrive(void **state)
 					 "password = a b #c\n[memcached]\n"
 					 "listen = 127.0.0.1:7201\nbackend = 127.0.0.1:11211\n"
 					 "[limits]\nmax-request = 100K\nmax-clients = 7\n"
-					 "[timing]\ntick = 500us\nhold-timeout = 2s\n"),
+					 "[timing]\ntick = 500us\nhold-timeout = 2s\n"
+					 "score-max = 30\nscore-failed = 3\nscore-alive = 9\n"
+					 "score-gain = 4\nscore-loss = 2\n"),
 		      err, sizeof(err)) < 0)
 		fail_msg("%s", err);
 	assert_int_equal(conf.mu.id, 1);
@@ -202,6 +204,11 @@ static void values_arrive(void **state)
 	assert_int_equal(conf.mu.checksum_key[1], 0x11);
 	assert_int_equal(conf.mu.checksum_key[31], 0xff);
 	assert_int_equal(conf.mu.tick_ns, 500000);
+	assert_int_equal(conf.mu.score_max, 30);
+	assert_int_equal(conf.mu.score_failed, 3);
+	assert_int_equal(conf.mu.score_alive, 9);
+	assert_int_equal(conf.mu.score_gain, 4);
+	assert_int_equal(conf.mu.score_loss, 2);
 	assert_int_equal(conf.proxy.hold_timeout_ms, 2000);
 	assert_int_equal(conf.proxy.max_request_bytes, 100 << 10);
 	assert_int_equal(conf.proxy.max_clients, 7);
@@ -304,6 +311,10 @@ static const struct wrong wrongs[] = {
 	{MINIMAL "[timing]\ntick = 10s\n", 12, "not between"},
 	{MINIMAL "[timing]\nhold-timeout = 1500us\n", 12, "whole number of milliseconds"},
 	{MINIMAL "[timing]\ntick = 1ms\ntick = 1ms\n", 13, "'tick' is given twice"},
+	{MINIMAL "[timing]\nscore-failed = 0\n", 12, "not between 1 and 999"},
+	{MINIMAL "[timing]\nscore-failed = 7\n", 12, "may not be above score-alive (6)"},
+	{MINIMAL "[timing]\nscore-max = 6\ntick = 1ms\n", 12, "nor that reach score-max (6)"},
+	{MINIMAL "[timing]\nscore-loss = 16\n", 12, "may not be above score-max (15)"},
 	{MINIMAL "[admin]\nlisten = 127.0.0.1\n", 12, "listen: "},
 	{MINIMAL "[admin]\nlisten = 127.0.0.1:99999\n", 12, "listen: "},
 	{MINIMAL "[admin]\nlisten = unix:/tmp/x\n", 12, "is not host:port"},
