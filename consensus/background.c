@@ -149,8 +149,10 @@ static void took_lines(struct mu *mu, unsigned id)
 	struct mu_watch *w = &mu->bg.watch[id];
 	uint64_t counter = w->lines[0].word[0];
 
-	score(&mu->config, w, counter != w->counter);
-	w->counter = counter;
+	if (w->scored) {
+		score(&mu->config, w, counter != w->counter);
+		w->counter = counter;
+	}
 	if (!mu_line_intact(&w->lines[1]) || !mu_line_intact(&w->lines[2]))
 		return;
 	if (w->known && w->state.word[MU_STATE_INCARNATION] != w->lines[1].word[0])
@@ -172,7 +174,7 @@ static void completed(struct mu *mu, const struct mu_completion *c)
 		w->reading = false;
 		if (ok)
 			took_lines(mu, c->peer);
-		else
+		else if (w->scored)
 			score(&mu->config, w, false);
 		return;
 	}
@@ -180,19 +182,22 @@ static void completed(struct mu *mu, const struct mu_completion *c)
 	wish->there = ok && memcmp(&wish->sent, &wish->want, sizeof(wish->want)) == 0;
 }
 
-static void read_peer(struct mu *mu, unsigned id)
+/* scored: once a tick; in between only to learn sooner what the peer publishes. */
+static void read_peer(struct mu *mu, unsigned id, bool scored)
 {
 	struct mu_watch *w = &mu->bg.watch[id];
 	struct mu_fabric *f = mu->fabric;
 
-	if (w->reading)
+	if (w->reading) {
+		w->scored = w->scored || scored;
 		return; /* a slow reading is no reading: the score stays */
-	if (f->ops->state(f, MU_PLANE_BACKGROUND, id) != MU_CONNECTION_UP ||
-	    f->ops->post_read(f, MU_PLANE_BACKGROUND, id, MU_REGION_BACKGROUND, 0, w->lines,
-			      sizeof(w->lines), OP_READ_LINES))
+	}
+	w->reading = f->ops->state(f, MU_PLANE_BACKGROUND, id) == MU_CONNECTION_UP &&
+		     f->ops->post_read(f, MU_PLANE_BACKGROUND, id, MU_REGION_BACKGROUND, 0,
+				       w->lines, sizeof(w->lines), OP_READ_LINES) == 0;
+	w->scored = scored;
+	if (!w->reading && scored)
 		score(&mu->config, w, false);
-	else
-		w->reading = true;
 }
 
 static void send_wish(struct mu *mu, unsigned id, struct mu_wish *wish, enum background_op op)
@@ -283,11 +288,28 @@ bool mu_data_wanted(struct mu *mu)
 	return wanted;
 }
 
+/*
+ * While permissions change hands, answers are worth more than sleep: a voter
+ * that has just lost sight of the leader will soon ask or be asked. But not for
+ * long, for there may be no majority that could elect another.
+ */
+static bool is_urgent(const struct mu *mu)
+{
+	const struct mu_background *bg = &mu->bg;
+
+	if (bg->campaign == MU_CAMPAIGN_ASKING || bg->pending_grant)
+		return true;
+	return mu->record->voting && bg->led_ns && bg->now_ns != bg->led_ns &&
+	       bg->now_ns - bg->led_ns < mu->config.takeover_timeout_ns;
+}
+
 uint64_t mu_background_step(struct mu *mu, uint64_t now_ns)
 {
 	struct mu_background *bg = &mu->bg;
 	struct mu_completion done[32];
 	uint64_t ballot = 0;
+	unsigned leader;
+	bool tick = now_ns >= bg->next_tick_ns;
 	int n;
 
 	bg->now_ns = now_ns;
@@ -296,11 +318,13 @@ uint64_t mu_background_step(struct mu *mu, uint64_t now_ns)
 	while ((n = mu->fabric->ops->poll(mu->fabric, MU_PLANE_BACKGROUND, done, 32)) > 0)
 		for (int i = 0; i < n; i++)
 			completed(mu, &done[i]);
-	if (now_ns >= bg->next_tick_ns) {
+	if (tick) {
 		bg->next_tick_ns = now_ns + mu->config.tick_ns;
 		beat(mu);
+	}
+	if (tick || is_urgent(mu)) {
 		MU_EACH_PEER(mu, id)
-			read_peer(mu, id);
+			read_peer(mu, id, tick);
 	}
 	record_membership(mu);
 	mu_coldstart_step(mu); /* before a grant, which ends what it is prepared for */
@@ -311,10 +335,12 @@ uint64_t mu_background_step(struct mu *mu, uint64_t now_ns)
 		tend_peer(mu, id);
 		tell_data(mu, id);
 	}
-	MU_SET(mu->shared.leader, mu_leader_seen(mu, &ballot));
+	leader = mu_leader_seen(mu, &ballot);
+	if (leader)
+		bg->led_ns = now_ns;
+	MU_SET(mu->shared.leader, leader);
 	MU_SET(mu->shared.leader_ballot, ballot);
-	/* While permissions change hands, answers are worth more than sleep. */
-	if (bg->campaign == MU_CAMPAIGN_ASKING || bg->pending_grant)
+	if (is_urgent(mu) && bg->next_tick_ns > now_ns + mu->config.tick_ns / 8)
 		return now_ns + mu->config.tick_ns / 8;
 	return bg->next_tick_ns;
 }

@@ -104,6 +104,20 @@ static unsigned better_claims(const struct mu *mu)
 	return n;
 }
 
+/*
+ * The candidate that this replica has granted is still at it. To campaign above
+ * it would only undo what it has done. If it dies its heartbeat tells; if it
+ * gets nowhere it gives up by itself.
+ */
+static bool candidate_is_at_work(const struct mu *mu)
+{
+	unsigned id = mu_ballot_id(mu->record->granted);
+	const struct mu_watch *w = &mu->bg.watch[id < MU_ID_SLOTS ? id : 0];
+
+	return w->alive && w->known && w->state.word[MU_STATE_BALLOT] == mu->record->granted &&
+	       MU_FLAG_BYTE(w->state.word[MU_STATE_FLAGS], MU_FLAG_ROLE_SHIFT) == MU_ROLE_CANDIDATE;
+}
+
 static void ask_all(struct mu *mu, uint64_t ballot)
 {
 	const uint64_t word[3] = {ballot, mu->record->incarnation, 0};
@@ -158,7 +172,7 @@ static void consider(struct mu *mu)
 	struct mu_background *bg = &mu->bg;
 	uint64_t patience;
 
-	if (!mu_eligible(mu) || bg->pending_grant || !leaderless(mu)) {
+	if (!mu_eligible(mu) || bg->pending_grant || !leaderless(mu) || candidate_is_at_work(mu)) {
 		bg->leaderless_ns = 0;
 		return;
 	}

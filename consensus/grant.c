@@ -91,6 +91,9 @@ void mu_grant_step(struct mu *mu)
 			return;
 		mu_record_granted(mu, best);
 		bg->holder_current = false;
+		/* Until it shows that he who asked is a candidate now: then he is let be. */
+		if (bg->backoff_ns < bg->now_ns + 2 * mu->config.tick_ns)
+			bg->backoff_ns = bg->now_ns + 2 * mu->config.tick_ns;
 	}
 	if (!settle(mu))
 		return;

@@ -145,6 +145,7 @@ struct mu_wish {
 struct mu_watch {
 	struct mu_line lines[MU_PUBLISHED_LINES]; /* READ target */
 	bool reading;
+	bool scored; /* ...and what is being read counts for the score */
 	uint64_t counter;
 	unsigned score;
 	bool alive;
@@ -163,6 +164,7 @@ struct mu_background {
 	uint64_t now_ns;
 	uint64_t random;
 	uint64_t next_tick_ns;
+	uint64_t led_ns; /* when a leader was last seen */
 	uint64_t pulse, pulse_ns;
 	bool wanted; /* wake the data thread */
 	enum mu_campaign_state campaign;
