@@ -7,70 +7,29 @@
  */
 #include "config.h"
 
-#include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sched.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "bench_measure.h"
 #include "clock.h"
 
 enum { ROUNDS = 20, ATTEMPTS = 10, SUSTAINED_RINGS = 6 };
 
-struct samples {
-	uint32_t *ns;
-	size_t count, room;
-};
-
 struct bench_measure {
 	struct bench_group *group;
-	struct samples commit, write, copy;
+	struct bench_samples commit, write, copy;
 	uint8_t *bytes; /* of the largest proposal, and what the log adds to it */
 	struct iovec iov[BENCH_BATCH_MAX];
 	/* The followers' memory behind the ring, mapped here; NULL where there is none. */
 	uint8_t *floor[MU_ID_SLOTS];
-	uint64_t floor_at; /* where in it the next copies go */
+	uint64_t floor_offset; /* where that memory lies in the region */
+	uint64_t floor_at;     /* where in it the next copies go */
 };
 
-/* ----------------------------------------------------------------- samples */
-
-static void add(struct samples *samples, uint64_t ns)
-{
-	/* Warming up takes more than there is room for; nobody looks at it. */
-	if (samples->count == samples->room)
-		return;
-	samples->ns[samples->count++] = ns < UINT32_MAX ? (uint32_t)ns : UINT32_MAX;
-}
-
-static bool samples_init(struct samples *samples, size_t room)
-{
-	*samples = (struct samples){.ns = calloc(room, sizeof(*samples->ns)), .room = room};
-	return samples->ns != NULL;
-}
-
-static int compare(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static struct bench_figures figures(struct samples *samples)
-{
-	size_t last = samples->count - 1;
-
-	qsort(samples->ns, samples->count, sizeof(*samples->ns), compare);
-	return (struct bench_figures){
-		.min = samples->ns[0],
-		.p50 = samples->ns[last / 2],
-		.p99 = samples->ns[(size_t)((double)last * 0.99)],
-		.p999 = samples->ns[(size_t)((double)last * 0.999)],
-	};
-}
+/* ------------------------------------------------------------------- setup */
 
 double bench_clock_cost(void)
 {
@@ -82,37 +41,16 @@ double bench_clock_cost(void)
 	return (double)(clock_ns() - start_ns) / READINGS;
 }
 
-/* ------------------------------------------------------------------- setup */
-
-/* Map what lies behind the ring in replica id's log (shm's file of it). */
-static uint8_t *map_floor(const struct bench_group *group, unsigned id)
-{
-	void *base = MAP_FAILED;
-	char path[300];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/replica-%u.log", group->directory, id);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd >= 0) {
-		base = mmap(NULL, group->options->ring_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-			    fd, (off_t)group->floor_offset);
-		close(fd);
-	}
-	if (base == MAP_FAILED)
-		fprintf(stderr, "mubench: cannot map %s\n", path);
-	return base == MAP_FAILED ? NULL : base;
-}
-
 static bool allocate(struct bench_measure *measure)
 {
-	const struct bench_options *options = measure->group->options;
+	const struct bench_options *options = measure->group->run.options;
 	/* What the log adds to a proposal is copied by the floor as well. */
 	size_t bytes = bench_options_largest(options) + 4096;
 
 	measure->bytes = malloc(bytes);
-	if (measure->bytes == NULL || !samples_init(&measure->commit, options->count) ||
-	    !samples_init(&measure->write, options->count) ||
-	    !samples_init(&measure->copy, options->count)) {
+	if (measure->bytes == NULL || !bench_samples_init(&measure->commit, options->count) ||
+	    !bench_samples_init(&measure->write, options->count) ||
+	    !bench_samples_init(&measure->copy, options->count)) {
 		fputs("mubench: out of memory\n", stderr);
 		return false;
 	}
@@ -122,6 +60,7 @@ static bool allocate(struct bench_measure *measure)
 
 struct bench_measure *bench_measure_new(struct bench_group *group)
 {
+	const struct bench_options *options = group->run.options;
 	struct bench_measure *measure = calloc(1, sizeof(*measure));
 	bool ready;
 
@@ -130,9 +69,11 @@ struct bench_measure *bench_measure_new(struct bench_group *group)
 		return NULL;
 	}
 	measure->group = group;
+	measure->floor_offset = bench_extra_offset(options);
 	ready = allocate(measure);
-	for (unsigned id = 2; id <= group->options->replicas && ready; id++) {
-		measure->floor[id] = map_floor(group, id);
+	for (unsigned id = 2; id <= group->run.options->replicas && ready; id++) {
+		measure->floor[id] = options->fabric->map_floor(
+			group->run.directory, id, measure->floor_offset, options->ring_bytes);
 		ready = measure->floor[id] != NULL;
 	}
 	if (ready)
@@ -145,10 +86,10 @@ void bench_measure_free(struct bench_measure *measure)
 {
 	for (unsigned id = 0; id < MU_ID_SLOTS; id++)
 		if (measure->floor[id] != NULL)
-			munmap(measure->floor[id], measure->group->options->ring_bytes);
-	free(measure->commit.ns);
-	free(measure->write.ns);
-	free(measure->copy.ns);
+			munmap(measure->floor[id], measure->group->run.options->ring_bytes);
+	bench_samples_free(&measure->commit);
+	bench_samples_free(&measure->write);
+	bench_samples_free(&measure->copy);
 	free(measure->bytes);
 	free(measure);
 }
@@ -172,7 +113,7 @@ struct under_way {
 struct round {
 	struct bench_measure *measure;
 	const struct bench_case *what;
-	struct samples *samples; /* NULL: times are not taken */
+	struct bench_samples *samples; /* NULL: times are not taken */
 	unsigned long count, proposed, committed;
 	uint64_t ballot, timestamp_ms, now_ns;
 	struct under_way under_way[BENCH_OUTSTANDING_MAX];
@@ -201,7 +142,7 @@ static void settle(struct round *round, const struct mu_view *view)
 		if (oldest->lsn > view->commit_lsn)
 			return;
 		if (round->samples != NULL)
-			add(round->samples, round->now_ns - oldest->since_ns);
+			bench_samples_add(round->samples, round->now_ns - oldest->since_ns);
 		round->committed++;
 	}
 }
@@ -226,7 +167,7 @@ static bool run_round(struct round *round)
 		mu_view(leader->mu, &view);
 		round->now_ns = clock_ns();
 		if (view.ballot != round->ballot || view.role != MU_ROLE_LEADER ||
-		    bench_is_over(leader))
+		    bench_run_is_over(leader->run))
 			return false;
 		settle(round, &view);
 		bench_apply(leader);
@@ -268,7 +209,7 @@ static uint64_t next_floor(struct bench_measure *measure, uint64_t bytes)
 {
 	uint64_t at = measure->floor_at;
 
-	if (at + bytes > measure->group->options->ring_bytes)
+	if (at + bytes > measure->group->run.options->ring_bytes)
 		at = 0;
 	measure->floor_at = at + bytes;
 	return at;
@@ -278,10 +219,10 @@ static uint64_t next_floor(struct bench_measure *measure, uint64_t bytes)
 static int write_all(struct bench_measure *measure, uint64_t bytes, uint64_t ballot)
 {
 	struct mu_fabric *fabric = measure->group->leader.fabric;
-	uint64_t offset = measure->group->floor_offset + next_floor(measure, bytes);
+	uint64_t offset = measure->floor_offset + next_floor(measure, bytes);
 	int posted = 0;
 
-	for (unsigned id = 2; id <= measure->group->options->replicas; id++)
+	for (unsigned id = 2; id <= measure->group->run.options->replicas; id++)
 		posted += fabric->ops->post_write(fabric, MU_PLANE_DATA, id, MU_REGION_REPLICATION,
 						  offset, measure->bytes, bytes, ballot, 0) == 0;
 	return posted;
@@ -294,7 +235,7 @@ static void fall_idle(struct bench_replica *leader)
 
 	do {
 		now_ns = clock_ns();
-	} while (mu_step(leader->mu, now_ns) <= now_ns && !bench_is_over(leader));
+	} while (mu_step(leader->mu, now_ns) <= now_ns && !bench_run_is_over(leader->run));
 }
 
 /*
@@ -324,8 +265,9 @@ static bool run_writes(struct bench_measure *measure, const struct bench_case *w
 					return false;
 			polled += n;
 		}
-		add(&measure->write, clock_ns() - start_ns);
-		if (posted != (int)(what->outstanding * (measure->group->options->replicas - 1)))
+		bench_samples_add(&measure->write, clock_ns() - start_ns);
+		if (posted !=
+		    (int)(what->outstanding * (measure->group->run.options->replicas - 1)))
 			return false;
 	}
 	return true;
@@ -340,11 +282,11 @@ static void run_copies(struct bench_measure *measure, const struct bench_case *w
 		for (unsigned j = 0; j < what->outstanding; j++) {
 			uint64_t at = next_floor(measure, bytes);
 
-			for (unsigned id = 2; id <= measure->group->options->replicas; id++)
+			for (unsigned id = 2; id <= measure->group->run.options->replicas; id++)
 				memcpy(measure->floor[id] + at, measure->bytes, bytes);
 		}
 		__asm__ volatile("" ::: "memory"); /* they are not to be left out */
-		add(&measure->copy, clock_ns() - start_ns);
+		bench_samples_add(&measure->copy, clock_ns() - start_ns);
 	}
 }
 
@@ -416,7 +358,7 @@ static bool repeat(bool (*run)(struct progress *, unsigned long), struct progres
 /* As many as half a ring takes, and not all in one. */
 static unsigned long round_size(const struct progress *progress)
 {
-	const struct bench_options *options = progress->measure->group->options;
+	const struct bench_options *options = progress->measure->group->run.options;
 	unsigned long share = (options->count + ROUNDS - 1) / ROUNDS;
 	unsigned long fit = options->ring_bytes / 2 / progress->log_bytes;
 
@@ -425,7 +367,7 @@ static unsigned long round_size(const struct progress *progress)
 
 static bool measure_case(struct progress *progress, struct bench_result *result)
 {
-	const struct bench_options *options = progress->measure->group->options;
+	const struct bench_options *options = progress->measure->group->run.options;
 	unsigned long left = options->count;
 
 	if (!probe_log_bytes(progress->measure, progress->what, &progress->log_bytes))
@@ -457,15 +399,15 @@ bool bench_measure_run(struct bench_measure *measure, const struct bench_case *w
 		(double)measure->commit.count * what->batch * 1e9 / (double)progress.burst_ns;
 	result->sustained_per_s = (double)progress.sustained_count * what->batch * 1e9 /
 				  (double)progress.sustained_ns;
-	result->commit = figures(&measure->commit);
-	result->write = figures(&measure->write);
-	result->copy = figures(&measure->copy);
+	result->commit = bench_samples_figures(&measure->commit);
+	result->write = bench_samples_figures(&measure->write);
+	result->copy = bench_samples_figures(&measure->copy);
 	return true;
 }
 
 bool bench_measure_warm_up(struct bench_measure *measure)
 {
-	const struct bench_options *options = measure->group->options;
+	const struct bench_options *options = measure->group->run.options;
 	size_t largest = bench_options_largest(options);
 	struct bench_case what = {largest < 4096 ? largest : 4096, 1, 1};
 	struct progress progress = {.measure = measure, .what = &what, .log_bytes = what.payload};

@@ -3,16 +3,12 @@
 #define MUPROXY_BENCH_MEASURE_H
 
 #include "bench_group.h"
+#include "bench_samples.h"
 
 struct bench_case {
 	size_t payload; /* bytes of one operation */
 	unsigned outstanding;
 	unsigned batch; /* operations in a proposal */
-};
-
-/* Figures of many samples, in ns. */
-struct bench_figures {
-	double min, p50, p99, p999;
 };
 
 struct bench_result {

@@ -9,29 +9,46 @@
 #include <unistd.h>
 
 #include "bench_options.h"
+#include "conf_value.h"
 
 enum { EXIT_USAGE = 2 };
 
-static const struct bench_fabric fabrics[] = {
-	{"shm", mu_fabric_shm_open},
-};
-
 static const char usage[] =
-	"usage: mubench [options]\n"
-	"Measure libmu: from proposing to commit, with all replicas on this machine.\n"
+	"usage: mubench [options]                 from proposing to commit\n"
+	"       mubench --failover N [options]    from a leader's end to the next one's first "
+	"commit\n"
+	"       mubench --steady TIME [options]   false alarms while nothing is wrong\n"
+	"       mubench --check-path [options]    nothing but proposing and committing, for "
+	"tracers\n"
+	"Measure libmu, with all replicas on this machine, each a process.\n"
 	"\n"
 	"  --fabric NAME           the fabric to measure (shm)\n"
+	"  --replicas 3|5|7        (3)\n"
+	"  --ring-bytes N          size of the log ring, a power of two (16 MiB or more, to fit)\n"
+	"  --dir DIR               where the replicas' memory lies meanwhile (/dev/shm)\n"
+	"  --csv                   comma-separated values\n"
+	"\n"
+	"From proposing to commit; lists are combined each with each:\n"
 	"  --payload N[,N...]      bytes of one operation (64,1024)\n"
 	"  --outstanding N[,N...]  proposals under way at once (1,8)\n"
 	"  --batch N[,N...]        operations in one proposal (1,32)\n"
 	"  --count N               proposals measured for each line of the report (100000)\n"
-	"  --replicas 3|5|7        replicas, each a process (3)\n"
-	"  --ring-bytes N          size of the log ring, a power of two (16 MiB or more, to fit)\n"
-	"  --dir DIR               where the replicas' memory lies meanwhile (/dev/shm)\n"
-	"  --csv                   comma-separated values\n"
+	"\n"
+	"Failures and false alarms:\n"
+	"  --failover N            kill the leader N times, and stop it N times\n"
+	"  --steady TIME           watch for so long: 90s, 10m\n"
+	"  --busy N                beside processes that spin all the time (0)\n"
+	"  --pace TIME             from one proposal of the leader to the next (50us)\n"
+	"  --tick TIME             period of heartbeats (1ms)\n"
+	"  --score-max N           best score of a replica whose heartbeat moves (15)\n"
+	"  --score-failed N        below it a replica counts as failed (2)\n"
+	"  --score-alive N         above it, as alive again (6)\n"
+	"  --score-gain N          for a heartbeat that moved (1)\n"
+	"  --score-loss N          for one that did not (1)\n"
+	"\n"
 	"  --help, --version\n"
 	"\n"
-	"Numbers may end in k, m or g (1024s). Lists are combined each with each.\n";
+	"Numbers may end in k, m or g (1024s); times need a unit: us, ms, s, m.\n";
 
 static int complain(const char *option, const char *value, const char *why)
 {
@@ -105,15 +122,55 @@ static int parse_list(const char *option, const char *text, size_t low, size_t h
 	}
 }
 
+static int parse_time(const char *option, const char *text, uint64_t low, uint64_t high,
+		      uint64_t *ns)
+{
+	char why[200];
+
+	if (!conf_parse_ns(text, ns, why, sizeof(why)))
+		return complain(option, text, why);
+	snprintf(why, sizeof(why), "must be from %g to %g ms", (double)low / 1e6,
+		 (double)high / 1e6);
+	return *ns < low || *ns > high ? complain(option, text, why) : -1;
+}
+
 static int parse_fabric(const char *name, struct bench_options *options)
 {
-	for (size_t i = 0; i < sizeof(fabrics) / sizeof(fabrics[0]); i++) {
-		if (strcmp(name, fabrics[i].name) == 0) {
-			options->fabric = &fabrics[i];
-			return -1;
-		}
+	char why[200] = "is not a fabric of this build, which has";
+
+	options->fabric = bench_fabric_find(name);
+	if (options->fabric != NULL)
+		return -1;
+	for (size_t i = 0; bench_fabric_at(i) != NULL; i++) {
+		size_t length = strlen(why);
+
+		snprintf(why + length, sizeof(why) - length, " %s", bench_fabric_at(i)->name);
 	}
-	return complain("fabric", name, "is not a fabric of this build (it has: shm)");
+	return complain("fabric", name, why);
+}
+
+/* One of the failure detector's numbers; how they go together is looked at in the end. */
+static int parse_score(const char *option, const char *text, uint32_t *score)
+{
+	size_t number;
+	int status = parse_one(option, text, 1, BENCH_SCORE_MAX, &number);
+
+	if (status < 0)
+		*score = (uint32_t)number;
+	return status;
+}
+
+static int check_scores(const struct bench_options *options)
+{
+	struct mu_config config = options->mu;
+	const char *why;
+
+	config.id = 1;
+	config.member_mask = 1 << 1;
+	if (mu_config_check(&config, &why) == MU_OK)
+		return -1;
+	fprintf(stderr, "mubench: %s\n", why);
+	return EXIT_USAGE;
 }
 
 static int parse_replicas(const char *text, struct bench_options *options)
@@ -176,6 +233,17 @@ enum option_id {
 	OPTION_RING_BYTES,
 	OPTION_DIR,
 	OPTION_CSV,
+	OPTION_CHECK_PATH,
+	OPTION_FAILOVER,
+	OPTION_STEADY,
+	OPTION_BUSY,
+	OPTION_PACE,
+	OPTION_TICK,
+	OPTION_SCORE_MAX,
+	OPTION_SCORE_FAILED,
+	OPTION_SCORE_ALIVE,
+	OPTION_SCORE_GAIN,
+	OPTION_SCORE_LOSS,
 	OPTION_HELP,
 	OPTION_VERSION,
 };
@@ -190,10 +258,73 @@ static const struct option long_options[] = {
 	{"ring-bytes", required_argument, NULL, OPTION_RING_BYTES},
 	{"dir", required_argument, NULL, OPTION_DIR},
 	{"csv", no_argument, NULL, OPTION_CSV},
+	{"check-path", no_argument, NULL, OPTION_CHECK_PATH},
+	{"failover", required_argument, NULL, OPTION_FAILOVER},
+	{"steady", required_argument, NULL, OPTION_STEADY},
+	{"busy", required_argument, NULL, OPTION_BUSY},
+	{"pace", required_argument, NULL, OPTION_PACE},
+	{"tick", required_argument, NULL, OPTION_TICK},
+	{"score-max", required_argument, NULL, OPTION_SCORE_MAX},
+	{"score-failed", required_argument, NULL, OPTION_SCORE_FAILED},
+	{"score-alive", required_argument, NULL, OPTION_SCORE_ALIVE},
+	{"score-gain", required_argument, NULL, OPTION_SCORE_GAIN},
+	{"score-loss", required_argument, NULL, OPTION_SCORE_LOSS},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{0},
 };
+
+/* What is asked of the failure detector; -2: it is another option. */
+static int parse_detector_option(struct bench_options *options, int option)
+{
+	struct mu_config *mu = &options->mu;
+
+	switch ((enum option_id)option) {
+	case OPTION_TICK:
+		return parse_time("tick", optarg, 10000, 1000000000, &mu->tick_ns);
+	case OPTION_SCORE_MAX:
+		return parse_score("score-max", optarg, &mu->score_max);
+	case OPTION_SCORE_FAILED:
+		return parse_score("score-failed", optarg, &mu->score_failed);
+	case OPTION_SCORE_ALIVE:
+		return parse_score("score-alive", optarg, &mu->score_alive);
+	case OPTION_SCORE_GAIN:
+		return parse_score("score-gain", optarg, &mu->score_gain);
+	case OPTION_SCORE_LOSS:
+		return parse_score("score-loss", optarg, &mu->score_loss);
+	default:
+		return -2;
+	}
+}
+
+/* What kind of run it is to be, and under what load; -2: it is another option. */
+static int parse_mode_option(struct bench_options *options, int option)
+{
+	size_t number = 0;
+	int status;
+
+	switch ((enum option_id)option) {
+	case OPTION_CHECK_PATH:
+		options->mode = BENCH_CHECK_PATH;
+		return -1;
+	case OPTION_FAILOVER:
+		options->mode = BENCH_FAILOVER;
+		status = parse_one("failover", optarg, 1, 1000000, &number);
+		options->events = number;
+		return status;
+	case OPTION_STEADY:
+		options->mode = BENCH_STEADY;
+		return parse_time("steady", optarg, 1000000, 86400000000000, &options->steady_ns);
+	case OPTION_BUSY:
+		status = parse_one("busy", optarg, 0, 1024, &number);
+		options->busy = (unsigned)number;
+		return status;
+	case OPTION_PACE:
+		return parse_time("pace", optarg, 1000, 1000000000, &options->pace_ns);
+	default:
+		return -2;
+	}
+}
 
 static int parse_option(struct bench_options *options, int option)
 {
@@ -230,7 +361,14 @@ static int parse_option(struct bench_options *options, int option)
 	case OPTION_VERSION:
 		puts("mubench " PACKAGE_VERSION);
 		return 0;
+	default:
+		break;
 	}
+	status = parse_mode_option(options, option);
+	if (status == -2)
+		status = parse_detector_option(options, option);
+	if (status != -2)
+		return status;
 	fputs("mubench: try --help\n", stderr);
 	return EXIT_USAGE;
 }
@@ -240,14 +378,16 @@ int bench_options_parse(struct bench_options *options, int argc, char **argv)
 	int option;
 
 	*options = (struct bench_options){
-		.fabric = &fabrics[0],
+		.fabric = bench_fabric_at(0),
 		.payload = {{64, 1024}, 2},
 		.outstanding = {{1, 8}, 2},
 		.batch = {{1, 32}, 2},
 		.count = 100000,
 		.replicas = 3,
+		.pace_ns = 50000,
 		.directory = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp",
 	};
+	mu_config_init(&options->mu);
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		int status = parse_option(options, option);
 
@@ -258,5 +398,6 @@ int bench_options_parse(struct bench_options *options, int argc, char **argv)
 		fprintf(stderr, "mubench: unexpected argument '%s'; try --help\n", argv[optind]);
 		return EXIT_USAGE;
 	}
-	return settle_ring(options);
+	option = check_scores(options);
+	return option >= 0 ? option : settle_ring(options);
 }

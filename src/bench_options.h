@@ -6,12 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "mu_fabric.h"
+#include "bench_fabric.h"
+#include "mu.h"
 
 enum {
 	BENCH_LIST_MAX = 16,
 	BENCH_OUTSTANDING_MAX = 64,
 	BENCH_BATCH_MAX = 1024,
+	BENCH_SCORE_MAX = 63, /* so that there is a count for each score */
 };
 
 struct bench_list {
@@ -19,21 +21,31 @@ struct bench_list {
 	unsigned count;
 };
 
-/* A fabric that can be measured: how a replica opens it in a directory. */
-struct bench_fabric {
-	const char *name;
-	int (*open)(struct mu_fabric **out, const struct mu_fabric_config *config,
-		    const char *directory, char *err, size_t err_bytes);
+enum bench_mode {
+	BENCH_PROPOSE,    /* from proposing to commit */
+	BENCH_CHECK_PATH, /* nothing but propose and step, between two marks */
+	BENCH_FAILOVER,   /* from a leader's end to the next one's first commit */
+	BENCH_STEADY,     /* false alarms while nothing is wrong */
 };
 
 struct bench_options {
+	enum bench_mode mode;
 	const struct bench_fabric *fabric;
-	struct bench_list payload, outstanding, batch;
-	unsigned long count; /* proposals per line of the report */
 	unsigned replicas;
 	const char *directory; /* memory lies in a new directory inside this one */
 	size_t ring_bytes;
+	struct mu_config mu; /* tick and scores count; the rest is each replica's */
 	bool csv;
+
+	/* BENCH_PROPOSE */
+	struct bench_list payload, outstanding, batch;
+	unsigned long count; /* proposals per line of the report */
+
+	/* BENCH_FAILOVER, BENCH_STEADY */
+	unsigned long events; /* of each kind */
+	uint64_t steady_ns;   /* how long to watch */
+	uint64_t pace_ns;     /* from one proposal of the leader to the next */
+	unsigned busy;        /* processes that do nothing but spin */
 };
 
 /*

@@ -1,13 +1,16 @@
 /*
  * mubench.c - how long libmu takes from proposing to commit, and how much of
- * that is the bare copying. Options, then one line a case.
+ * that is the bare copying; how long it takes to replace a leader; and how near
+ * to false alarms its failure detector comes.
  */
 #include "config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bench_failover.h"
 #include "bench_report.h"
+#include "bench_steady.h"
 
 static bool run_cases(struct bench_measure *measure, const struct bench_options *options)
 {
@@ -30,25 +33,40 @@ static bool run_cases(struct bench_measure *measure, const struct bench_options 
 	return true;
 }
 
-int main(int argc, char **argv)
+static int propose(const struct bench_options *options)
 {
-	struct bench_options options;
 	struct bench_group group;
 	struct bench_measure *measure;
-	int status = bench_options_parse(&options, argc, argv);
 	bool done = false;
 
-	if (status >= 0)
-		return status;
-	if (!bench_group_start(&group, &options))
+	if (!bench_group_start(&group, options))
 		return EXIT_FAILURE;
 	measure = bench_measure_new(&group);
 	if (measure != NULL && bench_measure_warm_up(measure)) {
-		bench_report_begin(&options);
-		done = run_cases(measure, &options);
+		bench_report_begin(options);
+		done = run_cases(measure, options);
 	}
 	if (measure != NULL)
 		bench_measure_free(measure);
 	bench_group_stop(&group);
 	return done ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+	struct bench_options options;
+	int status = bench_options_parse(&options, argc, argv);
+
+	if (status >= 0)
+		return status;
+	switch (options.mode) {
+	case BENCH_FAILOVER:
+		return bench_failover(&options);
+	case BENCH_STEADY:
+		return bench_steady(&options);
+	case BENCH_CHECK_PATH:
+	case BENCH_PROPOSE:
+		break;
+	}
+	return propose(&options);
 }
