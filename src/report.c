@@ -316,7 +316,8 @@ void report_metrics(const struct report *report, struct evbuffer *out)
 	single(out, "leader", "Id of the leader this replica sees, 0: none.", group->leader);
 	single(out, "ballot", "Ballot of that leader.", group->ballot);
 	per_replica(report, out, "replica_alive", "1 if alive as seen from here.", get_alive);
-	per_replica(report, out, "replica_score", "Failure detector's score, 0 to score-max.", get_score);
+	per_replica(report, out, "replica_score", "Failure detector's score, 0 to score-max.",
+		    get_score);
 	per_replica(report, out, "replica_confirmed",
 		    "1 if it is a confirmed follower of this leader.", get_confirmed);
 	per_replica(report, out, "replica_commit_lsn", "Commit LSN it last published.", get_commit);
