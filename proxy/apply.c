@@ -7,8 +7,10 @@
 
 #include "answer.h"
 #include "backends.h"
+#include "classify.h"
 #include "log.h"
 #include "state.h"
+#include "ttl.h"
 
 enum {
 	BACKLOG_BYTES = 1 << 20, /* how far a backend may be behind what it was handed */
@@ -122,6 +124,8 @@ static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *rec
 	if (record->wire.len > 0)
 		backend->ops->write(backend, record->head.database, record->wire,
 				    record->head.commands, r);
+	if (record->head.flags & MP_RECORD_DEADLINES)
+		mp_expiry_note(proxy, record, proxy->apply.now_ms);
 }
 
 /* The batch's requests up to the next that has a record: reads, for their place in the order. */
@@ -146,8 +150,9 @@ static void hand_records(struct mp_proxy *proxy, const struct mu_entry *entry,
 
 	while (mp_record_next(entry->payload, entry->payload_bytes, &at, &record) == MP_RECORD_OK) {
 		struct mp_request *r = NULL;
+		bool own = record.head.flags & MP_RECORD_OWN;
 
-		if (batch) {
+		if (batch && !own) {
 			r = next_logged(proxy, batch);
 			assert(r && r->origin.sequence == record.head.origin.sequence);
 		}
@@ -155,7 +160,7 @@ static void hand_records(struct mp_proxy *proxy, const struct mu_entry *entry,
 			assert(!batch); /* a leader's backends are all there */
 			continue;
 		}
-		if (!batch)
+		if (!batch && !own)
 			r = mp_doubt_claim(proxy, &record.head.origin, entry->lsn);
 		hand_record(proxy, &record, entry->lsn, r);
 	}
@@ -182,6 +187,7 @@ static void hand_entry(struct mp_proxy *proxy, const struct mu_entry *entry)
 	struct share share[MP_TARGETS];
 	struct mp_batch *batch = NULL;
 
+	proxy->apply.now_ms = entry->timestamp_ms;
 	if (entry->kind == MU_ENTRY_APPLICATION) {
 		if (!survey(proxy, entry, share)) {
 			become_stale(proxy, "the log holds records of a format that this program "
@@ -288,6 +294,27 @@ bool mp_apply_run(struct mp_proxy *proxy)
 	return handed == ENTRIES_PER_TURN;
 }
 
+/* Good until the next call. Out of memory: the backend's padded reply is an error at least. */
+static struct mp_slice ask_deadline(struct mp_proxy *proxy, struct mp_request *r)
+{
+	struct mp_buffer *out = &proxy->apply.question;
+	struct mp_slice raw = mp_bytes_slice(&r->raw);
+	struct resp_request request;
+	size_t len;
+
+	/* One that is not the leader's own goes by the entry that it was executed with. */
+	if (r->now_ms == 0)
+		r->now_ms = proxy->apply.now_ms;
+	if (!mp_reparse_redis(proxy, raw, &request))
+		return raw;
+	len = mp_ttl_question(request.argv[1], NULL, 0);
+	mp_buffer_clear(out);
+	if (!mp_buffer_reserve(out, len))
+		return raw;
+	mp_ttl_question(request.argv[1], mp_buffer_data(out), len);
+	return (struct mp_slice){mp_buffer_data(out), len};
+}
+
 void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)
 {
 	struct mp_target *target = target_of(proxy, r->meta.protocol);
@@ -297,6 +324,8 @@ void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)
 
 	assert(target->state == MP_BACKEND_READY);
 	start_running(proxy, target, r);
+	if (r->meta.ttl)
+		bytes = ask_deadline(proxy, r);
 	backend->ops->read(backend, r->meta.database, bytes, r);
 }
 

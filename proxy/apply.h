@@ -38,7 +38,9 @@ struct mp_apply {
 	bool seek_wanted;                    /* the log has to be read from another place */
 	bool stale;                          /* the log cannot bring the backends level */
 	uint64_t applied_lsn;                /* as told to consensus */
+	uint64_t now_ms;                     /* the time of the entry handed on last */
 	enum mu_backend_health health;       /* as told to consensus */
+	struct mp_buffer question;           /* a read on its way to a backend in another form */
 	uint64_t next_watch_ns;
 	uint64_t next_fetch_ns; /* of the command table, as long as there is none */
 };

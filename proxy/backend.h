@@ -138,4 +138,6 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *, const struct m
 
 /* The databases that clients may see (one less than the server has); 0: not yet READY once. */
 uint32_t mp_backend_redis_databases(const struct mp_backend *);
+/* How many keys had a deadline when it last became READY. */
+uint64_t mp_backend_redis_volatile_keys(const struct mp_backend *);
 #endif

@@ -322,6 +322,11 @@ uint32_t mp_backend_redis_databases(const struct mp_backend *backend)
 	return redis->databases ? redis_hidden_database(redis) : 0;
 }
 
+uint64_t mp_backend_redis_volatile_keys(const struct mp_backend *backend)
+{
+	return ((const struct redis *)backend)->greeting.volatile_keys;
+}
+
 struct mp_backend *mp_backend_redis_open(struct event_base *base,
 					 const struct mp_backend_options *options,
 					 const struct mp_backend_events *events, void *ctx,

@@ -9,6 +9,7 @@
 #include "answer.h"
 #include "log.h"
 #include "state.h"
+#include "ttl.h"
 
 enum {
 	RECONNECT_MIN_MS = 5,
@@ -62,11 +63,19 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 {
 	struct mp_proxy *proxy = target->proxy;
 
+	char number[MP_TTL_REPLY_BYTES];
+
 	TAILQ_REMOVE(&target->running, r, place);
 	if (r->state == MP_REQUEST_DECIDING) {
 		mp_lock_answer(proxy, r, reply);
 		return;
 	}
+	if (r->purpose != MP_PURPOSE_CLIENT) {
+		mp_expiry_answer(proxy, r, reply);
+		return;
+	}
+	if (r->meta.ttl)
+		reply = mp_ttl_reply((enum mp_rewrite)r->meta.ttl, reply, r->now_ms, number);
 	if (r->canned.len > 0 && !is_error(reply))
 		reply = mp_bytes_slice(&r->canned);
 	else if (r->meta.tokens)
@@ -76,7 +85,8 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 
 static bool needs_whole(const struct mp_request *r)
 {
-	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.tokens || r->shadow;
+	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.tokens ||
+	       r->shadow || r->meta.ttl || r->purpose != MP_PURPOSE_CLIENT;
 }
 
 static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)
@@ -114,6 +124,8 @@ static void on_lost(void *ctx, void *owner)
 	TAILQ_REMOVE(&target->running, r, place);
 	if (r->state == MP_REQUEST_DECIDING)
 		mp_lock_lost(target->proxy, r);
+	else if (r->purpose != MP_PURPOSE_CLIENT)
+		mp_expiry_lost(target->proxy, r);
 	else if (r->session)
 		mp_doubt_add(target->proxy, r, 0);
 	else
@@ -150,8 +162,10 @@ static void on_ready(struct mp_target *target, uint64_t applied_lsn)
 	target->silent = false;
 	target->handed_lsn = target->durable_lsn = applied_lsn;
 	proxy->apply.seek_wanted = true;
-	if (target->protocol == MP_REDIS)
+	if (target->protocol == MP_REDIS) {
 		fetch_commands(proxy);
+		mp_expiry_restart(proxy, mp_backend_redis_volatile_keys(target->backend));
+	}
 }
 
 /* Without a backend this replica cannot lead (DESIGN 6.1). */
@@ -291,6 +305,7 @@ void mp_backends_close(struct mp_proxy *proxy)
 		mp_buffer_free(&target->gathered);
 		mp_buffer_free(&target->rewritten);
 	}
+	mp_buffer_free(&proxy->apply.question);
 }
 
 /* ---------------------------------------------------------------- watching */
@@ -341,6 +356,11 @@ static void watch(struct mp_proxy *proxy, struct mp_target *target)
 	}
 }
 
+static bool knows_deadlines(const struct mp_proxy *proxy)
+{
+	return !proxy->apply.target[mp_target_index(MP_REDIS)].backend || proxy->expiry.is_complete;
+}
+
 static enum mu_backend_health health(const struct mp_proxy *proxy)
 {
 	const struct mp_apply *apply = &proxy->apply;
@@ -358,7 +378,7 @@ static enum mu_backend_health health(const struct mp_proxy *proxy)
 		return MU_BACKEND_STALE;
 	if (proxy->leaving)
 		return MU_BACKEND_DOWN;
-	if (!met || (well && apply->seek_wanted))
+	if (!met || (well && (apply->seek_wanted || !knows_deadlines(proxy))))
 		return MU_BACKEND_UNKNOWN;
 	return well ? MU_BACKEND_LEVEL : MU_BACKEND_DOWN;
 }

@@ -35,6 +35,7 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 	switch (found->class) {
 	case MP_CLASS_READ:
 		meta->class = MP_REQUEST_READ;
+		meta->ttl = (uint8_t)found->rewrite;
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_WRITE:
 		meta->class = MP_REQUEST_WRITE;

@@ -155,7 +155,7 @@ static const struct mp_special specials[] = {
 	BLIND("mset"),
 	BLIND("del"),
 	BLIND("unlink"),
-	BLIND("flushdb"),
+	{"flushdb", MP_CLASS_WRITE, MP_REWRITE_NOTE, true, NULL, NULL},
 
 	/* Deadlines are made absolute. Fields' deadlines (newer servers) would have to be, too. */
 	REWRITE("expire", EXPIRE),
@@ -163,6 +163,12 @@ static const struct mp_special specials[] = {
 	REWRITE("expireat", EXPIRE),
 	REWRITE("pexpireat", EXPIRE),
 	REWRITE("getex", GETEX),
+	REWRITE("rename", NOTE),
+	REWRITE("renamenx", NOTE),
+	{"ttl", MP_CLASS_READ, MP_REWRITE_TTL, false, NULL, NULL},
+	{"pttl", MP_CLASS_READ, MP_REWRITE_PTTL, false, NULL, NULL},
+	{"expiretime", MP_CLASS_READ, MP_REWRITE_EXPIRETIME, false, NULL, NULL},
+	{"pexpiretime", MP_CLASS_READ, MP_REWRITE_PEXPIRETIME, false, NULL, NULL},
 	REWRITE("restore", RESTORE),
 	REFUSE("hexpire", FIELD_EXPIRY),
 	REFUSE("hpexpire", FIELD_EXPIRY),

@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "answer.h"
 #include "backends.h"
@@ -29,20 +28,21 @@ static struct mp_batch *batch_get(struct mp_pipeline *pipeline)
 		if (!batch)
 			return NULL;
 	}
-	*batch = (struct mp_batch){.lsn = MU_LSN_NONE};
+	*batch = (struct mp_batch){.lsn = MU_LSN_NONE, .clock_limit_ms = UINT64_MAX};
 	TAILQ_INIT(&batch->requests);
 	return batch;
 }
 
-static void batch_put(struct mp_pipeline *pipeline, struct mp_batch *batch)
+static void batch_put(struct mp_proxy *proxy, struct mp_batch *batch)
 {
 	assert(TAILQ_EMPTY(&batch->requests));
-	STAILQ_INSERT_HEAD(&pipeline->spare, batch, next);
+	mp_expiry_batch_done(proxy, batch);
+	STAILQ_INSERT_HEAD(&proxy->pipeline.spare, batch, next);
 }
 
 void mp_pipeline_done(struct mp_proxy *proxy, struct mp_batch *batch)
 {
-	batch_put(&proxy->pipeline, batch);
+	batch_put(proxy, batch);
 }
 
 bool mp_pipeline_idle(const struct mp_proxy *proxy)
@@ -54,7 +54,7 @@ bool mp_pipeline_idle(const struct mp_proxy *proxy)
 
 static bool is_empty(const struct mp_batch *batch)
 {
-	return TAILQ_EMPTY(&batch->requests);
+	return TAILQ_EMPTY(&batch->requests) && !batch->writes;
 }
 
 /* What has a record can never be logged: its proposal is too large. */
@@ -114,7 +114,7 @@ void mp_pipeline_propose(struct mp_proxy *proxy)
 	pipeline->timestamp_ms = 0;
 	pipeline->filling = NULL;
 	if (is_empty(batch))
-		batch_put(pipeline, batch);
+		batch_put(proxy, batch);
 	else
 		STAILQ_INSERT_TAIL(&pipeline->proposed, batch, next);
 }
@@ -150,13 +150,9 @@ static void out_of_memory(struct mp_proxy *proxy, struct mp_request *r)
 static uint64_t timestamp_ms(struct mp_proxy *proxy)
 {
 	struct mp_pipeline *pipeline = &proxy->pipeline;
-	struct timespec now;
 
-	if (pipeline->timestamp_ms == 0) {
-		clock_gettime(CLOCK_REALTIME, &now);
-		pipeline->timestamp_ms = mu_timestamp(
-			proxy->mu, (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
-	}
+	if (pipeline->timestamp_ms == 0)
+		pipeline->timestamp_ms = mp_expiry_now_ms(proxy);
 	return pipeline->timestamp_ms;
 }
 
@@ -180,6 +176,30 @@ static void join(struct mp_proxy *proxy, struct mp_request *r, const struct mp_r
 	r->logged = true;
 	r->state = MP_REQUEST_BATCHED;
 	TAILQ_INSERT_TAIL(&batch->requests, r, place);
+}
+
+void mp_pipeline_add_own(struct mp_proxy *proxy, uint32_t database, struct mp_slice wire,
+			 bool is_open)
+{
+	/* To run it again changes nothing: what was not due then is not due by the same time. */
+	struct mp_record record = {
+		.version = MP_RECORD_VERSION,
+		.protocol = MP_REDIS,
+		.flags = MP_RECORD_BLIND | MP_RECORD_DEADLINES | MP_RECORD_OWN,
+		.commands = 1,
+		.database = database,
+	};
+	struct mp_batch *batch = filling(&proxy->pipeline);
+	uint64_t now_ms = timestamp_ms(proxy);
+
+	if (!batch ||
+	    !mp_records_add(&proxy->pipeline.records, record, wire, false, (struct mp_slice){0})) {
+		mp_error("out of memory for what is to expire");
+		return;
+	}
+	batch->writes = true;
+	if (is_open)
+		mp_expiry_limit(proxy, batch, (int64_t)now_ms);
 }
 
 static struct mp_record record_of(const struct mp_request *r)
@@ -243,7 +263,11 @@ static void add_redis(struct mp_proxy *proxy, struct mp_request *r)
 	}
 	assert(commands > 0 && commands <= UINT8_MAX);
 	record.commands = (uint8_t)commands;
+	if (r->meta.rewrite)
+		record.flags |= MP_RECORD_DEADLINES;
 	join(proxy, r, &record, wire, !r->meta.rewrite, (struct mp_slice){0});
+	if (r->meta.rewrite)
+		mp_expiry_proposed(proxy, wire, commands, record.database);
 	mp_buffer_clear(&proxy->pipeline.rewritten);
 }
 
@@ -306,6 +330,8 @@ void mp_pipeline_add(struct mp_proxy *proxy, struct mp_request *r)
 	switch (r->meta.class) {
 	case MP_REQUEST_READ:
 		r->state = MP_REQUEST_BATCHED;
+		if (r->meta.ttl)
+			r->now_ms = mp_expiry_now_ms(proxy);
 		STAT_ADD(proxy, reads, 1);
 		add_unlogged(proxy, r);
 		break;
@@ -350,7 +376,7 @@ static void run_reads(struct mp_proxy *proxy, struct mp_batch *batch)
 		TAILQ_REMOVE(&batch->requests, r, place);
 		mp_apply_read(proxy, r);
 	}
-	batch_put(&proxy->pipeline, batch);
+	batch_put(proxy, batch);
 }
 
 void mp_pipeline_run_reads(struct mp_proxy *proxy)
@@ -406,7 +432,7 @@ static void abandon_batch(struct mp_proxy *proxy, struct mp_batch *batch, uint64
 		else
 			mp_doubt_add(proxy, r, ballot);
 	}
-	batch_put(&proxy->pipeline, batch);
+	batch_put(proxy, batch);
 }
 
 void mp_pipeline_abandon(struct mp_proxy *proxy)
@@ -430,6 +456,7 @@ void mp_pipeline_abandon(struct mp_proxy *proxy)
 	pipeline->stuck = false;
 	pipeline->timestamp_ms = 0;
 	mp_records_clear(&pipeline->records);
+	mp_expiry_abandon(proxy);
 	mp_router_drop_inbox(proxy);
 	mp_locks_abandon(proxy);
 	mp_doubt_settle(proxy);
@@ -442,8 +469,9 @@ void mp_pipeline_follow(struct mp_proxy *proxy)
 
 	if (pipeline->ballot && pipeline->ballot != ballot)
 		mp_pipeline_abandon(proxy);
+	/* What is due is known only once every entry of earlier leaders has been handed on. */
 	if (pipeline->ballot || !ballot || ballot == pipeline->closed_ballot ||
-	    !mp_backends_level(proxy) || proxy->draining)
+	    !mp_backends_level(proxy) || !mp_apply_reached(proxy, ballot) || proxy->draining)
 		return;
 	mp_info("leading under ballot %" PRIu64, ballot);
 	pipeline->ballot = ballot;

@@ -25,8 +25,9 @@ struct mp_batch {
 	STAILQ_ENTRY(mp_batch) next;
 	struct mp_request_list requests; /* in the order of their execution */
 	bool writes;
-	uint64_t lsn;   /* of its entry, if it writes */
-	uint64_t fence; /* ticket, if it does not */
+	uint64_t lsn;            /* of its entry, if it writes */
+	uint64_t fence;          /* ticket, if it does not */
+	uint64_t clock_limit_ms; /* the clock stops there until it is committed (expiry.h) */
 };
 STAILQ_HEAD(mp_batch_list, mp_batch);
 
@@ -64,6 +65,10 @@ void mp_pipeline_propose(struct mp_proxy *proxy);
 /* Put a decided conditional in (lock.c): its plain write (len 0: none), and its reply. */
 void mp_pipeline_add_decided(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice wire,
 			     struct mp_slice reply);
+/* Put a write of our own in: nobody waits for it. is_open: the clock stops until it is committed.
+ */
+void mp_pipeline_add_own(struct mp_proxy *proxy, uint32_t database, struct mp_slice wire,
+			 bool is_open);
 /* The time of the entry being filled, for what is decided on behalf of it (Unix time). */
 int64_t mp_pipeline_now_s(struct mp_proxy *proxy);
 /* Put a question to the own backend in, for a conditional. raw is its wire form. */

@@ -132,6 +132,7 @@ void mp_proxy_close(struct mp_proxy *proxy)
 	mp_backends_close(proxy);
 	mp_relay_close(proxy);
 	mp_locks_close(&proxy->locks);
+	mp_expiry_close(&proxy->expiry);
 	assert(proxy->requests.count == 0);
 	mp_requests_close(&proxy->requests);
 	mp_chunks_close(&proxy->chunks);
@@ -213,12 +214,14 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	mu_view(proxy->mu, &proxy->view);
 	mp_pipeline_follow(proxy);
 	more = mp_apply_run(proxy);
+	mp_pipeline_follow(proxy);
 	leave_when_idle(proxy);
 	mp_backends_watch(proxy);
 	mp_relay_in_turn(proxy);
 	next_ns = earlier(next_ns, mp_relay_out_turn(proxy));
 	next_ns = earlier(next_ns, mp_listeners_turn(proxy));
 	next_ns = earlier(next_ns, mp_backends_deadline_ns(proxy));
+	next_ns = earlier(next_ns, mp_expiry_deadline_ns(proxy));
 	next_ns = earlier(next_ns, sweep(proxy, now_ns));
 	mp_relay_flush(proxy);
 	mp_sessions_flush(proxy);

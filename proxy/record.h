@@ -18,7 +18,9 @@ enum mp_protocol {
 #define MP_RECORD_VERSION 1
 
 enum mp_record_flags {
-	MP_RECORD_BLIND = 1, /* running it again is harmless (command.h) */
+	MP_RECORD_BLIND = 1,     /* running it again is harmless (command.h) */
+	MP_RECORD_DEADLINES = 2, /* it may change deadlines (deadline_effects.h) */
+	MP_RECORD_OWN = 4,       /* nobody asked for it: origin is void, and so are replies */
 };
 
 /*

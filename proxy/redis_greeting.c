@@ -272,6 +272,11 @@ static void on_keyspace(struct redis_greeting *g, const redisReply *reply)
 		at += strlen(":keys=");
 		g->keys += strtoull(at, NULL, 10);
 	}
+	at = reply->type == REDIS_REPLY_STRING ? reply->str : "";
+	while ((at = strstr(at, ",expires="))) {
+		at += strlen(",expires=");
+		g->volatile_keys += strtoull(at, NULL, 10);
+	}
 	if (!g->is_ours && g->keys > 0)
 		refuse(g, "it holds data that is not of this group's log; flush it or point to "
 			  "another server");

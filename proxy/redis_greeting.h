@@ -39,6 +39,7 @@ struct redis_greeting {
 	int64_t pid;
 	uint32_t databases; /* all of them; the last one is the hidden one */
 	uint64_t applied_lsn;
+	uint64_t volatile_keys; /* that have a deadline */
 	char why[160];
 	/* private */
 	redisReader *reader;

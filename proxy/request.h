@@ -47,6 +47,14 @@ struct mp_request_meta {
 	bool rewrite; /* a write whose bytes are not fit for the log as they are */
 	bool noreply; /* Memcached: the client wants no answer */
 	bool tokens;  /* Memcached: the reply holds CAS tokens (gets) */
+	uint8_t ttl;  /* a read of a deadline: enum mp_rewrite (ttl.h); 0: none */
+};
+
+/* Who wants the reply. */
+enum mp_request_purpose {
+	MP_PURPOSE_CLIENT = 0,
+	MP_PURPOSE_DEADLINE, /* expiry.c: a key's */
+	MP_PURPOSE_SCAN,     /* expiry.c: all keys' */
 };
 
 struct mp_request {
@@ -68,6 +76,8 @@ struct mp_request {
 			*/
 	bool logged;   /* BATCHED: it has a record in the batch */
 	bool asked;    /* DECIDING: its question is with the backend */
+	uint8_t purpose;      /* enum mp_request_purpose; but for CLIENT it is always RUNNING */
+	uint64_t now_ms;      /* what the log's clock showed for this read; 0: not looked at */
 	uint32_t handle;      /* the pool's name of it */
 	uint32_t peer_handle; /* remote: the relaying replica's */
 	struct mp_origin origin;

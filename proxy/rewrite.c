@@ -1,6 +1,7 @@
 /*
  * rewrite.c - requests made deterministic before they are logged (DESIGN 6.4):
- * every deadline becomes a point in time. Arguments are judged as Redis 7.0
+ * every deadline becomes a point in time, padded so far into the future that no
+ * server acts on it by itself (deadline_effects.h). Arguments are judged as Redis 7.0
  * judges them, in its order and with its texts, so that a client cannot tell
  * who did.
  */
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "command_special.h"
+#include "deadline_effects.h"
 #include "decimal.h"
 
 #define NOT_AN_INTEGER "ERR value is not an integer or out of range"
@@ -141,6 +143,15 @@ static bool take_options(const struct resp_request *r, int i, bool is_set, struc
 	return true;
 }
 
+/*
+ * What a server that deletes a key whose deadline has passed when it is given
+ * (EXPIRE, GETEX, RESTORE; SET does not) has to be told.
+ */
+static int64_t padded_or_past(const struct rewriting *w, int64_t when_ms)
+{
+	return when_ms > w->now_ms ? mp_deadline_pad(when_ms) : MP_DEADLINE_PAST_MS;
+}
+
 /* SET key value, with what options are left, and its deadline if when_ms > 0. */
 static size_t emit_set(const struct rewriting *w, struct mp_slice value, const struct options *o,
 		       int64_t when_ms)
@@ -157,7 +168,8 @@ static size_t emit_set(const struct rewriting *w, struct mp_slice value, const s
 		argv[argc++] = word("GET");
 	if (when_ms > 0) {
 		argv[argc++] = word("PXAT");
-		argv[argc++] = (struct mp_slice){digits, mp_format_i64(digits, when_ms)};
+		argv[argc++] =
+			(struct mp_slice){digits, mp_format_i64(digits, mp_deadline_pad(when_ms))};
 	}
 	return emit(w, argc, argv);
 }
@@ -209,7 +221,9 @@ static size_t rewrite_getex(const struct rewriting *w)
 		return refuse(w, SYNTAX_ERROR);
 	if (o.unit == NO_UNIT || !mp_parse_i64(o.deadline, &value))
 		return emit_unchanged(w);
-	if (!deadline_ms(o.unit, value, w->now_ms, &when_ms))
+	if (deadline_ms(o.unit, value, w->now_ms, &when_ms))
+		when_ms = padded_or_past(w, when_ms);
+	else
 		when_ms = 0;
 	argv[3] = (struct mp_slice){digits, mp_format_i64(digits, when_ms)};
 	return emit(w, 4, argv);
@@ -276,7 +290,8 @@ static size_t rewrite_expire(const struct rewriting *w)
 		return refuse(w, NOT_AN_INTEGER);
 	if (!expire_ms(w, value, &when_ms))
 		return refuse_deadline(w);
-	argv[2] = (struct mp_slice){digits, mp_format_i64(digits, when_ms)};
+	/* GT and LT compare what is padded alike; nothing is before the past. */
+	argv[2] = (struct mp_slice){digits, mp_format_i64(digits, padded_or_past(w, when_ms))};
 	for (int c = 0; c < CONDITIONS; c++)
 		if (given[c])
 			argv[argc++] = word(conditions[c]);
@@ -334,12 +349,12 @@ static size_t rewrite_restore(const struct rewriting *w)
 	int64_t ttl_ms, when_ms;
 	int argc = 5;
 
-	if (!take_restore(r, &o) || o.absttl || !mp_parse_i64(r->argv[2], &ttl_ms) || ttl_ms <= 0)
+	if (!take_restore(r, &o) || !mp_parse_i64(r->argv[2], &ttl_ms) || ttl_ms <= 0)
 		return emit_unchanged(w);
 	/* Too far to add: Redis's sum wraps into the past, and the key is not kept. */
-	if (__builtin_add_overflow(ttl_ms, w->now_ms, &when_ms))
-		when_ms = 1;
-	argv[2] = (struct mp_slice){digits, mp_format_i64(digits, when_ms)};
+	if (__builtin_add_overflow(ttl_ms, o.absttl ? 0 : w->now_ms, &when_ms))
+		when_ms = 0;
+	argv[2] = (struct mp_slice){digits, mp_format_i64(digits, padded_or_past(w, when_ms))};
 	if (o.replace)
 		argv[argc++] = word("REPLACE");
 	if (o.hint) {
@@ -454,6 +469,7 @@ static size_t (*const rewrites[])(const struct rewriting *) = {
 	[MP_REWRITE_GETEX] = rewrite_getex,       [MP_REWRITE_RESTORE] = rewrite_restore,
 	[MP_REWRITE_FLUSHALL] = rewrite_flushall, [MP_REWRITE_MOVE] = rewrite_move,
 	[MP_REWRITE_COPY] = rewrite_copy,         [MP_REWRITE_SWAPDB] = rewrite_swapdb,
+	[MP_REWRITE_NOTE] = emit_unchanged,
 };
 
 size_t mp_command_rewrite(const struct mp_command *command, const struct resp_request *request,

@@ -99,6 +99,8 @@ void mp_router_run(struct mp_proxy *proxy)
 	if (to == NOWHERE)
 		return;
 	if (to == HERE) {
+		if (!mp_expiry_turn(proxy))
+			return;
 		mp_locks_run(proxy);
 		run_inbox(proxy);
 	}
@@ -115,7 +117,7 @@ bool mp_router_pending(const struct mp_proxy *proxy)
 	if (to == TO_LEADER)
 		return mp_relay_out_room(proxy);
 	/* Otherwise progress of the log, or a backend's answer, brings the next turn. */
-	return !proxy->pipeline.stuck && proxy->locks.contended == 0;
+	return !proxy->pipeline.stuck && !proxy->expiry.is_late && proxy->locks.contended == 0;
 }
 
 void mp_router_drop_inbox(struct mp_proxy *proxy)

@@ -13,6 +13,7 @@
 #include "chunk.h"
 #include "command.h"
 #include "doubt.h"
+#include "expiry.h"
 #include "listener.h"
 #include "lock.h"
 #include "mc_text.h"
@@ -43,6 +44,7 @@ struct mp_proxy {
 	struct mp_pipeline pipeline;
 	struct mp_locks locks;
 	struct mp_apply apply;
+	struct mp_expiry expiry;
 	struct mp_doubt doubt;
 	struct mp_relay relay;
 

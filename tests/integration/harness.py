@@ -181,12 +181,13 @@ class Group:
             wait_for(lambda: not process_lives(pid), f"end of process {pid}")
         return pid
 
-    def start_replica(self, i):
+    def start_replica(self, i, environment=None):
         """Start a replica that was killed, as a user would."""
         log = open(self.path(i, "muproxy.log"), "ab")
         with log:
             self.by_hand[i] = subprocess.Popen(
-                [MUPROXY, "-c", self.conf(i)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                [MUPROXY, "-c", self.conf(i)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=environment)
         return self.by_hand[i]
 
     def add_to_conf(self, i, text):

@@ -1,0 +1,318 @@
+/* expiry.c - see expiry.h: following the entries, and asking the backend. */
+#include "expiry.h"
+
+#include <hiredis/hiredis.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "answer.h"
+#include "classify.h"
+#include "deadline_effects.h"
+#include "decimal.h"
+#include "log.h"
+#include "state.h"
+
+/* Up to a thousand keys and a few, in about a millisecond; whoever has a deadline is told. */
+static const char scan_script[] = "local found = redis.call('SCAN', ARGV[1], 'COUNT', 1000) "
+				  "local out = {found[1]} "
+				  "for _, key in ipairs(found[2]) do "
+				  "local due = redis.call('PEXPIRETIME', key) "
+				  "if due >= 0 then "
+				  "out[#out + 1] = key "
+				  "out[#out + 1] = string.format('%.0f', due) "
+				  "end end "
+				  "return out";
+
+void mp_expiry_close(struct mp_expiry *expiry)
+{
+	mp_deadlines_free(&expiry->index);
+	mp_buffer_free(&expiry->wire);
+}
+
+/* ----------------------------------------------------------------- questions */
+
+/* The index is not what it has to be: this replica must not lead. */
+static void fail(struct mp_proxy *proxy)
+{
+	if (proxy->expiry.is_complete)
+		mp_error("out of memory for keys' deadlines: this replica cannot lead until its "
+			 "backend has been connected to anew");
+	proxy->expiry.is_complete = false;
+}
+
+/* False: out of memory. */
+static bool ask(struct mp_proxy *proxy, enum mp_request_purpose purpose, uint64_t serial,
+		uint32_t database, int argc, const struct mp_slice *argv)
+{
+	struct mp_request *r = mp_requests_get(&proxy->requests);
+	size_t len = resp_encode(NULL, 0, argc, argv);
+
+	if (!r)
+		return false;
+	if (!mp_chunks_alloc(&proxy->chunks, len, &r->raw)) {
+		mp_requests_put(&proxy->requests, &proxy->chunks, r);
+		return false;
+	}
+	resp_encode(r->raw.data, len, argc, argv);
+	r->meta = (struct mp_request_meta){
+		.protocol = MP_REDIS, .class = MP_REQUEST_READ, .database = database};
+	r->purpose = (uint8_t)purpose;
+	r->origin.sequence = serial;
+	mp_requests_charge(&proxy->requests, r);
+	mp_apply_read(proxy, r);
+	return true;
+}
+
+/* Ask for a key's real deadline, as of here in the log. */
+static void ask_deadline(struct mp_proxy *proxy, struct mp_deadline *node, uint64_t now_ms)
+{
+	struct mp_expiry *expiry = &proxy->expiry;
+	struct mp_slice argv[2] = {{"PEXPIRETIME", 11}, {node->key, node->key_bytes}};
+
+	mp_deadlines_ask(&expiry->index, node, ++expiry->serial);
+	if (!ask(proxy, MP_PURPOSE_DEADLINE, node->ask, node->database, 2, argv)) {
+		fail(proxy);
+		return;
+	}
+	if (expiry->asking++ == 0)
+		expiry->asking_ms = now_ms;
+}
+
+static void take_deadline(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice answer)
+{
+	struct mp_deadlines *index = &proxy->expiry.index;
+	struct resp_request question;
+	struct mp_deadline *node;
+	int64_t when_ms;
+
+	if (!mp_reparse_redis(proxy, mp_bytes_slice(&r->raw), &question))
+		return;
+	node = mp_deadlines_find(index, r->meta.database, question.argv[1]);
+	/* Commands on it have been handed on since? Then another question is on its way. */
+	if (!node || node->state != MP_DEADLINE_ASKED || node->ask != r->origin.sequence)
+		return;
+	if (answer.len < 4 || answer.data[0] != ':' ||
+	    !mp_parse_i64((struct mp_slice){answer.data + 1, answer.len - 3}, &when_ms)) {
+		mp_error("redis: PEXPIRETIME: %.*s", (int)(answer.len < 100 ? answer.len : 100),
+			 answer.data);
+		mp_deadlines_requeue(index, node, node->due_ms, false);
+	} else if (when_ms < MP_DEADLINE_PAD_MS) {
+		mp_deadlines_remove(index, node);
+	} else {
+		mp_deadlines_requeue(index, node, when_ms - MP_DEADLINE_PAD_MS, true);
+	}
+}
+
+/* ------------------------------------------------------- following the entries */
+
+bool mp_effects_of(struct mp_proxy *proxy, struct mp_slice wire, int commands, uint32_t database,
+		   mp_effect_visitor *visit, void *ctx)
+{
+	if (!proxy->resp && !(proxy->resp = resp_parser_new(&proxy->resp_limits)))
+		return false;
+	if (mp_effects_each(proxy->resp, wire, commands, database, visit, ctx))
+		return true;
+	/* It stopped in the middle, and is of no more use. */
+	resp_parser_free(proxy->resp);
+	proxy->resp = NULL;
+	return false;
+}
+
+struct following {
+	struct mp_proxy *proxy;
+	uint64_t now_ms;
+};
+
+static void lower(const struct following *f, uint32_t database, struct mp_slice key,
+		  int64_t when_ms)
+{
+	struct mp_deadlines *index = &f->proxy->expiry.index;
+	struct mp_deadline *node;
+
+	if (!mp_deadlines_lower(index, database, key, when_ms)) {
+		fail(f->proxy);
+		return;
+	}
+	/* The question under way comes before this command. */
+	node = mp_deadlines_find(index, database, key);
+	if (node->state == MP_DEADLINE_ASKED)
+		ask_deadline(f->proxy, node, f->now_ms);
+}
+
+static void follow_move(const struct following *f, const struct mp_effect *e)
+{
+	struct mp_deadlines *index = &f->proxy->expiry.index;
+	const struct mp_deadline *from = mp_deadlines_find(index, e->database, e->key);
+	struct mp_deadline *to;
+
+	if (from) {
+		lower(f, e->to_database, e->to, from->due_ms);
+		return;
+	}
+	if (f->proxy->expiry.is_complete)
+		return;
+	/* It may have one that the scan has not come to, and would not find in the new place. */
+	lower(f, e->to_database, e->to, (int64_t)f->now_ms);
+	to = mp_deadlines_find(index, e->to_database, e->to);
+	if (to && to->state == MP_DEADLINE_QUEUED)
+		ask_deadline(f->proxy, to, f->now_ms);
+}
+
+static void follow_expire(const struct following *f, const struct mp_effect *e)
+{
+	struct mp_deadlines *index = &f->proxy->expiry.index;
+	struct mp_deadline *node = mp_deadlines_find(index, e->database, e->key);
+
+	if (!node || node->due_ms > e->when_ms)
+		return;
+	if (node->is_exact)
+		mp_deadlines_remove(index, node);
+	else
+		ask_deadline(f->proxy, node, f->now_ms);
+}
+
+static void start_scan(struct mp_proxy *proxy);
+
+static void follow(void *ctx, const struct mp_effect *e)
+{
+	const struct following *f = ctx;
+	struct mp_deadlines *index = &f->proxy->expiry.index;
+
+	switch (e->kind) {
+	case MP_EFFECT_SET:
+		if (!mp_deadlines_set(index, e->database, e->key, e->when_ms))
+			fail(f->proxy);
+		break;
+	case MP_EFFECT_MAYBE:
+		lower(f, e->database, e->key, e->when_ms);
+		break;
+	case MP_EFFECT_MOVE:
+		follow_move(f, e);
+		break;
+	case MP_EFFECT_EXPIRE:
+		follow_expire(f, e);
+		break;
+	case MP_EFFECT_FLUSH:
+		mp_deadlines_flush(index, e->database);
+		break;
+	case MP_EFFECT_SWAP:
+		if (!mp_deadlines_swap(index, e->database, e->to_database))
+			fail(f->proxy);
+		if (!f->proxy->expiry.is_complete)
+			start_scan(f->proxy);
+		break;
+	}
+}
+
+void mp_expiry_note(struct mp_proxy *proxy, const struct mp_record_view *record, uint64_t now_ms)
+{
+	struct following f = {proxy, now_ms};
+
+	if (!mp_effects_of(proxy, record->wire, record->head.commands, record->head.database,
+			   follow, &f))
+		fail(proxy);
+}
+
+/* ------------------------------------------------------------------- the scan */
+
+static void ask_scan(struct mp_proxy *proxy, struct mp_slice cursor)
+{
+	struct mp_slice argv[4] = {
+		{"EVAL", 4}, {scan_script, sizeof(scan_script) - 1}, {"0", 1}, cursor};
+
+	if (!ask(proxy, MP_PURPOSE_SCAN, proxy->expiry.scan_serial, proxy->expiry.scan_database, 4,
+		 argv))
+		mp_error("out of memory for a scan of the backend's deadlines");
+}
+
+/* An answer to an earlier one will be told by its serial. */
+static void start_scan(struct mp_proxy *proxy)
+{
+	proxy->expiry.scan_serial = ++proxy->expiry.serial;
+	proxy->expiry.scan_database = 0;
+	ask_scan(proxy, (struct mp_slice){"0", 1});
+}
+
+static bool take_scanned(struct mp_proxy *proxy, const redisReply *reply)
+{
+	size_t i;
+
+	for (i = 1; i + 1 < reply->elements; i += 2) {
+		const redisReply *key = reply->element[i], *due = reply->element[i + 1];
+		long long when_ms = due->type == REDIS_REPLY_STRING ? atoll(due->str) : 0;
+
+		if (key->type != REDIS_REPLY_STRING || when_ms < MP_DEADLINE_PAD_MS)
+			continue;
+		if (!mp_deadlines_lower(&proxy->expiry.index, proxy->expiry.scan_database,
+					(struct mp_slice){key->str, key->len},
+					when_ms - MP_DEADLINE_PAD_MS))
+			return false;
+	}
+	return true;
+}
+
+static void scan_on(struct mp_proxy *proxy, const redisReply *cursor)
+{
+	struct mp_expiry *expiry = &proxy->expiry;
+
+	if (strcmp(cursor->str, "0") != 0) {
+		ask_scan(proxy, (struct mp_slice){cursor->str, cursor->len});
+		return;
+	}
+	if ((int)++expiry->scan_database < proxy->databases) {
+		ask_scan(proxy, (struct mp_slice){"0", 1});
+		return;
+	}
+	expiry->is_complete = true;
+	mp_info("redis: %zu keys have deadlines", expiry->index.count);
+}
+
+static void take_scan(struct mp_proxy *proxy, struct mp_slice answer)
+{
+	redisReader *reader = redisReaderCreate();
+	redisReply *reply = NULL;
+	void *got = NULL;
+
+	if (reader && redisReaderFeed(reader, answer.data, answer.len) == REDIS_OK &&
+	    redisReaderGetReply(reader, &got) == REDIS_OK)
+		reply = got;
+	if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
+	    reply->element[0]->type == REDIS_REPLY_STRING && take_scanned(proxy, reply))
+		scan_on(proxy, reply->element[0]);
+	else
+		mp_error("redis: its keys' deadlines cannot be had: %.*s",
+			 (int)(answer.len < 100 ? answer.len : 100), answer.data);
+	if (reply)
+		freeReplyObject(reply);
+	if (reader)
+		redisReaderFree(reader);
+}
+
+void mp_expiry_restart(struct mp_proxy *proxy, uint64_t keys)
+{
+	struct mp_expiry *expiry = &proxy->expiry;
+
+	/* What the index holds stays true; what was being asked will not be answered. */
+	expiry->asking = 0;
+	mp_deadlines_requeue_all(&expiry->index);
+	expiry->is_complete = keys == 0;
+	if (!expiry->is_complete)
+		start_scan(proxy);
+}
+
+void mp_expiry_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice answer)
+{
+	if (r->purpose == MP_PURPOSE_DEADLINE) {
+		proxy->expiry.asking--;
+		take_deadline(proxy, r, answer);
+	} else if (r->origin.sequence == proxy->expiry.scan_serial) {
+		take_scan(proxy, answer);
+	}
+	mp_drop(proxy, r);
+}
+
+void mp_expiry_lost(struct mp_proxy *proxy, struct mp_request *r)
+{
+	/* mp_expiry_restart() will ask anew. */
+	mp_drop(proxy, r);
+}
