@@ -306,7 +306,8 @@ static void readmit(struct mu *mu, unsigned id)
 	p->retry_ns = d->now_ns + 100 * mu->config.tick_ns;
 }
 
-static void drain(struct mu *mu)
+/* decided: all was when this step began, so that the application has seen it. */
+static void drain(struct mu *mu, bool decided)
 {
 	struct mu_data *d = &mu->data;
 
@@ -320,7 +321,7 @@ static void drain(struct mu *mu)
 		if (d->draining)
 			d->deadline_ns = d->now_ns + mu->config.takeover_timeout_ns;
 	}
-	if (d->draining && (d->commit.end == d->tail.end || d->now_ns >= d->deadline_ns))
+	if (d->draining && (decided || d->now_ns >= d->deadline_ns))
 		mu_stop_acting(mu);
 }
 
@@ -338,6 +339,7 @@ static uint64_t confirmed_mask(const struct mu *mu)
 void mu_leader_step(struct mu *mu)
 {
 	struct mu_data *d = &mu->data;
+	bool decided = d->commit.end == d->tail.end;
 
 	MU_EACH_PEER(mu, id) {
 		mu_peer_step(mu, id);
@@ -351,7 +353,7 @@ void mu_leader_step(struct mu *mu)
 		return;
 	}
 	MU_SET(mu->shared.confirmed, confirmed_mask(mu));
-	drain(mu);
+	drain(mu, decided);
 }
 
 /* ------------------------------------------------------------------- API */

@@ -423,7 +423,7 @@ static void failed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 }
 
 /* A connection may be lost while nothing was outstanding: no completion will tell. */
-static void look_at_refusal(struct mu *mu, unsigned id)
+static void look_at_connection(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 	struct mu_fabric *f = mu->fabric;
@@ -438,7 +438,7 @@ void mu_peer_step(struct mu *mu, unsigned id)
 	struct mu_peer *p = &mu->data.peer[id];
 
 	if (p->refused)
-		look_at_refusal(mu, id);
+		look_at_connection(mu, id);
 	switch (p->state) {
 	case MU_PEER_IDLE:
 		try_connect(mu, id);
@@ -456,6 +456,8 @@ void mu_peer_step(struct mu *mu, unsigned id)
 			write_base(mu, id);
 		break;
 	case MU_PEER_FOLLOWS:
+		if (!mu->data.appended) /* an idle leader has nothing refused either */
+			look_at_connection(mu, id);
 		mu_peer_pump(mu, id);
 		mu_peer_post_fence(mu, id);
 		write_commit_word(mu, id);
