@@ -77,6 +77,7 @@ static void permission_changes(struct scenario *scenario, const struct sim_event
 {
 	if (event->refused)
 		return;
+	watch_all(scenario); /* what this turn has done before comes before */
 	if (event->kind == SIM_GRANT) {
 		say(scenario, event->from, SAY_OPS, "is about to grant %s",
 		    ballot_name(event->ballot));
