@@ -335,6 +335,7 @@ uint64_t mu_background_step(struct mu *mu, uint64_t now_ns)
 		tend_peer(mu, id);
 		tell_data(mu, id);
 	}
+	mu_flush(mu, MU_PLANE_BACKGROUND);
 	leader = mu_leader_seen(mu, &ballot);
 	if (leader)
 		bg->led_ns = now_ns;

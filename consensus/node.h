@@ -227,6 +227,8 @@ enum {
 bool mu_permitted(const struct mu *mu);
 /* Stop acting under the current ballot, whatever the state. */
 void mu_stop_acting(struct mu *mu);
+/* What this plane has posted is to go out now. */
+void mu_flush(struct mu *mu, enum mu_plane plane);
 /* How many voting members, the own included, follow the ballot acted under. */
 unsigned mu_followers(const struct mu *mu);
 

@@ -11,6 +11,12 @@ bool mu_permitted(const struct mu *mu)
 	return MU_SYNC_GET(mu->shared.lead_ballot) == mu->data.ballot && mu->data.ballot;
 }
 
+void mu_flush(struct mu *mu, enum mu_plane plane)
+{
+	if (mu->fabric->ops->flush)
+		mu->fabric->ops->flush(mu->fabric, plane);
+}
+
 unsigned mu_followers(const struct mu *mu)
 {
 	const struct mu_data *d = &mu->data;
@@ -114,8 +120,9 @@ static uint64_t next_step(const struct mu *mu)
 {
 	const struct mu_data *d = &mu->data;
 
+	/* Where completions can be slept for, it is timeouts alone that need a look. */
 	if (in_flight(mu))
-		return d->now_ns;
+		return mu->fabric->ops->wait_fd ? d->now_ns + mu->config.tick_ns : d->now_ns;
 	if (d->state == MU_DATA_PASSIVE)
 		return UINT64_MAX;
 	MU_EACH_PEER(mu, id) {
@@ -153,6 +160,7 @@ uint64_t mu_step(struct mu *mu, uint64_t now_ns)
 		break;
 	}
 	d->appended = false;
+	mu_flush(mu, MU_PLANE_DATA);
 	publish(mu);
 	return next_step(mu);
 }

@@ -16,7 +16,7 @@
 #include "bench_measure.h"
 #include "clock.h"
 
-enum { ROUNDS = 20, ATTEMPTS = 10, SUSTAINED_RINGS = 6 };
+enum { ROUNDS = 20, ATTEMPTS = 10, SUSTAINED_RINGS = 6, FALL_IDLE_NS = 1000000000 };
 
 struct bench_measure {
 	struct bench_group *group;
@@ -228,14 +228,14 @@ static int write_all(struct bench_measure *measure, uint64_t bytes, uint64_t bal
 	return posted;
 }
 
-/* Let the protocol finish what it has under way; it asks for another step at once until then. */
+/* Let the protocol finish what it has under way; it wants another step until then. */
 static void fall_idle(struct bench_replica *leader)
 {
-	uint64_t now_ns;
+	uint64_t until_ns = clock_ns() + FALL_IDLE_NS;
 
-	do {
-		now_ns = clock_ns();
-	} while (mu_step(leader->mu, now_ns) <= now_ns && !bench_run_is_over(leader->run));
+	while (mu_step(leader->mu, clock_ns()) != UINT64_MAX && clock_ns() < until_ns &&
+	       !bench_run_is_over(leader->run))
+		;
 }
 
 /*

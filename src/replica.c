@@ -47,6 +47,7 @@ struct replica {
 	/* The data thread's own. */
 	struct event_base *base;
 	struct event *wake_event, *timer_event;
+	struct event *fabric_event; /* completions; NULL: the fabric has none to wait for */
 	int timer_fd;
 	uint64_t timer_ns; /* when timer_fd fires; UINT64_MAX: not armed */
 	int own_events;    /* of wake and timer, in this pass of the loop */
@@ -77,6 +78,14 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
 	(void)fd;
 	(void)what;
 	r->own_events++;
+}
+
+/* Level-triggered; the turn that follows polls the fabric. */
+static void on_fabric(evutil_socket_t fd, short what, void *ctx)
+{
+	(void)fd;
+	(void)what;
+	(void)ctx;
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *ctx)
@@ -286,6 +295,21 @@ static bool open_loop(struct replica *r)
 	       event_add(r->timer_event, NULL) == 0;
 }
 
+/* Let the data thread sleep until what it has posted completes. */
+static bool watch_fabric(struct replica *r, char *err, size_t err_bytes)
+{
+	int (*wait_fd)(struct mu_fabric *, enum mu_plane) = r->fabric->ops->wait_fd;
+
+	if (!wait_fd)
+		return true;
+	r->fabric_event = event_new(r->base, wait_fd(r->fabric, MU_PLANE_DATA),
+				    EV_READ | EV_PERSIST, on_fabric, r);
+	if (r->fabric_event && event_add(r->fabric_event, NULL) == 0)
+		return true;
+	snprintf(err, err_bytes, "no event for the fabric: %s", strerror(errno));
+	return false;
+}
+
 static bool open_proxy(struct replica *r, char *err, size_t err_bytes)
 {
 	struct mp_proxy_options options = r->conf->proxy;
@@ -300,6 +324,8 @@ static void free_replica(struct replica *r)
 {
 	if (r->proxy)
 		mp_proxy_close(r->proxy);
+	if (r->fabric_event)
+		event_free(r->fabric_event);
 	if (r->mu)
 		mu_close(r->mu);
 	if (r->fabric)
@@ -332,7 +358,8 @@ struct replica *replica_open(const struct conf *conf, char *err, size_t err_byte
 	r->wake_fd = r->timer_fd = -1;
 	if (!open_loop(r))
 		snprintf(err, err_bytes, "no event loop: %s", strerror(errno));
-	else if (open_consensus(r, err, err_bytes) && open_proxy(r, err, err_bytes))
+	else if (open_consensus(r, err, err_bytes) && watch_fabric(r, err, err_bytes) &&
+		 open_proxy(r, err, err_bytes))
 		return r;
 	free_replica(r);
 	return NULL;

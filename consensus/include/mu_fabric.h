@@ -116,6 +116,18 @@ struct mu_fabric_ops {
 	int (*post_read)(struct mu_fabric *, enum mu_plane plane, unsigned peer,
 			 enum mu_region region, uint64_t offset, void *dst, size_t len,
 			 uint64_t cookie);
+	/*
+	 * What was posted may wait until here or poll(), so that it leaves in as
+	 * few system calls as can be. NULL: it never does.
+	 */
+	void (*flush)(struct mu_fabric *, enum mu_plane plane);
+	/*
+	 * A descriptor that is readable (level-triggered) while poll() has
+	 * something to do, for those who would rather sleep than ask again. It
+	 * stays the same for the life of the fabric. NULL: operations are over
+	 * when they were posted. What a timeout ends shows in poll() alone.
+	 */
+	int (*wait_fd)(struct mu_fabric *, enum mu_plane plane);
 	/* Take up to max completions of a plane; returns how many. Never blocks. */
 	int (*poll)(struct mu_fabric *, enum mu_plane plane, struct mu_completion *out, int max);
 
@@ -171,6 +183,27 @@ struct mu_fabric_config {
  */
 int mu_fabric_shm_open(struct mu_fabric **out, const struct mu_fabric_config *config,
 		       const char *directory, char *err, size_t err_bytes);
+
+/*
+ * The tcp fabric: replicas anywhere, joined by a peering (mu_peering.h), each
+ * with a thread a plane that executes what its peers post. Memory is in named
+ * files as with shm. Attaches to the peering, which must outlive it.
+ */
+struct mu_peering;
+struct mu_fabric_tcp_options {
+	const char *directory;
+	struct mu_peering *peering;
+	/*
+	 * How long the thread that serves the data plane looks for more before it
+	 * sleeps; UINT64_MAX: it never sleeps, and wants a core for itself.
+	 */
+	uint64_t spin_ns;
+	/* Told, on any thread, a line about what a peer did wrong; may be NULL. */
+	void (*log)(void *ctx, const char *line);
+	void *log_ctx;
+};
+int mu_fabric_tcp_open(struct mu_fabric **out, const struct mu_fabric_config *config,
+		       const struct mu_fabric_tcp_options *options, char *err, size_t err_bytes);
 
 #ifdef __cplusplus
 }

@@ -38,6 +38,10 @@ struct conformance_fabric {
 	/* Let time pass (a simulator's). NULL: it passes by itself. */
 	void (*advance)(void *place);
 
+	/* Of every operation, where the usual one will not do; 0: OP_TIMEOUT_NS. */
+	uint64_t op_timeout_ns;
+	/* Where rounds take long, by how much fewer of them are enough; 0: 1. */
+	unsigned slowness;
 	/* Replicas may run in threads and processes of their own. */
 	bool concurrent;
 	/*
@@ -76,6 +80,9 @@ struct group {
 struct group *group_new(void);
 void group_free(struct group *group);
 struct mu_fabric_config group_config(struct group *group, unsigned id);
+uint64_t group_op_timeout_ns(void);
+/* So many rounds, or fewer for a slow fabric. */
+unsigned group_rounds(unsigned rounds);
 /* Open a replica, which must succeed; or close it. */
 struct mu_fabric *group_open(struct group *group, unsigned id);
 void group_close(struct group *group, unsigned id);
@@ -119,8 +126,10 @@ extern const struct CMUnitTest permission_tests[];
 extern const struct CMUnitTest revocation_tests[];
 extern const struct CMUnitTest memory_tests[];
 extern const struct CMUnitTest shm_tests[];
+extern const struct CMUnitTest tcp_tests[];
 extern const struct CMUnitTest self_check_tests[];
 
 extern const struct conformance_fabric shm_fixture;
+extern const struct conformance_fabric tcp_fixture;
 
 #endif

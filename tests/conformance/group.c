@@ -42,6 +42,16 @@ static void format(void *ctx, void *regions[MU_REGIONS])
 	++*formats;
 }
 
+uint64_t group_op_timeout_ns(void)
+{
+	return fabric_under_test->op_timeout_ns ? fabric_under_test->op_timeout_ns : OP_TIMEOUT_NS;
+}
+
+unsigned group_rounds(unsigned rounds)
+{
+	return fabric_under_test->slowness ? rounds / fabric_under_test->slowness : rounds;
+}
+
 struct mu_fabric_config group_config(struct group *group, unsigned id)
 {
 	return (struct mu_fabric_config){
@@ -49,7 +59,7 @@ struct mu_fabric_config group_config(struct group *group, unsigned id)
 		.id = id,
 		.member_mask = 0xe, /* 1, 2 and 3 */
 		.region_bytes = {SLOTS_BYTES, LOG_BYTES, PRIVATE_BYTES},
-		.op_timeout_ns = OP_TIMEOUT_NS,
+		.op_timeout_ns = group_op_timeout_ns(),
 		.format = format,
 		.format_ctx = &group->formats[id],
 	};

@@ -12,7 +12,7 @@
 
 #define MAX_TESTS 100
 
-static const struct conformance_fabric *const fabrics[] = {&shm_fixture};
+static const struct conformance_fabric *const fabrics[] = {&shm_fixture, &tcp_fixture};
 
 struct suite {
 	struct CMUnitTest tests[MAX_TESTS];
@@ -41,6 +41,8 @@ static int run(const struct conformance_fabric *fabric)
 	add(&suite, memory_tests);
 	if (fabric == &shm_fixture)
 		add(&suite, shm_tests);
+	if (fabric == &tcp_fixture)
+		add(&suite, tcp_tests);
 #endif
 	printf("fabric %s\n", fabric->name);
 	fflush(stdout);

@@ -1,7 +1,6 @@
 /* shm_fixture.c - the shm fabric in the suite, and what is to be said of it alone. */
 #include "config.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -14,65 +13,17 @@
 #include <unistd.h>
 
 #include "fabric/shm_layout.h"
+#include "place.h"
 #include "writer.h"
-
-/* Call `each` with the path of every file in the directory that begins with prefix. */
-static unsigned for_files(const char *directory, const char *prefix, int (*each)(const char *))
-{
-	DIR *list = opendir(directory);
-	struct dirent *entry;
-	unsigned count = 0;
-
-	assert_non_null(list);
-	while ((entry = readdir(list)) != NULL) {
-		char path[512];
-
-		if (entry->d_name[0] == '.' || strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
-			continue;
-		count++;
-		snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-		if (each != NULL)
-			assert_int_equal(each(path), 0);
-	}
-	closedir(list);
-	return count;
-}
-
-static int delete_directory(const char *directory)
-{
-	for_files(directory, "", unlink);
-	return rmdir(directory);
-}
-
-/* All groups' directories are in one, so that nothing is left behind by a test that fails. */
-static char run_directory[64];
-
-static void delete_run_directory(void)
-{
-	for_files(run_directory, "", delete_directory);
-	rmdir(run_directory);
-}
 
 static void *shm_group_new(void)
 {
-	char *directory = malloc(128);
-
-	assert_non_null(directory);
-	if (run_directory[0] == '\0') {
-		snprintf(run_directory, sizeof(run_directory), "%s/mu-conformance-XXXXXX",
-			 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-		assert_non_null(mkdtemp(run_directory));
-		atexit(delete_run_directory);
-	}
-	snprintf(directory, 128, "%s/group-XXXXXX", run_directory);
-	assert_non_null(mkdtemp(directory));
-	return directory;
+	return place_new();
 }
 
 static void shm_group_free(void *place)
 {
-	assert_int_equal(delete_directory(place), 0);
-	free(place);
+	place_free(place);
 }
 
 static int shm_open_replica(void *place, const struct mu_fabric_config *config,
@@ -109,10 +60,7 @@ static bool shm_is_writing(void *place, unsigned target, unsigned writer)
 
 static void shm_lose_memory(void *place, unsigned id)
 {
-	char path[512];
-
-	snprintf(path, sizeof(path), "%s/replica-%u.mu", (const char *)place, id);
-	assert_int_equal(unlink(path), 0);
+	place_lose(place, id);
 }
 
 #ifdef MU_FAULTS
@@ -160,7 +108,7 @@ static void shm_files_are_the_owners_alone(void **state)
 
 	(void)state;
 	group_open(group, 1);
-	assert_int_equal(for_files(group->place, "replica-1.", is_private_to_owner), 3);
+	assert_int_equal(place_files(group->place, "replica-1.", is_private_to_owner), 3);
 	group_free(group);
 }
 
@@ -219,7 +167,7 @@ static void shm_a_missing_log_is_lost_memory(void **state)
 	group_open(group, 2);
 	link = link_up(group, 2, DATA, 1);
 	group_close(group, 1);
-	assert_int_equal(for_files(group->place, "replica-1.log", unlink), 1);
+	assert_int_equal(place_files(group->place, "replica-1.log", unlink), 1);
 	assert_opens(group, 1, 2);
 	assert_int_equal(link_read(&link, LOG, 0, &word, 8), MU_FABRIC_UNREACHABLE);
 	link_reconnect(&link);
@@ -254,8 +202,8 @@ static void shm_what_was_left_half_done_is_cleared_away(void **state)
 	write_file(group->place, "replica-1.mu.new");
 	write_file(group->place, "replica-11.log.7");
 	assert_opens(group, 1, 1);
-	assert_int_equal(for_files(group->place, "replica-1.", NULL), 3);
-	assert_int_equal(for_files(group->place, "replica-11.", NULL), 1);
+	assert_int_equal(place_files(group->place, "replica-1.", NULL), 3);
+	assert_int_equal(place_files(group->place, "replica-11.", NULL), 1);
 	group_free(group);
 }
 
@@ -271,7 +219,7 @@ static void shm_a_foreign_file_is_refused(void **state)
 	assert_int_not_equal(mu_fabric_shm_open(&fabric, &config, group->place, err, sizeof(err)),
 			     0);
 	assert_non_null(strstr(err, "replica-1.mu"));
-	assert_int_equal(for_files(group->place, "replica-1.mu", NULL), 1);
+	assert_int_equal(place_files(group->place, "replica-1.mu", NULL), 1);
 	assert_int_not_equal(mu_fabric_shm_open(&fabric, &config, "/nowhere", err, sizeof(err)), 0);
 	assert_non_null(strstr(err, "/nowhere"));
 	group_free(group);
@@ -299,7 +247,7 @@ static void shm_no_room_is_an_error_and_leaves_nothing(void **state)
 	assert_int_not_equal(result, 0);
 	assert_non_null(strstr(err, "no room"));
 	assert_int_equal(group->formats[1], 0);
-	assert_int_equal(for_files(group->place, "replica-1.", NULL), 1); /* the lock */
+	assert_int_equal(place_files(group->place, "replica-1.", NULL), 1); /* the lock */
 	assert_opens(group, 1, 1);
 	group_free(group);
 }
@@ -351,7 +299,7 @@ static void shm_replaced_segments_are_resumed(void **state)
 				    LOG_BYTES);
 	}
 	/* Of every segment that was ever replaced, the latest patch. */
-	assert_int_equal(for_files(group->place, "replica-2.log.", NULL), 5);
+	assert_int_equal(place_files(group->place, "replica-2.log.", NULL), 5);
 	free(written);
 	free(seen);
 	group_free(group);
@@ -395,7 +343,7 @@ static void shm_unpublished_patches_mean_nothing(void **state)
 	munmap(header, SHM_HEADER_BYTES);
 	write_file(group->place, "replica-2.log.2");
 	assert_opens(group, 2, 1);
-	assert_int_equal(for_files(group->place, "replica-2.log.", NULL), 1);
+	assert_int_equal(place_files(group->place, "replica-2.log.", NULL), 1);
 	memory = group->replica[2]->ops->local(group->replica[2], LOG);
 	assert_int_equal(memory[300 << 10], 'x');
 	replace_segment(group, 2, 2);
@@ -414,7 +362,7 @@ static void shm_a_missing_patch_is_lost_memory(void **state)
 	assert_opens(group, 2, 1);
 	replace_segment(group, 2, 1);
 	group_close(group, 2);
-	assert_int_equal(for_files(group->place, "replica-2.log.", unlink), 1);
+	assert_int_equal(place_files(group->place, "replica-2.log.", unlink), 1);
 	assert_opens(group, 2, 2);
 	group_free(group);
 }

@@ -268,7 +268,7 @@ static void f2_writes_of_a_connection_show_in_order(void **state)
 	reader = link_up(group, 3, DATA, 2);
 	stream.link = link_up(group, 1, DATA, 2);
 	assert_int_equal(pthread_create(&thread, NULL, stream_run, &stream), 0);
-	for (int changes = 0; changes < 20000; changes += second != last) {
+	for (unsigned changes = 0; changes < group_rounds(20000); changes += second != last) {
 		last = second;
 		/* Behind a turn that shows in `second`, `first` is of that turn or a later one. */
 		assert_int_equal(link_read(&reader, LOG, 4096, &second, 8), MU_FABRIC_OK);
@@ -320,7 +320,7 @@ static void f7_a_stopped_target_holds_nothing_up(void **state)
 	start_ns = clock_ns();
 	/* Whether it gets through is the fabric's affair; that it ends is not. */
 	link_write(&link, LOG, 0, &word, 8, MINE);
-	assert_in_range(clock_ns() - start_ns, 0, 5ULL * OP_TIMEOUT_NS);
+	assert_in_range(clock_ns() - start_ns, 0, 5 * group_op_timeout_ns());
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	close(ready[0]);

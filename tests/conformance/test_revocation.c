@@ -165,14 +165,14 @@ static void f4_a_writer_stopped_in_a_write(void **state)
 	race_start(&race, 1 << 20, true);
 	group_open(race.group, 3);
 	other = link_up(race.group, 3, DATA, WRITER_TARGET);
-	for (int i = 0; i < 40; i++) {
+	for (unsigned i = 0; i < group_rounds(40); i++) {
 		uint64_t ballot;
 		uint8_t src[100];
 
 		race_revoke_frozen(&race);
 		/* Another becomes the holder, and writes, while the old one still has its turn. */
 		ballot = BALLOT(race.round, 3);
-		fill(src, sizeof(src), (unsigned)i);
+		fill(src, sizeof(src), i);
 		assert_int_equal(race.target->ops->grant_write(race.target, 3, ballot), 0);
 		/* Its connection may be of the time before; then it says so, and is renewed. */
 		if (link_write(&other, LOG, 5000, src, sizeof(src), ballot) != MU_FABRIC_OK) {
@@ -197,7 +197,7 @@ static void f5_a_stopped_writers_finished_writes_stay(void **state)
 	if (fabric_under_test->is_writing == NULL)
 		skip();
 	race_start(&race, 256 << 10, true);
-	for (int i = 0; i < 40; i++) {
+	for (unsigned i = 0; i < group_rounds(40); i++) {
 		race_revoke_frozen(&race);
 		race_check_last_ok(&race);
 		writer_thaw(&race.writer);
@@ -218,7 +218,7 @@ static void f4_a_writer_killed_in_a_write(void **state)
 	if (fabric_under_test->is_writing == NULL)
 		skip();
 	race_start(&race, 1 << 20, true);
-	for (int i = 0; i < 40; i++) {
+	for (unsigned i = 0; i < group_rounds(40); i++) {
 		race_begin(&race);
 		writer_freeze_in_write(&race.writer);
 		/* Dead, dying, or about to die when the permission is taken away. */
@@ -248,7 +248,7 @@ static void f4_a_writer_killed_while_it_streams(void **state)
 	if (!fabric_under_test->concurrent)
 		skip();
 	race_start(&race, 64 << 10, true);
-	for (int i = 0; i < 60; i++) {
+	for (unsigned i = 0; i < group_rounds(60); i++) {
 		race_begin(&race);
 		writer_kill(&race.writer);
 		race_revoke(&race);
