@@ -35,7 +35,7 @@ struct member {
 	uint64_t due_ns;   /* when to propose again */
 
 	/* Background thread. */
-	uint64_t alive;
+	uint64_t alive, best; /* masks: alive, and has had the best score since it is */
 	enum mu_role role;
 	uint64_t step_ns; /* of its last step */
 };
@@ -49,12 +49,15 @@ static void watch_peer(struct member *member, const struct mu_group_status *stat
 	struct bench_seat *seat = member->seat;
 	uint64_t bit = 1ull << id;
 
-	if (member->alive & bit)
+	if (peer->score == member->replica.config.score_max)
+		member->best |= bit;
+	if (member->best & bit)
 		atomic_fetch_add_explicit(&seat->at_score[peer->score], 1, memory_order_relaxed);
 	if (peer->alive) {
 		member->alive |= bit;
 	} else if (member->alive & bit) {
 		member->alive &= ~bit;
+		member->best &= ~bit;
 		atomic_store(&seat->failed_ns[id], now_ns);
 		atomic_fetch_add(&seat->alarms, 1);
 	}

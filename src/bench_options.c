@@ -233,7 +233,6 @@ enum option_id {
 	OPTION_RING_BYTES,
 	OPTION_DIR,
 	OPTION_CSV,
-	OPTION_CHECK_PATH,
 	OPTION_FAILOVER,
 	OPTION_STEADY,
 	OPTION_BUSY,
@@ -258,7 +257,6 @@ static const struct option long_options[] = {
 	{"ring-bytes", required_argument, NULL, OPTION_RING_BYTES},
 	{"dir", required_argument, NULL, OPTION_DIR},
 	{"csv", no_argument, NULL, OPTION_CSV},
-	{"check-path", no_argument, NULL, OPTION_CHECK_PATH},
 	{"failover", required_argument, NULL, OPTION_FAILOVER},
 	{"steady", required_argument, NULL, OPTION_STEADY},
 	{"busy", required_argument, NULL, OPTION_BUSY},
@@ -304,9 +302,6 @@ static int parse_mode_option(struct bench_options *options, int option)
 	int status;
 
 	switch ((enum option_id)option) {
-	case OPTION_CHECK_PATH:
-		options->mode = BENCH_CHECK_PATH;
-		return -1;
 	case OPTION_FAILOVER:
 		options->mode = BENCH_FAILOVER;
 		status = parse_one("failover", optarg, 1, 1000000, &number);

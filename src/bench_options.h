@@ -22,10 +22,9 @@ struct bench_list {
 };
 
 enum bench_mode {
-	BENCH_PROPOSE,    /* from proposing to commit */
-	BENCH_CHECK_PATH, /* nothing but propose and step, between two marks */
-	BENCH_FAILOVER,   /* from a leader's end to the next one's first commit */
-	BENCH_STEADY,     /* false alarms while nothing is wrong */
+	BENCH_PROPOSE,  /* from proposing to commit */
+	BENCH_FAILOVER, /* from a leader's end to the next one's first commit */
+	BENCH_STEADY,   /* false alarms while nothing is wrong */
 };
 
 struct bench_options {

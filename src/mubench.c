@@ -64,7 +64,6 @@ int main(int argc, char **argv)
 		return bench_failover(&options);
 	case BENCH_STEADY:
 		return bench_steady(&options);
-	case BENCH_CHECK_PATH:
 	case BENCH_PROPOSE:
 		break;
 	}
