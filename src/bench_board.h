@@ -51,8 +51,9 @@ struct bench_seat {
 	_Alignas(64) _Atomic uint64_t committed_ballot; /* of a term in which it committed */
 	_Atomic uint64_t committed_ns;                  /* ...the first proposal, and when */
 	_Atomic uint64_t terms;                         /* it has led so often */
-	struct bench_term term[BENCH_TERMS];            /* by their number, modulo */
-	_Atomic uint64_t applied;                       /* entries ever written to the journal */
+	_Atomic uint64_t data_late_ns; /* longest time by which a step came later than asked for */
+	struct bench_term term[BENCH_TERMS]; /* by their number, modulo */
+	_Atomic uint64_t applied;            /* entries ever written to the journal */
 	struct bench_applied journal[BENCH_JOURNAL_ENTRIES]; /* by their number, modulo */
 };
 

@@ -227,38 +227,50 @@ static uint64_t lead(struct member *member, const struct mu_view *view, uint64_t
 
 /* --------------------------------------------------------- data thread */
 
-static void sleep_until(int wake_fd, uint64_t until_ns)
+/* At the latest until then, and not for ever; returns when it was to end. */
+static uint64_t sleep_until(int wake_fd, uint64_t now_ns, uint64_t until_ns)
 {
 	struct pollfd wake = {.fd = wake_fd, .events = POLLIN};
-	uint64_t now_ns = clock_ns();
 	struct timespec most;
 	eventfd_t count;
 
 	if (until_ns <= now_ns)
-		return;
+		return now_ns;
 	if (until_ns - now_ns > SLEEP_MAX_NS)
 		until_ns = now_ns + SLEEP_MAX_NS;
 	most = clock_timespec(until_ns - now_ns);
 	if (ppoll(&wake, 1, &most, NULL) > 0)
 		eventfd_read(wake_fd, &count);
+	return until_ns;
+}
+
+/* It was to be stepped again by then; being woken earlier is no delay. */
+static void note_delay(struct bench_seat *seat, uint64_t due_ns, uint64_t now_ns)
+{
+	if (now_ns > due_ns && now_ns - due_ns > atomic_load(&seat->data_late_ns))
+		atomic_store(&seat->data_late_ns, now_ns - due_ns);
 }
 
 static void serve(struct member *member)
 {
 	struct mu *mu = member->replica.mu;
 	struct mu_view view;
+	uint64_t due_ns = UINT64_MAX;
 
 	while (!bench_run_is_over(member->replica.run)) {
 		uint64_t now_ns = clock_ns();
-		uint64_t next_ns = mu_step(mu, now_ns), lead_ns;
+		uint64_t next_ns, lead_ns;
 
+		note_delay(member->seat, due_ns, now_ns);
+		next_ns = mu_step(mu, now_ns);
 		/* Before it is acknowledged: then the journal holds all that was. */
 		apply(member);
 		mu_view(mu, &view);
 		lead_ns = lead(member, &view, now_ns);
 		if (!member->replica.placed && next_ns > now_ns + member->replica.config.tick_ns)
 			next_ns = now_ns + member->replica.config.tick_ns;
-		sleep_until(member->replica.wake_fd, next_ns < lead_ns ? next_ns : lead_ns);
+		due_ns = sleep_until(member->replica.wake_fd, now_ns,
+				     next_ns < lead_ns ? next_ns : lead_ns);
 	}
 }
 

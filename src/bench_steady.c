@@ -25,7 +25,8 @@ static void report_begin(const struct bench_options *options)
 	       (double)mu->tick_ns / 1e3, mu->score_max, mu->score_failed, mu->score_alive,
 	       mu->score_gain, mu->score_loss, (double)options->pace_ns / 1e3);
 	if (options->csv)
-		printf("tick_us,busy,leader_changes,alarms,lowest_score,latest_step_us,"
+		printf("tick_us,busy,leader_changes,alarms,lowest_score,latest_step_us,data_late_"
+		       "us,"
 		       "acknowledged\n");
 	fflush(stdout);
 }
@@ -45,7 +46,7 @@ static bool look(struct bench_watch *watch)
 }
 
 struct sums {
-	uint64_t alarms, late_ns, at_score[BENCH_SCORE_MAX + 1];
+	uint64_t alarms, late_ns, data_late_ns, at_score[BENCH_SCORE_MAX + 1];
 	unsigned lowest;
 };
 
@@ -59,6 +60,8 @@ static struct sums sum_up(const struct bench_watch *watch)
 
 		sums.alarms += atomic_load(&seat->alarms);
 		sums.late_ns = late_ns > sums.late_ns ? late_ns : sums.late_ns;
+		if (atomic_load(&seat->data_late_ns) > sums.data_late_ns)
+			sums.data_late_ns = atomic_load(&seat->data_late_ns);
 		for (unsigned i = 0; i <= BENCH_SCORE_MAX; i++)
 			sums.at_score[i] += atomic_load(&seat->at_score[i]);
 	}
@@ -75,9 +78,9 @@ static void report_end(const struct bench_watch *watch, uint64_t changes)
 	struct sums sums = sum_up(watch);
 
 	if (options->csv) {
-		printf("%g,%u,%llu,%llu,%u,%g,%llu\n", (double)options->mu.tick_ns / 1e3,
+		printf("%g,%u,%llu,%llu,%u,%g,%g,%llu\n", (double)options->mu.tick_ns / 1e3,
 		       options->busy, (unsigned long long)changes, (unsigned long long)sums.alarms,
-		       sums.lowest, (double)sums.late_ns / 1e3,
+		       sums.lowest, (double)sums.late_ns / 1e3, (double)sums.data_late_ns / 1e3,
 		       (unsigned long long)audit->acknowledged);
 		return;
 	}
@@ -87,8 +90,9 @@ static void report_end(const struct bench_watch *watch, uint64_t changes)
 	for (unsigned i = 0; i <= options->mu.score_max; i++)
 		if (sums.at_score[i] > 0)
 			printf(" %u:%llu", i, (unsigned long long)sums.at_score[i]);
-	printf("\nlongest time between two steps of a background thread: %g us\n",
-	       (double)sums.late_ns / 1e3);
+	printf("\nlongest time between two steps of a background thread: %g us; by which a data "
+	       "thread was late: %g us\n",
+	       (double)sums.late_ns / 1e3, (double)sums.data_late_ns / 1e3);
 	printf("proposals: %llu acknowledged, %llu of them lost; %llu applied everywhere, %llu of "
 	       "them not the same or out of order\n",
 	       (unsigned long long)audit->acknowledged, (unsigned long long)audit->lost,
