@@ -1,17 +1,8 @@
-/* main.c - which transcripts, each in a process of its own. */
-#include <errno.h>
+/* main.c - the command line: which transcripts, and what to do with them. */
 #include <getopt.h>
-#include <glob.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "scenario.h"
-
-#define HUNG_SECONDS 60 /* of real time: a transcript takes milliseconds */
 
 struct options {
 	bool rewrite;
@@ -32,37 +23,12 @@ static void usage(FILE *out)
 		     "backends denials\noperations.\n");
 }
 
-/* True if the transcript is as it should be. */
-static bool execute(const char *path, const struct options *options)
-{
-	int status;
-	pid_t pid;
-
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0) {
-		perror("scenario: fork");
-		exit(2);
-	}
-	if (pid == 0) {
-		alarm(HUNG_SECONDS);
-		exit(transcript_execute(path, options->rewrite, options->trace) ==
-		     TRANSCRIPT_DIFFERS);
-	}
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (WIFSIGNALED(status))
-		printf("%s: died, signal %d (%s)\n", path, WTERMSIG(status),
-		       strsignal(WTERMSIG(status)));
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
 static int execute_all(char **paths, size_t count, const struct options *options)
 {
 	unsigned passed = 0, failed = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		if (execute(paths[i], options)) {
+		if (transcript_in_child(paths[i], options->rewrite, options->trace)) {
 			passed++;
 			continue;
 		}
@@ -76,24 +42,6 @@ static int execute_all(char **paths, size_t count, const struct options *options
 	return failed > 0;
 }
 
-static int execute_default(const struct options *options)
-{
-	const char *srcdir = getenv("srcdir");
-	char pattern[4096];
-	glob_t found;
-	int rc;
-
-	snprintf(pattern, sizeof(pattern), "%s/tests/scenario/*.txt",
-		 srcdir != NULL ? srcdir : ".");
-	if (glob(pattern, 0, NULL, &found) != 0) {
-		fprintf(stderr, "scenario: no transcripts: %s\n", pattern);
-		return 2;
-	}
-	rc = execute_all(found.gl_pathv, found.gl_pathc, options);
-	globfree(&found);
-	return rc;
-}
-
 int main(int argc, char **argv)
 {
 	static const struct option names[] = {
@@ -103,6 +51,8 @@ int main(int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	struct options options = {.rewrite = false};
+	char **paths;
+	size_t count;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -121,7 +71,9 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (optind == argc)
-		return execute_default(&options);
-	return execute_all(argv + optind, (size_t)(argc - optind), &options);
+	paths = argv + optind;
+	count = (size_t)(argc - optind);
+	if (count == 0)
+		transcript_find_all(&paths, &count);
+	return execute_all(paths, count, &options);
 }

@@ -196,9 +196,13 @@ void command_help(FILE *out);
 
 /* --------------------------------------------------------------- transcript.c */
 
-enum transcript_result { TRANSCRIPT_SAME, TRANSCRIPT_DIFFERS, TRANSCRIPT_REWRITTEN };
-/* Execute a transcript, compare, say what differs; or write it anew. Exits if it cannot. */
-enum transcript_result transcript_execute(const char *path, bool rewrite, bool trace);
+/*
+ * Execute a transcript in a process of its own, compare, and say what differs;
+ * or write it anew. True if all is well.
+ */
+bool transcript_in_child(const char *path, bool rewrite, bool trace);
+/* All of $srcdir/tests/scenario. Exits if there are none. The result is not freed. */
+void transcript_find_all(char ***paths, size_t *count);
 /* The oracle, the fabric or the core itself has found something wrong: no more steps. */
 _Noreturn void transcript_stop(struct scenario *scenario);
 

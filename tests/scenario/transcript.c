@@ -4,13 +4,16 @@
  * must come, up to the next line that is empty, prose or a command.
  */
 #include <errno.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "scenario.h"
 
+#define HUNG_SECONDS 60 /* of real time: a transcript takes milliseconds */
 #define FILE_LINES_MAX 4096
 #define DIFF_MAX (LINES_MAX + 8)
 
@@ -190,7 +193,8 @@ static void put_in_place(const char *path, const char *written)
 		fail(path, strerror(errno));
 }
 
-enum transcript_result transcript_execute(const char *path, bool rewrite, bool trace)
+/* True if it is as it should be, or has been rewritten. Exits if it cannot be executed. */
+static bool execute(const char *path, bool rewrite, bool trace)
 {
 	struct scenario *scenario = calloc(1, sizeof(*scenario));
 	char written[4096];
@@ -214,7 +218,44 @@ enum transcript_result transcript_execute(const char *path, bool rewrite, bool t
 		put_in_place(path, written);
 	free(current.text);
 	free(scenario);
-	if (rewrite)
-		return TRANSCRIPT_REWRITTEN;
-	return good ? TRANSCRIPT_SAME : TRANSCRIPT_DIFFERS;
+	return good;
+}
+
+bool transcript_in_child(const char *path, bool rewrite, bool trace)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0) {
+		perror("scenario: fork");
+		exit(2);
+	}
+	if (pid == 0) {
+		alarm(HUNG_SECONDS);
+		exit(execute(path, rewrite, trace) ? 0 : 1);
+	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFSIGNALED(status))
+		printf("%s: died, signal %d (%s)\n", path, WTERMSIG(status),
+		       strsignal(WTERMSIG(status)));
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+void transcript_find_all(char ***paths, size_t *count)
+{
+	const char *srcdir = getenv("srcdir");
+	static glob_t found;
+	char pattern[4096];
+
+	snprintf(pattern, sizeof(pattern), "%s/tests/scenario/*.txt",
+		 srcdir != NULL ? srcdir : ".");
+	if (glob(pattern, 0, NULL, &found) != 0) {
+		fprintf(stderr, "scenario: no transcripts: %s\n", pattern);
+		exit(2);
+	}
+	*paths = found.gl_pathv;
+	*count = found.gl_pathc;
 }
