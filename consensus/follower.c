@@ -52,7 +52,7 @@ static bool place(struct mu *mu, uint64_t base, uint64_t commit)
 	if (!mu_ring_entry(&mu->ring, base, &at) && !mu_ring_entry(&mu->ring, commit, &at))
 		return false;
 	d->base = base;
-	d->oldest_lsn = at.lsn;
+	d->oldest_lsn = mu_ring_oldest(&mu->ring, &at, base);
 	mu_commit_to(mu, &at);
 	return true;
 }
@@ -90,7 +90,7 @@ static void advance_oldest(struct mu *mu)
 
 	while (d->oldest_lsn + mu->ring.bytes / 2 < d->commit.lsn) {
 		if (!mu_ring_entry(&mu->ring, d->oldest_lsn, &at)) {
-			d->oldest_lsn = d->commit.lsn;
+			d->oldest_lsn = mu_ring_oldest(&mu->ring, &d->commit, d->base);
 			return;
 		}
 		d->oldest_lsn = at.end;
@@ -127,7 +127,7 @@ void mu_follow(struct mu *mu)
 	 * log here is none, and must not be campaigned with.
 	 */
 	if (d->commit.lsn < named && mu_ring_entry(&mu->ring, named, &at)) {
-		d->oldest_lsn = at.lsn;
+		d->oldest_lsn = mu_ring_oldest(&mu->ring, &at, base);
 		mu_commit_to(mu, &at);
 	}
 	advance_oldest(mu);

@@ -204,15 +204,23 @@ static uint64_t worst_span(const struct mu *mu, uint64_t lsn, uint32_t length)
 	return span > room ? span + room : span;
 }
 
+bool mu_control_fits(struct mu *mu, uint32_t length)
+{
+	uint64_t end = mu->data.tail.end;
+
+	if (fits(mu, end + worst_span(mu, end, length)))
+		return true;
+	relieve(mu);
+	return false;
+}
+
 bool mu_append_control(struct mu *mu, enum mu_kind kind, const void *payload, uint32_t length)
 {
 	struct mu_data *d = &mu->data;
 	struct iovec iov = {(void *)payload, length};
 
-	if (!fits(mu, d->tail.end + worst_span(mu, d->tail.end, length))) {
-		relieve(mu);
+	if (!mu_control_fits(mu, length))
 		return false;
-	}
 	return mu_append(mu, kind, MU_ENTRY_FIRST | MU_ENTRY_LAST, d->timestamp_ms, &iov, 1, 0,
 			 length);
 }
@@ -242,22 +250,24 @@ static uint64_t majority_holds(const struct mu *mu, uint64_t own, size_t field)
 	return n < majority ? 0 : value[majority - 1];
 }
 
-void mu_count_commit(struct mu *mu)
+/* What the commit counts by: the log's end that a majority has acknowledged. */
+static uint64_t log_held(const struct mu *mu)
+{
+	return majority_holds(mu, mu->data.tail.end, offsetof(struct mu_peer, acked_end));
+}
+
+bool mu_majority_has_log(const struct mu *mu)
+{
+	return log_held(mu) >= mu->data.tail.end;
+}
+
+void mu_commit_held(struct mu *mu, uint64_t held)
 {
 	struct mu_data *d = &mu->data;
-	uint64_t held = majority_holds(mu, d->tail.end, offsetof(struct mu_peer, acked_end));
 	struct mu_position at;
 
-	if (held <= d->commit.end)
-		return;
-	/* Only an entry of the own ballot commits, and with it all before it. */
-	if (d->state == MU_DATA_ESTABLISH) {
-		mu_ring_position(&mu->ring, d->first_lsn, &at);
-		if (held < at.end)
-			return;
-	}
 	/* Rule 1: the own copy counts only under the own permission, looked at after the copy. */
-	if (!mu_permitted(mu))
+	if (held <= d->commit.end || !mu_permitted(mu))
 		return;
 	while (d->commit.end < d->tail.end) {
 		mu_ring_position(&mu->ring, d->commit.end, &at);
@@ -266,6 +276,21 @@ void mu_count_commit(struct mu *mu)
 		mu_commit_to(mu, &at);
 	}
 	mu_store(&mu->header->commit, d->commit.lsn);
+}
+
+void mu_count_commit(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+	uint64_t held = log_held(mu);
+	struct mu_position at;
+
+	/* Only an entry of the own ballot commits, and with it all before it. */
+	if (d->state == MU_DATA_ESTABLISH) {
+		mu_ring_position(&mu->ring, d->first_lsn, &at);
+		if (held < at.end)
+			return;
+	}
+	mu_commit_held(mu, held);
 }
 
 static void count_fence(struct mu *mu)

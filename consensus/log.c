@@ -131,6 +131,20 @@ bool mu_ring_next(const struct mu_ring *ring, const struct mu_position *previous
 	return mu_ring_entry(ring, previous->end, next) && mu_entry_follows(previous, next);
 }
 
+uint64_t mu_ring_oldest(const struct mu_ring *ring, const struct mu_position *newest,
+			uint64_t base_lsn)
+{
+	struct mu_position at = *newest, previous;
+
+	/* Whatever was overwritten since, or lay there before, ties in with nothing. */
+	while (at.lsn > base_lsn && at.prev_lsn >= base_lsn && at.prev_lsn < at.lsn &&
+	       newest->end - at.prev_lsn <= ring->bytes &&
+	       mu_ring_entry(ring, at.prev_lsn, &previous) && previous.end == at.lsn &&
+	       mu_entry_follows(&previous, &at))
+		at = previous;
+	return at.lsn;
+}
+
 void mu_ring_genesis(struct mu_ring *ring, uint64_t base_lsn, uint64_t nonce)
 {
 	struct mu_entry_header *entry = mu_ring_at(ring, base_lsn);

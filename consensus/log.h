@@ -80,6 +80,13 @@ bool mu_ring_next(const struct mu_ring *ring, const struct mu_position *previous
 		  struct mu_position *next);
 
 /*
+ * The oldest entry of which the ring holds everything up to `newest`, which it
+ * holds; none before base_lsn. Takes as long as reading the ring does.
+ */
+uint64_t mu_ring_oldest(const struct mu_ring *ring, const struct mu_position *newest,
+			uint64_t base_lsn);
+
+/*
  * Write a log's first entry at base_lsn; identical at every member for the same
  * arguments. nonce names the cold start, so that what an older log left in the
  * ring ties in with nothing of this one.

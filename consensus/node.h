@@ -19,7 +19,7 @@ enum mu_op_kind {
 	MU_OP_FENCE,      /* arg: ticket */
 	MU_OP_HEADER,     /* commit and base words read */
 	MU_OP_TAIL,       /* a piece of ring read; arg: its LSN */
-	MU_OP_PROBE,      /* our oldest entry read in its ring */
+	MU_OP_PROBE,      /* a piece of ring read, on the way to our oldest entry; arg: its LSN */
 	MU_OP_VOID,       /* commit word set to MU_LSN_NONE: installation begins */
 	MU_OP_BASE,       /* base word written: installation is nearly complete */
 	MU_OP_COPY_FENCE, /* proves that what was just read was nobody else's to change */
@@ -81,6 +81,7 @@ enum mu_data_state {
 	MU_DATA_PASSIVE,   /* follows whoever writes its log */
 	MU_DATA_TAILS,     /* takeover: reading the confirmed followers' tails */
 	MU_DATA_ADOPT,     /* takeover: copying the chosen tail into the own log */
+	MU_DATA_LEVEL,     /* takeover: bringing a majority to the chosen tail */
 	MU_DATA_ESTABLISH, /* takeover: the own first entry is on its way to a majority */
 	MU_DATA_LEADING,
 };
@@ -119,6 +120,8 @@ struct mu_data {
 	uint64_t base;             /* own base word that `commit` belongs to... */
 	uint64_t cold_starts;      /* ...and how often the log was started cold */
 	struct mu_position tail;   /* last entry of the own log, while acting */
+	struct mu_position chosen; /* (takeover) last entry of the tail that was chosen */
+	bool complete;             /* ...and no member has a better one: all were read */
 	uint64_t first_lsn;        /* own-ballot entry that makes everything before it committed */
 	uint64_t oldest_lsn;       /* an entry; the own ring holds all from here on */
 	uint64_t reclaim_lsn;      /* a lower bound of mu_reclaim_lsn(), 0: ask it */
@@ -239,6 +242,16 @@ void mu_takeover_progress(struct mu *mu);
 void mu_takeover_tail_begin(struct mu *mu, unsigned id);
 void mu_takeover_tail_read(struct mu *mu, unsigned id, uint64_t lsn);
 void mu_takeover_fenced(struct mu *mu, unsigned id);
+/* How much of a log is read at once at lsn. */
+uint64_t mu_piece_at(const struct mu *mu, uint64_t lsn);
+/*
+ * Walk the entries of such a piece of somebody's log, read from `from` on,
+ * behind *last (lsn MU_LSN_NONE: the piece's first entry needs no predecessor),
+ * up to the entry at `until`. Returns true if the piece ran out before the log
+ * did, and before `until`; *last is moved, *next_lsn is where to go on.
+ */
+bool mu_walk_piece(const struct mu *mu, const uint8_t *piece, uint64_t from, uint64_t until,
+		   struct mu_position *last, uint64_t *next_lsn);
 void mu_adopt_read(struct mu *mu, unsigned id);
 void mu_adopt_fenced(struct mu *mu, unsigned id);
 
@@ -248,8 +261,14 @@ void mu_leader_step(struct mu *mu);
 bool mu_append(struct mu *mu, enum mu_kind kind, uint8_t flags, uint64_t timestamp_ms,
 	       const struct iovec *iov, int iovcnt, size_t skip, uint32_t length);
 bool mu_append_control(struct mu *mu, enum mu_kind kind, const void *payload, uint32_t length);
-/* Advance the commit position to what a majority holds. */
+/* Is there room for it? If not, see to it that there may be. */
+bool mu_control_fits(struct mu *mu, uint32_t length);
+/* Does a majority, the own replica included, hold the own log up to its end? */
+bool mu_majority_has_log(const struct mu *mu);
+/* Advance the commit position to what a majority holds, by an own entry in this ballot. */
 void mu_count_commit(struct mu *mu);
+/* Advance it up to `held`, which is known to be committed. */
+void mu_commit_held(struct mu *mu, uint64_t held);
 /* The LSN behind which ring space may be used again. */
 uint64_t mu_reclaim_lsn(const struct mu *mu);
 /* Keep oldest_lsn within the ring, given that the log will end at `end`. */
@@ -274,6 +293,16 @@ void mu_peer_post_tail_fence(struct mu *mu, unsigned id);
 bool mu_peer_votes(const struct mu *mu, unsigned id);
 /* Has this peer's backend dropped behind for good, so that it holds up no ring space? */
 bool mu_peer_stale(const struct mu *mu, unsigned id);
+
+/* --- install.c --- */
+/* Does the peer's log, whose commit word is before our oldest entry, hold that? Find out. */
+void mu_probe_begin(struct mu *mu, unsigned id);
+void mu_probe_read(struct mu *mu, unsigned id, uint64_t lsn);
+bool mu_probe_found(const struct mu *mu, unsigned id);
+/* It does not: declare it void, and write it anew. */
+void mu_install_begin(struct mu *mu, unsigned id);
+void mu_install_voided(struct mu *mu, unsigned id);
+void mu_install_step(struct mu *mu, unsigned id);
 
 /* --- ring_copy.c --- */
 /* Copy bytes of another log into the own ring at lsn. */

@@ -35,23 +35,6 @@ static bool record_fits(const struct mu *mu)
 	       record->incarnation == mu->header->incarnation && record->incarnation;
 }
 
-/*
- * The oldest entry of which it is certain that the ring holds everything since.
- * Space is used again from the oldest on, so if an entry is whole, so is all
- * behind it.
- */
-static uint64_t resume_oldest(const struct mu *mu, uint64_t base, uint64_t commit)
-{
-	struct mu_position position;
-
-	if (mu_ring_entry(&mu->ring, base, &position))
-		return base;
-	if (mu->record->applied >= base && mu->record->applied < commit &&
-	    mu_ring_entry(&mu->ring, mu->record->applied, &position))
-		return mu->record->applied;
-	return commit;
-}
-
 /* Find the log again. False if what the memory says of it is not there. */
 static bool resume_log(struct mu *mu)
 {
@@ -65,7 +48,7 @@ static bool resume_log(struct mu *mu)
 	if (commit != MU_LSN_NONE) {
 		if (!mu_ring_entry(&mu->ring, commit, &d->commit))
 			return false;
-		d->oldest_lsn = resume_oldest(mu, d->base, commit);
+		d->oldest_lsn = mu_ring_oldest(&mu->ring, &d->commit, d->base);
 		/* Rule 4: granted = max(record, ballots in the log). */
 		tail = d->commit;
 		while (mu_ring_next(&mu->ring, &tail, &next))

@@ -95,6 +95,7 @@ static void begin_header(struct mu *mu, unsigned id)
 	p->posted_commit = p->acked_commit = 0;
 	p->later_commit = p->later_end = 0;
 	p->probe_lsn = MU_LSN_NONE;
+	p->tail.lsn = MU_LSN_NONE;
 	p->incarnation = 0;
 	if (mu_peer_post_read(mu, id, MU_OP_HEADER, 0, &p->header_in, sizeof(p->header_in), 0))
 		p->state = MU_PEER_HEADER;
@@ -143,65 +144,12 @@ static bool would_outrun(const struct mu *mu, unsigned id)
 }
 
 /*
- * Rule 6, and the restoring of a lost log: the peer does not hold our oldest
- * entry, which is committed. So it is none of the majority that does, and
- * every later majority meets one of those, who holds all that was committed
- * up to there: nothing depends on this peer's log. It is declared void first:
- * a log that is half old and half new must not be believed by anybody.
+ * The commit word of a peer whose log reaches further must follow, before
+ * anything is written that may use the space of the entry that it names still
+ * (rule 5); the connection keeps the order. And its backend goes no further
+ * than that word, should it be what the peer lags behind with.
  */
-static void begin_install(struct mu *mu, unsigned id)
-{
-	static const uint64_t none = MU_LSN_NONE;
-
-	if (mu_peer_post_write(mu, id, MU_OP_VOID, offsetof(struct mu_replication_header, commit),
-			       &none, sizeof(none), 0))
-		mu->data.peer[id].state = MU_PEER_VOIDING;
-	else
-		mu->data.peer[id].state = MU_PEER_IDLE; /* from the start again */
-}
-
-static size_t probe_bytes(const struct mu_position *entry)
-{
-	return (size_t)(entry->end - entry->lsn);
-}
-
-/*
- * A commit word behind our oldest entry proves little, for it lags: the peer's
- * log may well reach further, and hold what a majority needs it for. So look.
- */
-static void begin_probe(struct mu *mu, unsigned id)
-{
-	struct mu_peer *p = &mu->data.peer[id];
-	struct mu_position oldest;
-
-	p->probe_lsn = mu->data.oldest_lsn;
-	mu_ring_position(&mu->ring, p->probe_lsn, &oldest);
-	if (mu_peer_post_read(mu, id, MU_OP_PROBE, mu_ring_offset(&mu->ring, p->probe_lsn),
-			      p->scratch, probe_bytes(&oldest), 0))
-		p->state = MU_PEER_PROBE;
-	else
-		p->state = MU_PEER_IDLE;
-}
-
-/* The probe was read, and a fence behind it succeeded: what was read is the peer's log. */
-static bool probe_found(const struct mu *mu, unsigned id)
-{
-	const struct mu_peer *p = &mu->data.peer[id];
-	struct mu_position ours, theirs;
-
-	mu_ring_position(&mu->ring, p->probe_lsn, &ours);
-	return mu_entry_valid(&mu->ring, (const struct mu_entry_header *)p->scratch, p->probe_lsn,
-			      probe_bytes(&ours), &theirs, NULL) &&
-	       theirs.checksum == ours.checksum;
-}
-
-/*
- * The probe moved on what we know of the peer's log. Its own commit word must
- * follow, before anything is written that may use the space of the entry that
- * it names still (rule 5); the connection keeps the order. And its backend goes
- * no further than that word, should it be what the peer lags behind with.
- */
-static bool name_probed(struct mu *mu, unsigned id)
+static bool name_committed(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 
@@ -211,26 +159,54 @@ static bool name_probed(struct mu *mu, unsigned id)
 				  sizeof(p->commit_out), p->commit_out);
 }
 
+/*
+ * Its tail, as read and fenced, is the chosen one: so is all that lies before,
+ * and that reaches our oldest entry unless ring space was used again since.
+ */
+static bool has_chosen_tail(const struct mu *mu, unsigned id)
+{
+	const struct mu_position *tail = &mu->data.peer[id].tail;
+	const struct mu_position *chosen = &mu->data.chosen;
+
+	return tail->lsn == chosen->lsn && tail->checksum == chosen->checksum &&
+	       chosen->lsn >= mu->data.oldest_lsn;
+}
+
+/*
+ * Does the peer's log reach our oldest entry? False if that is being found out,
+ * or cannot be helped but by writing it anew.
+ */
+static bool reaches_oldest(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	if (p->commit == MU_LSN_NONE) {
+		mu_install_begin(mu, id);
+		return false;
+	}
+	if (p->commit >= mu->data.oldest_lsn)
+		return true;
+	if (!has_chosen_tail(mu, id)) {
+		if (p->probe_lsn != mu->data.oldest_lsn) {
+			mu_probe_begin(mu, id);
+			return false;
+		}
+		if (!mu_probe_found(mu, id)) {
+			mu_install_begin(mu, id);
+			return false;
+		}
+	}
+	p->commit = mu->data.oldest_lsn; /* it holds it, and it is committed */
+	return true;
+}
+
 void mu_peer_level(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 	struct mu_position at;
 
-	if (p->commit == MU_LSN_NONE) {
-		begin_install(mu, id);
+	if (!reaches_oldest(mu, id))
 		return;
-	}
-	if (p->commit < mu->data.oldest_lsn) {
-		if (p->probe_lsn != mu->data.oldest_lsn) {
-			begin_probe(mu, id);
-			return;
-		}
-		if (!probe_found(mu, id)) {
-			begin_install(mu, id);
-			return;
-		}
-		p->commit = p->probe_lsn; /* it holds it, and it is committed */
-	}
 	/* Its commit word can name no entry that we do not hold: ours was adopted from a majority.
 	 */
 	if (p->commit > mu->data.tail.lsn || mu_ring_at(&mu->ring, p->commit)->lsn != p->commit) {
@@ -238,7 +214,7 @@ void mu_peer_level(struct mu *mu, unsigned id)
 		p->retry_ns = mu->data.now_ns + mu->config.tick_ns;
 		return;
 	}
-	if (p->commit != p->header_in.commit && !name_probed(mu, id)) {
+	if (p->commit != p->header_in.commit && !name_committed(mu, id)) {
 		p->state = MU_PEER_IDLE;
 		return;
 	}
@@ -247,7 +223,7 @@ void mu_peer_level(struct mu *mu, unsigned id)
 		return;
 	}
 	mu_ring_position(&mu->ring, p->commit, &at);
-	follows_from(mu, id, at.end);
+	follows_from(mu, id, has_chosen_tail(mu, id) ? mu->data.chosen.end : at.end);
 	p->acked_commit = p->header_in.commit;
 	mu_peer_pump(mu, id);
 }
@@ -269,6 +245,7 @@ static void header_read(struct mu *mu, unsigned id)
 		}
 		break;
 	case MU_DATA_ADOPT:
+	case MU_DATA_LEVEL:
 	case MU_DATA_ESTABLISH:
 	case MU_DATA_LEADING:
 		mu_peer_post_tail_fence(mu, id);
@@ -289,35 +266,6 @@ void mu_peer_missed_choice(struct mu *mu, unsigned id)
 		mu->data.peer[id].state = MU_PEER_KNOWN;
 	else
 		mu_peer_level(mu, id);
-}
-
-/* The new log stands: name its beginning, then its last committed entry. */
-static void write_base(struct mu *mu, unsigned id)
-{
-	struct mu_peer *p = &mu->data.peer[id];
-
-	if (p->ops_head != p->ops_tail)
-		return;
-	p->commit_out = p->install_commit;
-	if (mu_peer_post_write(mu, id, MU_OP_BASE, offsetof(struct mu_replication_header, base),
-			       &p->base_out, sizeof(p->base_out), 0) &&
-	    mu_peer_post_write(mu, id, MU_OP_COMMIT, offsetof(struct mu_replication_header, commit),
-			       &p->commit_out, sizeof(p->commit_out), p->commit_out))
-		p->state = MU_PEER_BASE;
-}
-
-static void begin_writing_anew(struct mu *mu, unsigned id)
-{
-	struct mu_peer *p = &mu->data.peer[id];
-
-	p->state = MU_PEER_INSTALL;
-	p->base = p->base_out = mu->data.oldest_lsn;
-	p->posted_end = p->acked_end = p->base_out;
-	/* A fixed aim: what is proposed meanwhile follows when the new log stands. */
-	p->install_commit = mu->data.commit.lsn;
-	p->install_end = mu->data.commit.end;
-	mu->data.reclaim_lsn = 0;
-	mu_peer_pump(mu, id);
 }
 
 void mu_peer_post_fence(struct mu *mu, unsigned id)
@@ -451,9 +399,7 @@ void mu_peer_step(struct mu *mu, unsigned id)
 		lagging_step(mu, id);
 		break;
 	case MU_PEER_INSTALL:
-		mu_peer_pump(mu, id);
-		if (p->acked_end >= p->install_end)
-			write_base(mu, id);
+		mu_install_step(mu, id);
 		break;
 	case MU_PEER_FOLLOWS:
 		if (!mu->data.appended) /* an idle leader has nothing refused either */
@@ -537,10 +483,10 @@ void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 			mu_peer_post_tail_fence(mu, id);
 		break;
 	case MU_OP_PROBE:
-		mu_peer_post_tail_fence(mu, id);
+		mu_probe_read(mu, id, op.arg);
 		break;
 	case MU_OP_VOID:
-		begin_writing_anew(mu, id);
+		mu_install_voided(mu, id);
 		break;
 	case MU_OP_COPY_FENCE:
 		mu_adopt_fenced(mu, id);

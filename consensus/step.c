@@ -152,6 +152,7 @@ uint64_t mu_step(struct mu *mu, uint64_t now_ns)
 		break;
 	case MU_DATA_TAILS:
 	case MU_DATA_ADOPT:
+	case MU_DATA_LEVEL:
 	case MU_DATA_ESTABLISH:
 		mu_takeover_step(mu);
 		break;

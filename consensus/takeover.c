@@ -58,32 +58,30 @@ static void give_up(struct mu *mu)
 static void read_tail_piece(struct mu *mu, unsigned id, uint64_t lsn)
 {
 	struct mu_peer *p = &mu->data.peer[id];
-	uint64_t len = mu->scratch_bytes;
 
-	if (len > mu_ring_room(&mu->ring, lsn))
-		len = mu_ring_room(&mu->ring, lsn);
 	p->tail_read_lsn = lsn;
-	if (mu_peer_post_read(mu, id, MU_OP_TAIL, mu_ring_offset(&mu->ring, lsn), p->scratch, len,
-			      lsn))
+	if (mu_peer_post_read(mu, id, MU_OP_TAIL, mu_ring_offset(&mu->ring, lsn), p->scratch,
+			      mu_piece_at(mu, lsn), lsn))
 		p->state = MU_PEER_TAIL;
 	else
 		p->state = MU_PEER_IDLE;
 }
 
-/*
- * Walk the entries of a piece of somebody's log that begins at `from`,
- * behind *last (lsn MU_LSN_NONE: the piece's first entry needs no predecessor).
- * Returns true if the piece ran out before the log did; *last is moved.
- */
-static bool walk_piece(const struct mu *mu, const uint8_t *piece, uint64_t from,
-		       struct mu_position *last, uint64_t *next_lsn)
+uint64_t mu_piece_at(const struct mu *mu, uint64_t lsn)
 {
-	uint64_t room = mu_ring_room(&mu->ring, from);
-	uint64_t len = mu->scratch_bytes < room ? mu->scratch_bytes : room;
+	uint64_t room = mu_ring_room(&mu->ring, lsn);
+
+	return mu->scratch_bytes < room ? mu->scratch_bytes : room;
+}
+
+bool mu_walk_piece(const struct mu *mu, const uint8_t *piece, uint64_t from, uint64_t until,
+		   struct mu_position *last, uint64_t *next_lsn)
+{
+	uint64_t len = mu_piece_at(mu, from);
 	uint64_t lsn = from;
 	bool short_of = false;
 
-	while (lsn < from + len) {
+	while (lsn < from + len && lsn <= until) {
 		const struct mu_entry_header *e =
 			(const struct mu_entry_header *)(piece + (lsn - from));
 		struct mu_position at;
@@ -96,7 +94,7 @@ static bool walk_piece(const struct mu *mu, const uint8_t *piece, uint64_t from,
 		lsn = at.end;
 	}
 	*next_lsn = lsn;
-	return short_of || lsn >= from + len;
+	return lsn <= until && (short_of || lsn >= from + len);
 }
 
 /* Rule 3: an empty tail's ballot and end are those of the last committed entry. */
@@ -113,14 +111,17 @@ void mu_takeover_tail_read(struct mu *mu, unsigned id, uint64_t lsn)
 	struct mu_peer *p = &mu->data.peer[id];
 	uint64_t next;
 
-	if (walk_piece(mu, p->scratch, lsn, &p->tail, &next) && next > lsn) {
+	if (mu_walk_piece(mu, p->scratch, lsn, MU_LSN_NONE, &p->tail, &next) && next > lsn) {
 		read_tail_piece(mu, id, next);
 		return;
 	}
-	if (p->tail.lsn == MU_LSN_NONE)
-		p->tail =
-			(struct mu_position){0}; /* not even its committed entry: believe nothing */
-	mu_peer_post_tail_fence(mu, id);
+	if (p->tail.lsn != MU_LSN_NONE) {
+		mu_peer_post_tail_fence(mu, id);
+		return;
+	}
+	/* Not even its committed entry: what was read was being written. It is not known. */
+	p->state = MU_PEER_DENIED;
+	p->retry_ns = mu->data.now_ns + mu->config.tick_ns / 4;
 }
 
 void mu_takeover_fenced(struct mu *mu, unsigned id)
@@ -138,23 +139,56 @@ static bool better(const struct mu_position *a, const struct mu_position *b)
 	return a->ballot != b->ballot ? a->ballot > b->ballot : a->end > b->end;
 }
 
+/*
+ * Only now, with the chosen tail on a majority, does the log grow: a takeover
+ * that fails while it copies leaves nothing behind, however often it is tried.
+ */
 static void establish(struct mu *mu)
 {
 	struct mu_data *d = &mu->data;
 	const struct mu_membership membership = {d->epoch, d->members};
 
+	if (d->timestamp_ms < d->tail.timestamp_ms)
+		d->timestamp_ms = d->tail.timestamp_ms;
 	d->state = MU_DATA_ESTABLISH;
-	d->timestamp_ms =
-		d->tail.timestamp_ms > d->timestamp_ms ? d->tail.timestamp_ms : d->timestamp_ms;
-	if (!mu_append_control(mu, MU_KIND_LEADER, &membership, sizeof(membership))) {
+	if (!mu_append_control(mu, MU_KIND_LEADER, &membership, sizeof(membership)))
 		give_up(mu);
-		return;
-	}
-	d->first_lsn = d->tail.lsn;
+	else
+		d->first_lsn = d->tail.lsn;
+}
+
+static void level(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+
+	d->state = MU_DATA_LEVEL;
+	d->chosen = d->tail;
 	MU_EACH_PEER(mu, id) {
 		if (d->peer[id].state == MU_PEER_KNOWN)
 			mu_peer_level(mu, id);
 	}
+}
+
+/*
+ * Takeovers that fail at the last moment each leave an entry, and may fill what
+ * the ring keeps free for them; then nothing fits, so nothing commits, so
+ * nothing is reclaimed. One case needs no entry of the own: when *all* members'
+ * logs were read under this ballot, and none is better than the chosen tail T.
+ * Nobody can write a log now but under a higher ballot. Whoever is granted one
+ * reads a majority, meets in it one that holds T, and nothing better but by the
+ * hand of another such, who (by induction) adopted T. So with T on a majority,
+ * all later leaders adopt it: it is committed, and can be applied and reclaimed.
+ */
+static void level_step(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+
+	if (!mu_majority_has_log(mu))
+		return;
+	if (mu_control_fits(mu, sizeof(struct mu_membership)))
+		establish(mu);
+	else if (d->complete)
+		mu_commit_held(mu, d->tail.end);
 }
 
 static void read_adoption_piece(struct mu *mu)
@@ -168,16 +202,18 @@ static void read_adoption_piece(struct mu *mu)
 
 /*
  * Copying somebody's tail must not overwrite entries that the own backend has
- * yet to apply, and must begin where both logs are certainly the same: behind
- * the own last committed entry.
+ * yet to apply, nor the one that the own commit word names, and must begin where
+ * both logs are certainly the same: behind that one.
  */
 static void adopt(struct mu *mu, unsigned peer)
 {
 	struct mu_data *d = &mu->data;
+	uint64_t applied = MU_GET(mu->shared.applied_lsn);
+	uint64_t needed = d->commit.lsn < applied ? d->commit.lsn : applied;
 
 	d->adoption =
 		(struct mu_adoption){.peer = peer, .last = d->peer[peer].tail, .at = d->commit};
-	if (d->adoption.last.end > MU_GET(mu->shared.applied_lsn) + mu->ring.bytes ||
+	if (d->adoption.last.end > needed + mu->ring.bytes ||
 	    d->adoption.last.end <= d->commit.end) {
 		give_up(mu);
 		return;
@@ -186,11 +222,33 @@ static void adopt(struct mu *mu, unsigned peer)
 	read_adoption_piece(mu);
 }
 
-static void choose(struct mu *mu)
+/* Would an own first entry behind `end` find no room, as far as can be told already? */
+static bool is_cramped(const struct mu *mu, uint64_t end)
 {
-	struct mu_data *d = &mu->data;
-	unsigned known = 1, best = 0;
+	const struct mu_data *d = &mu->data;
+	uint64_t applied = MU_GET(mu->shared.applied_lsn);
+	uint64_t needed = d->commit.lsn < applied ? d->commit.lsn : applied;
+
+	MU_EACH_PEER(mu, id) {
+		const struct mu_peer *p = &d->peer[id];
+
+		if (p->state != MU_PEER_KNOWN || p->commit == MU_LSN_NONE)
+			continue;
+		applied = mu_peer_stale(mu, id) ? p->commit : MU_GET(mu->shared.peer[id].applied);
+		if (applied < needed)
+			needed = applied;
+		if (p->commit < needed)
+			needed = p->commit;
+	}
+	return end + 2 * mu_entry_span(sizeof(struct mu_membership)) > needed + mu->ring.bytes;
+}
+
+/* The best tail among the voters that are known, by the id of who has it; 0: not enough are. */
+static unsigned best_tail(const struct mu *mu)
+{
+	const struct mu_data *d = &mu->data;
 	const struct mu_position *tail = &d->tail;
+	unsigned known = 1, best = mu->config.id;
 
 	MU_EACH_PEER(mu, id) {
 		if (d->peer[id].state != MU_PEER_KNOWN || !mu_peer_votes(mu, id))
@@ -201,12 +259,39 @@ static void choose(struct mu *mu)
 			best = id;
 		}
 	}
-	if (known < mu_majority_of(d->members))
+	return known < mu_majority_of(d->members) ? 0 : best;
+}
+
+/* Is every member's log known, whether it votes or not, and none better than this tail? */
+static bool is_complete(const struct mu *mu, const struct mu_position *tail)
+{
+	MU_EACH_PEER(mu, id) {
+		const struct mu_peer *p = &mu->data.peer[id];
+
+		if (mu_is_peer(mu, id) && (p->state != MU_PEER_KNOWN || better(&p->tail, tail)))
+			return false;
+	}
+	return true;
+}
+
+static void choose(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+	unsigned best = best_tail(mu);
+	const struct mu_position *tail;
+
+	if (!best)
 		return;
-	if (best)
-		adopt(mu, best);
+	tail = best == mu->config.id ? &d->tail : &d->peer[best].tail;
+	d->complete = is_complete(mu, tail);
+	/* See level_step(): it may need to know all, if they come soon. */
+	if (!d->complete && is_cramped(mu, tail->end) &&
+	    d->now_ns + mu->config.takeover_timeout_ns / 2 < d->deadline_ns)
+		return;
+	if (best == mu->config.id)
+		level(mu);
 	else
-		establish(mu);
+		adopt(mu, best);
 }
 
 /* ------------------------------------------------------------ the adoption */
@@ -229,7 +314,7 @@ static void adopted(struct mu *mu)
 	mu_advance_oldest(mu, d->adoption.last.end);
 	d->tail = d->adoption.last;
 	d->peer[d->adoption.peer].state = MU_PEER_KNOWN;
-	establish(mu);
+	level(mu);
 }
 
 void mu_adopt_fenced(struct mu *mu, unsigned id)
@@ -242,7 +327,7 @@ void mu_adopt_fenced(struct mu *mu, unsigned id)
 
 	if (d->state != MU_DATA_ADOPT || a->peer != id)
 		return;
-	more = walk_piece(mu, p->scratch, from, &a->at, &next);
+	more = mu_walk_piece(mu, p->scratch, from, MU_LSN_NONE, &a->at, &next);
 	if (next == from || !mu_permitted(mu)) {
 		give_up(mu);
 		return;
@@ -275,7 +360,7 @@ static void find_own_tail(struct mu *mu)
 	/* A tail that reaches round the ring has overwritten what was taken for the oldest. */
 	if (mu_ring_at(&mu->ring, d->oldest_lsn)->lsn != d->oldest_lsn ||
 	    d->oldest_lsn + mu->ring.bytes < d->tail.end)
-		d->oldest_lsn = d->commit.lsn;
+		d->oldest_lsn = mu_ring_oldest(&mu->ring, &d->commit, d->base);
 	/* Rule 5 holds for the own word too: adopting may overwrite the entry that it names. */
 	mu_store(&mu->header->commit, d->commit.lsn);
 }
@@ -318,6 +403,8 @@ void mu_takeover_step(struct mu *mu)
 		choose(mu);
 	if (d->state == MU_DATA_ADOPT && d->peer[d->adoption.peer].state != MU_PEER_TAIL)
 		give_up(mu); /* lost the one that it was copied from */
+	if (d->state == MU_DATA_LEVEL)
+		level_step(mu);
 	if (d->state != MU_DATA_ESTABLISH)
 		return;
 	mu_count_commit(mu);

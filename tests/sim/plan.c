@@ -187,8 +187,7 @@ static const struct schedule *choose_schedule(struct sim_random *random, const c
 	return NULL;
 }
 
-static void draw_group(struct plan *plan, struct sim_random *random,
-		       const struct schedule *schedule, unsigned replicas)
+static void draw_group(struct plan *plan, struct sim_random *random, unsigned replicas)
 {
 	static const unsigned sizes[] = {3, 3, 3, 5, 5, 7};
 	struct mu_config *config = &plan->config;
@@ -202,12 +201,7 @@ static void draw_group(struct plan *plan, struct sim_random *random,
 	for (unsigned i = 0; i < sizeof(config->checksum_key); i++)
 		config->checksum_key[i] = (uint8_t)sim_random_next(random);
 
-	/*
-	 * Every takeover that fails late leaves an entry behind, and the reserve for
-	 * those is an eighth of the ring: many in a row want a larger one.
-	 */
-	config->ring_bytes = UINT64_C(4096) << sim_random_between(
-				     random, schedule->strike_permille > 300 ? 3 : 0, 4);
+	config->ring_bytes = UINT64_C(4096) << sim_random_between(random, 0, 4);
 	config->max_entry_bytes =
 		(uint32_t)sim_random_between(random, 64, config->ring_bytes / 8 - 64);
 	config->max_proposal_bytes = sim_random_between(random, 64, config->ring_bytes / 4);
@@ -268,7 +262,7 @@ bool plan_draw(struct plan *plan, uint64_t seed, uint64_t steps, unsigned replic
 	plan->steps = steps;
 	plan->schedule = schedule->name;
 	plan->rounds = (unsigned)sim_random_between(&random, 1, 3);
-	draw_group(plan, &random, schedule, replicas);
+	draw_group(plan, &random, replicas);
 	draw_world(plan, &random);
 	draw_load(plan, &random, schedule->lagging);
 
