@@ -116,16 +116,21 @@ void mu_publish(struct mu *mu)
 		mu_store(&mu->record->applied, line.word[MU_STATE_APPLIED]);
 }
 
-/* A committed membership is on record before it is acted upon (rule 13). */
+/*
+ * A committed membership is on record before it is acted upon (rule 13): written
+ * over the older of the two, its epoch last, so that a crash leaves one whole.
+ */
 static void record_membership(struct mu *mu)
 {
 	uint64_t epoch = MU_GET(mu->shared.epoch);
+	const struct mu_membership *last = mu_members(mu->record);
+	struct mu_membership *next = &mu->record->membership[last == &mu->record->membership[0]];
 
-	if (epoch <= mu->record->epoch)
+	if (epoch <= last->epoch)
 		return;
-	mu_store(&mu->record->members, MU_GET(mu->shared.epoch_members));
-	mu_store(&mu->record->epoch, epoch);
-	MU_SET(mu->shared.members, mu->record->members);
+	mu_store(&next->members, MU_GET(mu->shared.epoch_members));
+	mu_store(&next->epoch, epoch);
+	MU_SET(mu->shared.members, next->members);
 }
 
 /* ------------------------------------------------------------ pull-scores */
@@ -157,6 +162,9 @@ static void took_lines(struct mu *mu, unsigned id)
 		return;
 	if (w->known && w->state.word[MU_STATE_INCARNATION] != w->lines[1].word[0])
 		w->request.there = w->grant.there = false; /* new memory: its slots are empty */
+	if (!w->known || w->lines[1].word[MU_STATE_APPLIED] != w->state.word[MU_STATE_APPLIED] ||
+	    (w->lines[1].word[MU_STATE_FLAGS] & MU_FLAG_CAUGHT_UP))
+		w->stands_since_ns = mu->bg.now_ns;
 	w->state = w->lines[1];
 	w->cold = w->lines[2];
 	w->known = true;
@@ -247,6 +255,21 @@ static uint64_t grant_of(const struct mu *mu, unsigned id)
 	return w->state.word[MU_STATE_GRANTED] > mu->bg.ballot ? 0 : mu->bg.ballot;
 }
 
+/*
+ * Rule 5: what the peer will need of the log is no longer bounded by what it
+ * said before, if its backend was put back, or can be brought level again.
+ */
+static bool is_set_back(const struct mu_peer_facts *facts, const struct mu_watch *w)
+{
+	uint64_t flags = w->state.word[MU_STATE_FLAGS];
+	unsigned was = MU_FLAG_BYTE(MU_GET(facts->flags), MU_FLAG_BACKEND_SHIFT);
+	unsigned is = MU_FLAG_BYTE(flags, MU_FLAG_BACKEND_SHIFT);
+
+	return w->state.word[MU_STATE_APPLIED] < MU_GET(facts->applied) ||
+	       w->state.word[MU_STATE_INCARNATION] != MU_GET(facts->incarnation) ||
+	       (was == MU_BACKEND_STALE && is != MU_BACKEND_STALE);
+}
+
 static void tell_data(struct mu *mu, unsigned id)
 {
 	const struct mu_watch *w = &mu->bg.watch[id];
@@ -255,12 +278,17 @@ static void tell_data(struct mu *mu, unsigned id)
 
 	MU_SET(facts->score, w->score);
 	MU_SET(facts->alive, w->alive);
+	MU_SET(facts->stands_ns, mu->bg.now_ns - w->stands_since_ns);
 	if (w->known) {
+		bool set_back = is_set_back(facts, w);
+
 		MU_SET(facts->flags, w->state.word[MU_STATE_FLAGS]);
 		MU_SET(facts->incarnation, w->state.word[MU_STATE_INCARNATION]);
 		MU_SET(facts->applied, w->state.word[MU_STATE_APPLIED]);
 		MU_SET(facts->commit, w->state.word[MU_STATE_COMMIT]);
 		MU_SET(facts->granted, w->state.word[MU_STATE_GRANTED]);
+		if (set_back)
+			MU_SET(mu->shared.setbacks, MU_GET(mu->shared.setbacks) + 1);
 	}
 	if (MU_GET(facts->grant) != grant) {
 		MU_SET(facts->grant, grant);

@@ -71,7 +71,7 @@ unsigned mu_leader_seen(const struct mu *mu, uint64_t *ballot)
 
 static unsigned majority(const struct mu *mu)
 {
-	return mu_majority_of(mu->record->members);
+	return mu_majority_of(mu_members(mu->record)->members);
 }
 
 /* Rule 8: a campaign needs a majority (the own view included) that sees no leader alive. */
@@ -211,7 +211,8 @@ static unsigned grants(const struct mu *mu)
 	unsigned n = 1;
 
 	MU_EACH_PEER(mu, id) {
-		if ((mu->record->members >> id & 1) && mu_watch_is(mu, id, MU_FLAG_VOTING) &&
+		if ((mu_members(mu->record)->members >> id & 1) &&
+		    mu_watch_is(mu, id, MU_FLAG_VOTING) &&
 		    MU_GET(mu->shared.peer[id].grant) == mu->bg.ballot)
 			n++;
 	}
@@ -242,7 +243,7 @@ static bool outvoted(const struct mu *mu)
 	MU_EACH_PEER(mu, id) {
 		const struct mu_watch *w = &mu->bg.watch[id];
 
-		if ((mu->record->members >> id & 1) &&
+		if ((mu_members(mu->record)->members >> id & 1) &&
 		    !(w->known && w->state.word[MU_STATE_GRANTED] > mu->bg.ballot))
 			left++;
 	}

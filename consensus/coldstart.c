@@ -46,8 +46,8 @@ static void publish_cold(struct mu *mu)
 
 	line.word[MU_COLD_NONCE] = prepared ? r->prepared[last].nonce : r->cold_nonce;
 	line.word[MU_COLD_BASE] = prepared ? r->prepared[last].base : r->cold_base;
-	line.word[MU_COLD_EPOCH] = r->epoch;
-	line.word[MU_COLD_MEMBERS] = r->members;
+	line.word[MU_COLD_EPOCH] = mu_members(r)->epoch;
+	line.word[MU_COLD_MEMBERS] = mu_members(r)->members;
 	line.word[MU_COLD_APPLIED] = MU_GET(mu->shared.applied_lsn);
 	line.word[MU_COLD_STARTED] = r->voting && r->cold_nonce;
 	mu_line_publish(&mu->lines->cold, &line);
@@ -112,7 +112,7 @@ static bool join_started(struct mu *mu)
  */
 static bool survey(const struct mu *mu, uint64_t *nonce, uint64_t *base)
 {
-	uint64_t x = mix(mu->config.group_id, mu->record->epoch);
+	uint64_t x = mix(mu->config.group_id, mu_members(mu->record)->epoch);
 
 	*base = 0;
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
@@ -120,13 +120,13 @@ static bool survey(const struct mu *mu, uint64_t *nonce, uint64_t *base)
 		bool self = id == mu->config.id;
 		uint64_t applied, incarnation;
 
-		if (!(mu->record->members >> id & 1))
+		if (!(mu_members(mu->record)->members >> id & 1))
 			continue;
 		if (self ? !MU_GET(mu->shared.applied_known)
 			 : (!mu_watch_is(mu, id, MU_FLAG_APPLIED_KNOWN) ||
 			    mu_watch_is(mu, id, MU_FLAG_VOTING) ||
-			    w->cold.word[MU_COLD_EPOCH] != mu->record->epoch ||
-			    w->cold.word[MU_COLD_MEMBERS] != mu->record->members))
+			    w->cold.word[MU_COLD_EPOCH] != mu_members(mu->record)->epoch ||
+			    w->cold.word[MU_COLD_MEMBERS] != mu_members(mu->record)->members))
 			return false;
 		applied = self ? MU_GET(mu->shared.applied_lsn) : w->cold.word[MU_COLD_APPLIED];
 		incarnation = self ? mu->record->incarnation : w->state.word[MU_STATE_INCARNATION];
@@ -142,7 +142,7 @@ static bool survey(const struct mu *mu, uint64_t *nonce, uint64_t *base)
 static bool all_prepared(const struct mu *mu, uint64_t nonce)
 {
 	MU_EACH_PEER(mu, id) {
-		if ((mu->record->members >> id & 1) &&
+		if ((mu_members(mu->record)->members >> id & 1) &&
 		    (!mu_watch_is(mu, id, MU_FLAG_PREPARED) ||
 		     mu->bg.watch[id].cold.word[MU_COLD_NONCE] != nonce))
 			return false;

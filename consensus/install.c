@@ -69,6 +69,7 @@ void mu_install_begin(struct mu *mu, unsigned id)
 {
 	static const uint64_t none = MU_LSN_NONE;
 
+	mu->data.peer[id].install_seen = MU_LSN_NONE;
 	if (mu_peer_post_write(mu, id, MU_OP_VOID, offsetof(struct mu_replication_header, commit),
 			       &none, sizeof(none), 0))
 		mu->data.peer[id].state = MU_PEER_VOIDING;

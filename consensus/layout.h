@@ -106,6 +106,10 @@ static_assert(sizeof(struct mu_replication_header) <= MU_RING_OFFSET, "layout");
 #define MU_PREPARED_NONCES 8
 
 /* Private region: what must survive a crash and concerns nobody else. Background plane writes. */
+struct mu_membership {
+	uint64_t epoch, members;
+};
+
 struct mu_private_region {
 	uint64_t magic;
 	uint64_t version;
@@ -113,17 +117,24 @@ struct mu_private_region {
 	uint64_t id;
 	uint64_t ring_bytes;
 	uint64_t incarnation;
-	uint64_t voting;         /* 0 until cold start or readmission (rule 2) */
-	uint64_t granted;        /* highest ballot granted (rule 4) */
-	uint64_t epoch, members; /* latest committed membership (rule 13) */
-	uint64_t applied;        /* a lower bound, for while the backend is silent */
-	uint64_t cold_nonce;     /* the cold start that this log began with, 0: none */
+	uint64_t voting;  /* 0 until cold start or readmission (rule 2) */
+	uint64_t granted; /* highest ballot granted (rule 4) */
+	/* Rule 13: the latest committed one is that of the higher epoch, see mu_members(). */
+	struct mu_membership membership[2];
+	uint64_t applied;    /* a lower bound, for while the backend is silent */
+	uint64_t cold_nonce; /* the cold start that this log began with, 0: none */
 	uint64_t cold_base;
 	uint64_t prepared_count;
 	struct {
 		uint64_t nonce, base, granted;
 	} prepared[MU_PREPARED_NONCES];
 };
+
+/* The latest membership on record. */
+static inline const struct mu_membership *mu_members(const struct mu_private_region *record)
+{
+	return &record->membership[record->membership[1].epoch > record->membership[0].epoch];
+}
 
 /*
  * An entry: header, then payload, 64-byte aligned. checksum comes first so
@@ -155,9 +166,6 @@ enum mu_kind {
 #define MU_ENTRY_FIRST 1
 #define MU_ENTRY_LAST 2
 
-struct mu_membership {
-	uint64_t epoch, members;
-};
 struct mu_readmission {
 	uint64_t id, incarnation;
 };

@@ -25,7 +25,7 @@ static uint64_t peer_bound(const struct mu *mu, unsigned id)
 		/* What it has not acknowledged is still the source of WRITEs. */
 		bound = p->acked_end < p->acked_commit ? p->acked_end : p->acked_commit;
 		applied = MU_GET(mu->shared.peer[id].applied);
-		return mu_peer_stale(mu, id) || applied > bound ? bound : applied;
+		return !mu_peer_holds_space(mu, id) || applied > bound ? bound : applied;
 	case MU_PEER_FENCE:
 	case MU_PEER_PROBE:
 		return p->probe_lsn; /* what it was asked for stays while it is compared */
@@ -64,46 +64,71 @@ void mu_advance_oldest(struct mu *mu, uint64_t end)
 	}
 }
 
-/* Its backend goes on applying; that it is the slowest is no reason to drop it. */
-static bool makes_progress(struct mu *mu, unsigned id)
+/*
+ * Its source of WRITEs is used again from now on, so the connection goes first.
+ * It comes back when it has caught up, or begins anew.
+ */
+static void drop(struct mu *mu, unsigned id, enum mu_peer_state state)
 {
 	struct mu_peer *p = &mu->data.peer[id];
-	uint64_t applied = MU_GET(mu->shared.peer[id].applied);
-	bool moved = applied != p->lagging_applied;
 
-	p->lagging_applied = applied;
-	return moved;
+	mu->fabric->ops->disconnect(mu->fabric, MU_PLANE_DATA, id);
+	p->state = state;
+	p->retry_ns = mu->data.now_ns + mu->config.data_stall_ns;
+	mu->data.reclaim_lsn = 0;
+}
+
+/* The log waits for this follower. Must it? */
+static void relieve_of_follower(struct mu *mu, unsigned id)
+{
+	const struct mu_peer_facts *facts = &mu->shared.peer[id];
+	uint64_t stands_ns = MU_GET(facts->stands_ns);
+	unsigned remain = mu_followers(mu) - (mu_peer_votes(mu, id) ? 1 : 0);
+
+	if (remain >= mu_majority_of(mu->data.members)) {
+		if (!MU_GET(facts->alive) || stands_ns >= mu->config.data_stall_ns)
+			drop(mu, id, MU_PEER_LAGGING);
+	} else if (stands_ns >= mu_written_off_ns(mu)) {
+		mu->data.peer[id].written_off = true;
+		mu->data.reclaim_lsn = 0;
+	}
+}
+
+/* The log waits for an installation, which must move on. */
+static void relieve_of_installation(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	if (p->install_seen != p->acked_end) {
+		p->install_seen = p->acked_end;
+		p->retry_ns = mu->data.now_ns + mu->config.data_stall_ns;
+	} else if (mu->data.now_ns >= p->retry_ns) {
+		drop(mu, id, MU_PEER_IDLE);
+	}
 }
 
 /*
  * Out of room. A follower that is dead, or whose backend has stood still for
  * long, is dropped, if a majority remains without it; it comes back when it has
- * caught up, or by having its log written anew. Otherwise the clients wait.
+ * caught up, or by having its log written anew. If none remains, its log is
+ * needed but its backend is not: after longer still that is written off, and
+ * will be restored from another's. Otherwise the clients wait.
  */
 static void relieve(struct mu *mu)
 {
-	struct mu_data *d = &mu->data;
 	uint64_t limit = mu_reclaim_lsn(mu);
 
 	MU_SET(mu->shared.hungry, 1);
 	MU_EACH_PEER(mu, id) {
-		struct mu_peer *p = &d->peer[id];
-		unsigned remain = mu_followers(mu) - (mu_peer_votes(mu, id) ? 1 : 0);
+		enum mu_peer_state state = mu->data.peer[id].state;
 
-		if (p->state != MU_PEER_FOLLOWS || peer_bound(mu, id) != limit ||
-		    remain < mu_majority_of(d->members)) {
-			p->lagging_since_ns = 0;
+		if (peer_bound(mu, id) != limit)
 			continue;
-		}
-		if (makes_progress(mu, id) || !p->lagging_since_ns)
-			p->lagging_since_ns = d->now_ns;
-		if (!MU_GET(mu->shared.peer[id].alive) ||
-		    d->now_ns - p->lagging_since_ns >= mu->config.data_stall_ns) {
-			/* The space that is used again now is the source of what is in flight. */
-			mu->fabric->ops->disconnect(mu->fabric, MU_PLANE_DATA, id);
-			p->state = MU_PEER_LAGGING;
-			d->reclaim_lsn = 0;
-		}
+		if (state == MU_PEER_FOLLOWS)
+			relieve_of_follower(mu, id);
+		else if (state == MU_PEER_VOIDING || state == MU_PEER_INSTALL ||
+			 state == MU_PEER_BASE)
+			relieve_of_installation(mu, id);
 	}
 }
 
@@ -111,9 +136,11 @@ static void relieve(struct mu *mu)
 static bool fits(struct mu *mu, uint64_t end)
 {
 	struct mu_data *d = &mu->data;
+	uint64_t setbacks = MU_GET(mu->shared.setbacks);
 
-	if (end <= d->reclaim_lsn + mu->ring.bytes)
+	if (end <= d->reclaim_lsn + mu->ring.bytes && setbacks == d->setbacks)
 		return true;
+	d->setbacks = setbacks;
 	d->reclaim_lsn = mu_reclaim_lsn(mu);
 	return end <= d->reclaim_lsn + mu->ring.bytes;
 }
@@ -350,15 +377,20 @@ static void drain(struct mu *mu, bool decided)
 		mu_stop_acting(mu);
 }
 
-static uint64_t confirmed_mask(const struct mu *mu)
+static void publish_confirmed(struct mu *mu)
 {
-	uint64_t mask = 1ULL << mu->config.id;
+	uint64_t confirmed = 1ULL << mu->config.id, log_only = 0;
 
 	MU_EACH_PEER(mu, id) {
-		if (mu->data.peer[id].state == MU_PEER_FOLLOWS && mu_peer_votes(mu, id))
-			mask |= 1ULL << id;
+		if (mu->data.peer[id].state != MU_PEER_FOLLOWS)
+			continue;
+		if (mu_peer_votes(mu, id))
+			confirmed |= 1ULL << id;
+		if (!mu_peer_holds_space(mu, id))
+			log_only |= 1ULL << id;
 	}
-	return mask;
+	MU_SET(mu->shared.confirmed, confirmed);
+	MU_SET(mu->shared.log_only, log_only);
 }
 
 void mu_leader_step(struct mu *mu)
@@ -377,7 +409,7 @@ void mu_leader_step(struct mu *mu)
 		mu_stop_acting(mu);
 		return;
 	}
-	MU_SET(mu->shared.confirmed, confirmed_mask(mu));
+	publish_confirmed(mu);
 	drain(mu, decided);
 }
 

@@ -65,9 +65,9 @@ struct mu_peer {
 	uint64_t install_commit, install_end; /* what an installation aims at */
 	uint64_t probe_lsn; /* our oldest entry: has it got it? MU_LSN_NONE: not asked */
 	uint64_t posted_fence, acked_fence;
-	uint64_t lagging_since_ns;
-	uint64_t lagging_applied; /* ...and how far its backend was when last looked at */
-	uint64_t readmit_lsn;     /* entry proposed to readmit it; MU_LSN_NONE: none */
+	uint64_t install_seen; /* acked_end when the installation was last waited for */
+	bool written_off;      /* its backend stood still for so long that nobody waits for it */
+	uint64_t readmit_lsn;  /* entry proposed to readmit it; MU_LSN_NONE: none */
 
 	struct mu_position tail; /* last valid entry found (takeover) */
 	uint64_t tail_read_lsn;  /* where `scratch` begins */
@@ -125,6 +125,7 @@ struct mu_data {
 	uint64_t first_lsn;        /* own-ballot entry that makes everything before it committed */
 	uint64_t oldest_lsn;       /* an entry; the own ring holds all from here on */
 	uint64_t reclaim_lsn;      /* a lower bound of mu_reclaim_lsn(), 0: ask it */
+	uint64_t setbacks;         /* ...as long as shared.setbacks is this */
 	uint64_t timestamp_ms;     /* highest seen in the log */
 	uint64_t fence_next, fence_done;
 	bool appended; /* since the last step */
@@ -154,6 +155,7 @@ struct mu_watch {
 	bool alive;
 	bool known; /* state and cold below were read intact since it was last dead */
 	struct mu_line state, cold;
+	uint64_t stands_since_ns; /* its backend has not moved, with something to apply */
 	struct mu_wish request, grant;
 };
 
@@ -291,8 +293,13 @@ void mu_peer_post_fence(struct mu *mu, unsigned id);
 void mu_peer_post_tail_fence(struct mu *mu, unsigned id);
 /* Does what this peer acknowledges count towards a majority? */
 bool mu_peer_votes(const struct mu *mu, unsigned id);
-/* Has this peer's backend dropped behind for good, so that it holds up no ring space? */
-bool mu_peer_stale(const struct mu *mu, unsigned id);
+/*
+ * Does the log wait for this peer's backend? Not for one that dropped behind for
+ * good, or was written off.
+ */
+bool mu_peer_holds_space(const struct mu *mu, unsigned id);
+/* A backend that stood still for so long may be written off. */
+uint64_t mu_written_off_ns(const struct mu *mu);
 
 /* --- install.c --- */
 /* Does the peer's log, whose commit word is before our oldest entry, hold that? Find out. */

@@ -21,7 +21,7 @@ void mu_format(const struct mu_config *config, uint64_t incarnation, void *regio
 		.ring_bytes = config->ring_bytes,
 		.incarnation = incarnation,
 		.voting = 0,
-		.members = config->member_mask,
+		.membership[0].members = config->member_mask,
 	};
 }
 
@@ -66,8 +66,8 @@ static void resume_shared(struct mu *mu)
 	struct mu_shared *s = &mu->shared;
 	struct mu_data *d = &mu->data;
 
-	d->epoch = mu->record->epoch;
-	d->members = mu->record->members;
+	d->epoch = mu_members(mu->record)->epoch;
+	d->members = mu_members(mu->record)->members;
 	MU_SET(s->voting, mu->record->voting);
 	MU_SET(s->members, d->members);
 	MU_SET(s->epoch, d->epoch);

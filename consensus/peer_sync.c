@@ -63,12 +63,35 @@ bool mu_peer_votes(const struct mu *mu, unsigned id)
 	       (MU_GET(facts->flags) & MU_FLAG_VOTING);
 }
 
-bool mu_peer_stale(const struct mu *mu, unsigned id)
+static bool is_stale(const struct mu *mu, unsigned id)
 {
 	uint64_t flags = MU_GET(mu->shared.peer[id].flags);
 
 	return MU_FLAG_BYTE(flags, MU_FLAG_BACKEND_SHIFT) == MU_BACKEND_STALE ||
 	       MU_GET(mu->shared.peer[id].applied) < mu->data.peer[id].base;
+}
+
+bool mu_peer_holds_space(const struct mu *mu, unsigned id)
+{
+	return !mu->data.peer[id].written_off && !is_stale(mu, id);
+}
+
+/* Restoring it means moving all of its state: give it time to come back by itself. */
+uint64_t mu_written_off_ns(const struct mu *mu)
+{
+	return 8 * mu->config.data_stall_ns;
+}
+
+/* A backend that was written off moves again, and all that it needs is still there. */
+static void reckon_with_again(struct mu *mu, unsigned id)
+{
+	const struct mu_peer_facts *facts = &mu->shared.peer[id];
+
+	if (MU_GET(facts->stands_ns) < mu->config.data_stall_ns &&
+	    MU_GET(facts->applied) + mu->ring.bytes >= mu->data.tail.end) {
+		mu->data.peer[id].written_off = false;
+		mu->data.reclaim_lsn = 0;
+	}
 }
 
 void mu_peers_begin(struct mu *mu)
@@ -78,7 +101,7 @@ void mu_peers_begin(struct mu *mu)
 
 		p->state = MU_PEER_IDLE;
 		p->retry_ns = 0;
-		p->lagging_since_ns = 0;
+		p->written_off = false;
 		p->readmit_lsn = MU_LSN_NONE;
 		p->fence_out = mu->data.ballot;
 	}
@@ -126,7 +149,6 @@ static void follows_from(struct mu *mu, unsigned id, uint64_t end)
 	p->state = MU_PEER_FOLLOWS;
 	p->posted_end = p->acked_end = end;
 	p->posted_commit = p->acked_commit = p->commit;
-	p->lagging_since_ns = 0;
 	mu->data.reclaim_lsn = 0;
 }
 
@@ -139,7 +161,7 @@ static bool would_outrun(const struct mu *mu, unsigned id)
 {
 	const struct mu_peer_facts *facts = &mu->shared.peer[id];
 
-	return !mu_peer_stale(mu, id) &&
+	return mu_peer_holds_space(mu, id) &&
 	       MU_GET(facts->applied) + mu->ring.bytes < mu->data.tail.end;
 }
 
@@ -340,18 +362,26 @@ void mu_peer_pump(struct mu *mu, unsigned id)
 	}
 }
 
-/* A dropped follower may come back once its backend has caught up with its own log. */
+/*
+ * A dropped follower may come back once its backend has caught up with its own
+ * log; or, where no majority is without it, as a log alone, if that backend has
+ * stood still for very long.
+ */
 static void lagging_step(struct mu *mu, unsigned id)
 {
 	const struct mu_peer_facts *facts = &mu->shared.peer[id];
+	struct mu_peer *p = &mu->data.peer[id];
 	uint64_t commit = MU_GET(facts->commit);
 	/* What it lagged behind in is gone, or was overtaken by another's state. */
 	bool another = commit == MU_LSN_NONE || MU_GET(facts->applied) > commit ||
-		       MU_GET(facts->incarnation) != mu->data.peer[id].incarnation;
+		       MU_GET(facts->incarnation) != p->incarnation;
 
+	if (MU_GET(facts->stands_ns) >= mu_written_off_ns(mu) &&
+	    mu_followers(mu) < mu_majority_of(mu->data.members))
+		p->written_off = true;
 	/* Not earlier: one whose backend stands still would be in the way again at once. */
-	if (another || mu_peer_stale(mu, id) || (MU_GET(facts->flags) & MU_FLAG_CAUGHT_UP))
-		mu->data.peer[id].state = MU_PEER_IDLE;
+	if (another || !mu_peer_holds_space(mu, id) || (MU_GET(facts->flags) & MU_FLAG_CAUGHT_UP))
+		p->state = MU_PEER_IDLE;
 }
 
 static void failed(struct mu *mu, unsigned id, enum mu_fabric_status status)
@@ -404,6 +434,8 @@ void mu_peer_step(struct mu *mu, unsigned id)
 	case MU_PEER_FOLLOWS:
 		if (!mu->data.appended) /* an idle leader has nothing refused either */
 			look_at_connection(mu, id);
+		if (p->written_off)
+			reckon_with_again(mu, id);
 		mu_peer_pump(mu, id);
 		mu_peer_post_fence(mu, id);
 		write_commit_word(mu, id);

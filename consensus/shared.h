@@ -23,6 +23,7 @@ struct mu_peer_facts {
 	_Atomic uint64_t grant;       /* ballot of ours that it has granted, 0: none */
 	_Atomic uint64_t incarnation; /* that it had when it granted */
 	_Atomic uint64_t applied;     /* as it publishes */
+	_Atomic uint64_t stands_ns;   /* for so long it has not moved, with something to apply */
 	_Atomic uint64_t commit;
 	_Atomic uint64_t granted;
 	_Atomic uint64_t flags; /* MU_STATE_FLAGS */
@@ -40,6 +41,7 @@ struct mu_shared {
 	_Atomic uint64_t leader; /* who leads, as far as is known here; 0: nobody */
 	_Atomic uint64_t leader_ballot;
 	_Atomic uint64_t members;
+	_Atomic uint64_t setbacks; /* counts: a peer needs more of the log than it said before */
 	struct mu_peer_facts peer[MU_ID_SLOTS];
 
 	/* data -> background */
@@ -56,6 +58,7 @@ struct mu_shared {
 	_Atomic uint64_t backend;
 	_Atomic uint64_t readmit_ballot; /* an entry of this ballot readmits this incarnation */
 	_Atomic uint64_t confirmed;      /* mask, while leading */
+	_Atomic uint64_t log_only;       /* ...of those whose backend is not waited for */
 	_Atomic uint64_t hungry;         /* waits for what peers publish (ring space) */
 	_Atomic uint64_t epoch;          /* committed membership */
 	_Atomic uint64_t epoch_members;

@@ -77,6 +77,7 @@ void mu_group_status(const struct mu *mu, struct mu_group_status *status)
 {
 	uint64_t members = MU_GET(mu->shared.members);
 	uint64_t confirmed = MU_GET(mu->shared.confirmed);
+	uint64_t log_only = MU_GET(mu->shared.log_only);
 
 	memset(status, 0, sizeof(*status));
 	status->id = mu->config.id;
@@ -87,6 +88,7 @@ void mu_group_status(const struct mu *mu, struct mu_group_status *status)
 
 		r->member = members >> id & 1;
 		r->confirmed = confirmed >> id & 1;
+		r->log_only = log_only >> id & 1;
 		if (id == mu->config.id)
 			own_status(mu, r);
 		else if (r->member)

@@ -48,6 +48,7 @@ void mu_stop_acting(struct mu *mu)
 	MU_SET(mu->shared.done_ballot, d->ballot);
 	MU_SET(mu->shared.led_ballot, 0);
 	MU_SET(mu->shared.confirmed, 0);
+	MU_SET(mu->shared.log_only, 0);
 	MU_SET(mu->shared.hungry, 0);
 	d->state = MU_DATA_PASSIVE;
 	d->ballot = 0;

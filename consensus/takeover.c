@@ -234,7 +234,8 @@ static bool is_cramped(const struct mu *mu, uint64_t end)
 
 		if (p->state != MU_PEER_KNOWN || p->commit == MU_LSN_NONE)
 			continue;
-		applied = mu_peer_stale(mu, id) ? p->commit : MU_GET(mu->shared.peer[id].applied);
+		applied = mu_peer_holds_space(mu, id) ? MU_GET(mu->shared.peer[id].applied)
+						      : p->commit;
 		if (applied < needed)
 			needed = applied;
 		if (p->commit < needed)

@@ -219,6 +219,7 @@ struct mu_replica_status {
 	enum mu_role role;
 	bool voting;
 	bool confirmed; /* as this replica, leading, sees it; else false */
+	bool log_only;  /* ...and its backend is so far behind that the log does not wait for it */
 	uint64_t granted_ballot;
 	uint64_t commit_lsn; /* as that replica last published */
 	uint64_t applied_lsn;

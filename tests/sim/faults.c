@@ -279,6 +279,19 @@ static void backend_goes_down(struct run *run, struct node *node)
 		     backend_comes_up, node, run->fault_stamp);
 }
 
+/* To nothing, to any older state, or only so far that the log may still bring it level. */
+static int64_t fallen_back(struct run *run, int64_t from)
+{
+	uint64_t way = sim_random_below(&run->faults, 3);
+	int64_t by = 1 + (int64_t)sim_random_skewed(&run->faults, 0, 40);
+
+	if (way == 0)
+		return -1;
+	if (way == 1)
+		return (int64_t)sim_random_below(&run->faults, (uint64_t)from + 1);
+	return from > by ? from - by : -1;
+}
+
 static void backend_falls_back(struct run *run, struct node *node)
 {
 	bool best = true;
@@ -287,9 +300,7 @@ static void backend_falls_back(struct run *run, struct node *node)
 		best &= id == node->id || run->node[id].backend.durable < node->backend.durable;
 	if (best || node->backend.durable < 0)
 		return;
-	backend_lose(node, flip(run) ? -1
-				     : (int64_t)sim_random_below(
-					       &run->faults, (uint64_t)node->backend.durable + 1));
+	backend_lose(node, fallen_back(run, node->backend.durable));
 }
 
 static void transfer_happens(void *ctx, uint64_t stamp)
@@ -508,4 +519,37 @@ void faults_heal(struct run *run, bool degraded)
 		heal_node(run, &run->node[id]);
 	if (degraded)
 		degrade(run);
+}
+
+void faults_lose_backends(struct run *run)
+{
+	unsigned most = run->plan.replicas - (run->plan.replicas - 1) / 2 - 1;
+	unsigned count = (unsigned)sim_random_between(&run->faults, 1, most);
+	unsigned first = any_node(run)->id;
+
+	run->phase = PHASE_PROGRESS;
+	for (unsigned i = 0; i < count; i++) {
+		struct node *node = &run->node[(first + i) % run->plan.replicas + 1];
+
+		run_trace(run, node, "backend goes down for good");
+		backend_disconnect(node);
+		node->backend.intact = false; /* the group may go on without it */
+	}
+}
+
+void faults_lose_minority(struct run *run)
+{
+	unsigned spare = (run->plan.replicas - 1) / 2;
+
+	for (unsigned id = 1; id <= run->plan.replicas && spare > 0; id++) {
+		struct node *node = &run->node[id];
+
+		if (!node->backend.up)
+			continue;
+		run_trace(run, node, "dies for good");
+		node_crash(node, false);
+		for (unsigned to = 1; to <= run->plan.replicas; to++)
+			cut_both(run, id, to, 0, UINT64_MAX / 2);
+		spare--;
+	}
 }

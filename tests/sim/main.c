@@ -138,12 +138,12 @@ static void run_one(const struct tally *tally, const struct work *work)
 		printf("seed %" PRIu64 ": %s, %u replicas: %" PRIu64 " events, %" PRIu64
 		       " ms; %" PRIu64 " entries, %" PRIu64 " acknowledged, %" PRIu64
 		       " elections, %" PRIu64 " fences, %" PRIu64 " deaths, %" PRIu64
-		       " memories lost, %" PRIu64 " transfers, %" PRIu64 " eras; digest %016" PRIx64
-		       "\n",
+		       " memories lost, %" PRIu64 " transfers, %" PRIu64 " written off, %" PRIu64
+		       " eras; digest %016" PRIx64 "\n",
 		       work->seed, plan.schedule, plan.replicas, summary.events,
 		       summary.virtual_ns / 1000000, summary.entries, summary.acknowledged,
 		       summary.elections, summary.fences, summary.crashes, summary.losses,
-		       summary.transfers, summary.eras, summary.digest);
+		       summary.transfers, summary.written_off, summary.eras, summary.digest);
 	fflush(stdout);
 }
 

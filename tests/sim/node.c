@@ -194,6 +194,42 @@ static void check_view(struct node *node, const struct mu_view *view)
 		run_fail(run, "replica %u sees leader %u", node->id, view->leader);
 }
 
+/*
+ * Rule 5, seen from the leader: no confirmed follower's backend is outrun, as
+ * far as the leader knew of it during this turn, but those that it has said not
+ * to wait for.
+ */
+static void check_space(struct node *node)
+{
+	const struct mu_group_status *before = &node->process.group;
+	const struct mu_view *last = &node->process.view;
+	struct run *run = node->run;
+	struct mu_group_status now;
+	struct mu_view view;
+
+	mu_view(node->process.mu, &view);
+	mu_group_status(node->process.mu, &now);
+	for (unsigned id = 1; id <= run->plan.replicas; id++) {
+		if (!now.replica[id].log_only || before->replica[id].log_only)
+			continue;
+		run->written_off++;
+		run->node[id].backend.intact = false; /* the log goes on without it */
+	}
+	if (view.ballot == 0 || view.ballot != last->ballot || view.end_lsn == last->end_lsn)
+		return;
+	for (unsigned id = 1; id <= run->plan.replicas; id++) {
+		const struct mu_replica_status *was = &before->replica[id], *is = &now.replica[id];
+
+		if (is->confirmed && was->confirmed && !is->log_only && !was->log_only &&
+		    is->applied_lsn == was->applied_lsn &&
+		    view.end_lsn > is->applied_lsn + run->plan.config.ring_bytes)
+			run_fail(run,
+				 "replica %u, leading, writes up to %" PRIu64
+				 " over what replica %u, at %" PRIu64 ", has yet to apply",
+				 node->id, view.end_lsn, id, is->applied_lsn);
+	}
+}
+
 static void look(struct node *node)
 {
 	struct process *process = &node->process;
@@ -202,6 +238,7 @@ static void look(struct node *node)
 
 	mu_view(process->mu, &view);
 	check_view(node, &view);
+	check_space(node);
 	process->view = view;
 	if (view.role == last.role && view.ballot == last.ballot)
 		return;
@@ -226,6 +263,7 @@ static uint64_t data_turn(struct node *node)
 	struct process *process = &node->process;
 	uint64_t wanted_ns, soon_ns;
 
+	mu_group_status(process->mu, &process->group);
 	application_before_step(node);
 	client_before_step(node);
 	if (process->wants_resign) {

@@ -132,7 +132,10 @@ void oracle_acknowledge(struct oracle *oracle, const struct node *node, uint64_t
 			 node->id, number, proposal->lsn, proposal->ballot);
 	proposal->acknowledged = true;
 	oracle->acknowledged_count++;
-	oracle->acknowledged_fresh += number > oracle->fresh_after;
+	if (number > oracle->fresh_after) {
+		oracle->acknowledged_fresh++;
+		oracle->fresh_bytes += 64 + proposal->payload_bytes;
+	}
 	if (proposal->lsn > oracle->acknowledged_lsn)
 		oracle->acknowledged_lsn = proposal->lsn;
 }
@@ -312,7 +315,7 @@ void oracle_all_lost(struct oracle *oracle, int64_t best_applied)
 void oracle_mark(struct oracle *oracle)
 {
 	oracle->fresh_after = oracle->proposal_count;
-	oracle->acknowledged_fresh = 0;
+	oracle->acknowledged_fresh = oracle->fresh_bytes = 0;
 }
 
 void oracle_settle(struct oracle *oracle)

@@ -70,7 +70,8 @@ struct oracle {
 	uint64_t acknowledged_lsn; /* highest reported committed, in this era */
 	uint64_t acknowledged_count;
 	uint64_t fresh_after;        /* proposals of higher numbers are fresh, */
-	uint64_t acknowledged_fresh; /* and so many of them were reported committed */
+	uint64_t acknowledged_fresh; /* and so many of them were reported committed, */
+	uint64_t fresh_bytes;        /* which are so many bytes of log at least */
 	/* Each loss of all memories begins another era; the sequence goes on from what is left. */
 	unsigned era;
 	size_t era_first; /* index of its first entry */

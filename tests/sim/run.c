@@ -14,6 +14,10 @@
 
 /* Proposals that must be committed after healing. */
 #define PROGRESS_PROPOSALS 40
+/* Once all are level, for so long the leader must not change. */
+#define STEADY_TICKS 200
+/* Larger rings take too long to go round. */
+#define MOST_DEGRADED_BYTES 16384
 /* So long no other leader may come, once all is well enough for one to stay. */
 #define CALM_TICKS 100
 
@@ -190,13 +194,14 @@ static _Noreturn void fail_progress(struct run *run)
 }
 
 /* One leader commits proposals, and stays; all others have noticed that they are none. */
-static void demand_progress(struct run *run)
+static void demand_progress(struct run *run, uint64_t bytes)
 {
 	uint64_t calm_ns = CALM_TICKS * run->plan.config.tick_ns;
 	uint64_t deadline_ns = run_now(run) + run->plan.progress_bound_ns;
 
 	oracle_mark(&run->oracle);
-	while (run->oracle.acknowledged_fresh < PROGRESS_PROPOSALS || leaders(run) != 1 ||
+	while (run->oracle.acknowledged_fresh < PROGRESS_PROPOSALS ||
+	       run->oracle.fresh_bytes < bytes || leaders(run) != 1 ||
 	       run_now(run) < run->last_election_ns + calm_ns) {
 		if (run_now(run) > deadline_ns || !sim_clock_advance(run->clock))
 			fail_progress(run);
@@ -214,6 +219,40 @@ static void demand_level(struct run *run)
 			fail_progress(run);
 	}
 	oracle_settle(&run->oracle);
+}
+
+/* All is well and stays so: under load, nobody takes the leader's place. */
+static void demand_steadiness(struct run *run)
+{
+	uint64_t until_ns = run_now(run) + STEADY_TICKS * run->plan.config.tick_ns;
+	uint64_t elections = run->elections;
+
+	run->phase = PHASE_PROGRESS;
+	while (run_now(run) < until_ns && sim_clock_advance(run->clock))
+		;
+	if (run->elections != elections)
+		run_fail(run, "the leader changed %" PRIu64 " times although nothing was wrong",
+			 run->elections - elections);
+}
+
+/*
+ * From a state in which all is well: with backends gone for good, and then a
+ * minority of replicas, a majority of logs and one backend are enough.
+ */
+static void demand_degraded_progress(struct run *run)
+{
+	uint64_t ring_bytes = run->plan.config.ring_bytes;
+	uint64_t bytes = sim_random_below(&run->faults, 2 * ring_bytes);
+
+	if (ring_bytes > MOST_DEGRADED_BYTES || sim_random_chance(&run->faults, 500))
+		return;
+	faults_lose_backends(run);
+	demand_progress(run, bytes);
+	faults_lose_minority(run);
+	demand_progress(run, bytes);
+	faults_heal(run, false);
+	demand_progress(run, 0);
+	demand_level(run);
 }
 
 /* ------------------------------------------------------------------------ running */
@@ -265,10 +304,12 @@ void run_execute(const struct plan *plan, bool trace, struct run_summary *summar
 		while (run->clock->happened < until && sim_clock_advance(run->clock))
 			;
 		faults_heal(run, true);
-		demand_progress(run);
+		demand_progress(run, 0);
 		faults_heal(run, false);
-		demand_progress(run);
+		demand_progress(run, 0);
 		demand_level(run);
+		demand_steadiness(run);
+		demand_degraded_progress(run);
 	}
 	*summary = (struct run_summary){
 		.digest = run->digest,
@@ -281,6 +322,7 @@ void run_execute(const struct plan *plan, bool trace, struct run_summary *summar
 		.losses = run->losses,
 		.transfers = run->transfers,
 		.fences = run->fences,
+		.written_off = run->written_off,
 		.eras = run->oracle.era + 1,
 	};
 	run_end(run);

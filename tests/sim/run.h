@@ -98,6 +98,7 @@ struct process {
 	bool wants_resign;
 	struct backend_queue queue;
 	struct clients clients;
+	struct mu_group_status group; /* at the start of the data plane's turn */
 	unsigned dies_in_points; /* 0: lives; else at that interruption point from now */
 };
 
@@ -138,6 +139,7 @@ struct run {
 	struct node *dying;           /* its process dies as soon as its fiber gave way */
 	uint64_t last_election_ns;
 	uint64_t elections, crashes, losses, transfers, fences; /* statistics */
+	uint64_t written_off;
 	struct node node[MU_ID_SLOTS];
 };
 
@@ -145,6 +147,7 @@ struct run_summary {
 	uint64_t digest; /* of all that happened: equal for equal runs */
 	uint64_t events, virtual_ns;
 	uint64_t entries, acknowledged, elections, crashes, losses, transfers, fences, eras;
+	uint64_t written_off;
 };
 
 /* A run from its plan to its end. If anything is wrong it does not return: see run_fail(). */
@@ -194,6 +197,13 @@ uint64_t client_next_ns(const struct node *node);
 /* --- faults.c --- */
 void faults_begin(struct run *run);
 void faults_heal(struct run *run, bool degraded);
+/*
+ * What a group that is level must cope with for as long as it takes, in two
+ * steps: backends that stay down, then dead replicas, of others if possible.
+ * One replica of the majority that lives has its backend.
+ */
+void faults_lose_backends(struct run *run);
+void faults_lose_minority(struct run *run);
 /* FAULT_CRASH_INSIDE struck: the replica will be restarted. */
 void faults_died_inside(struct node *node);
 /* A replica's role changed: the moment that schedules like to strike at. */
