@@ -99,7 +99,7 @@ struct process {
 	struct backend_queue queue;
 	struct clients clients;
 	struct mu_group_status group; /* at the start of the data plane's turn */
-	unsigned dies_in_points; /* 0: lives; else at that interruption point from now */
+	unsigned dies_in_points;      /* 0: lives; else at that interruption point from now */
 };
 
 /* What the run demands of its group at the moment. */
