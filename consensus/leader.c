@@ -82,16 +82,11 @@ static void drop(struct mu *mu, unsigned id, enum mu_peer_state state)
 static void relieve_of_follower(struct mu *mu, unsigned id)
 {
 	const struct mu_peer_facts *facts = &mu->shared.peer[id];
-	uint64_t stands_ns = MU_GET(facts->stands_ns);
-	unsigned remain = mu_followers(mu) - (mu_peer_votes(mu, id) ? 1 : 0);
 
-	if (remain >= mu_majority_of(mu->data.members)) {
-		if (!MU_GET(facts->alive) || stands_ns >= mu->config.data_stall_ns)
-			drop(mu, id, MU_PEER_LAGGING);
-	} else if (stands_ns >= mu_written_off_ns(mu)) {
-		mu->data.peer[id].written_off = true;
-		mu->data.reclaim_lsn = 0;
-	}
+	if (mu_peer_is_needed(mu, id))
+		mu_peer_write_off(mu, id);
+	else if (!MU_GET(facts->alive) || MU_GET(facts->stands_ns) >= mu->config.data_stall_ns)
+		drop(mu, id, MU_PEER_LAGGING);
 }
 
 /* The log waits for an installation, which must move on. */

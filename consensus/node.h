@@ -1,7 +1,7 @@
 /*
  * node.h - one replica's whole state, and the functions between its parts.
- * Data plane: step.c dispatches to takeover.c, leader.c, peer_sync.c,
- * ring_copy.c and follower.c. Background plane: background.c dispatches to
+ * Data plane: step.c dispatches to takeover.c, leader.c, peer_sync.c, install.c,
+ * space.c, ring_copy.c and follower.c. Background plane: background.c dispatches to
  * grant.c (as a voter), campaign.c (as a candidate) and coldstart.c.
  */
 #ifndef MU_NODE_H
@@ -293,13 +293,25 @@ void mu_peer_post_fence(struct mu *mu, unsigned id);
 void mu_peer_post_tail_fence(struct mu *mu, unsigned id);
 /* Does what this peer acknowledges count towards a majority? */
 bool mu_peer_votes(const struct mu *mu, unsigned id);
+
+/* --- space.c --- */
 /*
  * Does the log wait for this peer's backend? Not for one that dropped behind for
  * good, or was written off.
  */
 bool mu_peer_holds_space(const struct mu *mu, unsigned id);
-/* A backend that stood still for so long may be written off. */
-uint64_t mu_written_off_ns(const struct mu *mu);
+/* Up to where its log may be written, for its backend's sake; is that less than all? */
+uint64_t mu_peer_limit(const struct mu *mu, unsigned id);
+bool mu_peer_is_limited(const struct mu *mu, unsigned id);
+/* Is no majority without this peer? */
+bool mu_peer_is_needed(const struct mu *mu, unsigned id);
+/* Should it not follow just now, since clients would have to wait for its backend? */
+bool mu_peer_had_better_lag(const struct mu *mu, unsigned id);
+void mu_peer_lagging_step(struct mu *mu, unsigned id);
+/* Its backend is in the way: wait for it no longer, if it has stood still for very long. */
+void mu_peer_write_off(struct mu *mu, unsigned id);
+/* It was written off: wait for it again, if there is still all that it needs. */
+void mu_peer_reckon_with(struct mu *mu, unsigned id);
 
 /* --- install.c --- */
 /* Does the peer's log, whose commit word is before our oldest entry, hold that? Find out. */

@@ -63,37 +63,6 @@ bool mu_peer_votes(const struct mu *mu, unsigned id)
 	       (MU_GET(facts->flags) & MU_FLAG_VOTING);
 }
 
-static bool is_stale(const struct mu *mu, unsigned id)
-{
-	uint64_t flags = MU_GET(mu->shared.peer[id].flags);
-
-	return MU_FLAG_BYTE(flags, MU_FLAG_BACKEND_SHIFT) == MU_BACKEND_STALE ||
-	       MU_GET(mu->shared.peer[id].applied) < mu->data.peer[id].base;
-}
-
-bool mu_peer_holds_space(const struct mu *mu, unsigned id)
-{
-	return !mu->data.peer[id].written_off && !is_stale(mu, id);
-}
-
-/* Restoring it means moving all of its state: give it time to come back by itself. */
-uint64_t mu_written_off_ns(const struct mu *mu)
-{
-	return 8 * mu->config.data_stall_ns;
-}
-
-/* A backend that was written off moves again, and all that it needs is still there. */
-static void reckon_with_again(struct mu *mu, unsigned id)
-{
-	const struct mu_peer_facts *facts = &mu->shared.peer[id];
-
-	if (MU_GET(facts->stands_ns) < mu->config.data_stall_ns &&
-	    MU_GET(facts->applied) + mu->ring.bytes >= mu->data.tail.end) {
-		mu->data.peer[id].written_off = false;
-		mu->data.reclaim_lsn = 0;
-	}
-}
-
 void mu_peers_begin(struct mu *mu)
 {
 	MU_EACH_PEER(mu, id) {
@@ -150,19 +119,6 @@ static void follows_from(struct mu *mu, unsigned id, uint64_t end)
 	p->posted_end = p->acked_end = end;
 	p->posted_commit = p->acked_commit = p->commit;
 	mu->data.reclaim_lsn = 0;
-}
-
-/*
- * Rule 5: a follower whose backend has yet to apply what the log's end would
- * overwrite cannot join. If that backend can never apply it, it does not hold
- * the log up.
- */
-static bool would_outrun(const struct mu *mu, unsigned id)
-{
-	const struct mu_peer_facts *facts = &mu->shared.peer[id];
-
-	return mu_peer_holds_space(mu, id) &&
-	       MU_GET(facts->applied) + mu->ring.bytes < mu->data.tail.end;
 }
 
 /*
@@ -240,7 +196,7 @@ void mu_peer_level(struct mu *mu, unsigned id)
 		p->state = MU_PEER_IDLE;
 		return;
 	}
-	if (would_outrun(mu, id)) {
+	if (mu_peer_had_better_lag(mu, id)) {
 		p->state = MU_PEER_LAGGING;
 		return;
 	}
@@ -311,6 +267,24 @@ void mu_peer_post_tail_fence(struct mu *mu, unsigned id)
 		p->state = MU_PEER_IDLE;
 }
 
+/* The last committed entry that the peer has acknowledged: it is written to no further yet. */
+static void name_reached(struct mu *mu, struct mu_peer *p)
+{
+	struct mu_position at, next;
+
+	if (p->acked_commit < mu->data.oldest_lsn)
+		return;
+	mu_ring_position(&mu->ring, p->acked_commit, &at);
+	while (at.lsn < mu->data.commit.lsn) {
+		mu_ring_position(&mu->ring, at.end, &next);
+		if (next.end > p->acked_end)
+			break;
+		at = next;
+	}
+	p->later_commit = at.lsn;
+	p->later_end = at.end;
+}
+
 /*
  * Rule 5: the commit word lags behind the commit LSN that rides in entries, so
  * it is written when the leader falls idle, when a reader of tails would
@@ -333,7 +307,9 @@ static void write_commit_word(struct mu *mu, unsigned id)
 		p->later_commit = d->commit.lsn;
 		p->later_end = d->commit.end;
 	}
-	if (p->acked_end < p->later_end)
+	if (p->acked_end < p->later_end && mu_peer_is_limited(mu, id))
+		name_reached(mu, p);
+	if (p->acked_end < p->later_end || p->later_commit <= p->posted_commit)
 		return;
 	p->commit_out = p->later_commit;
 	if (mu_peer_post_write(mu, id, MU_OP_COMMIT, offsetof(struct mu_replication_header, commit),
@@ -344,8 +320,13 @@ static void write_commit_word(struct mu *mu, unsigned id)
 void mu_peer_pump(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
-	uint64_t end = p->state == MU_PEER_INSTALL ? p->install_end : mu->data.tail.end;
+	uint64_t end = mu->data.tail.end;
+	uint64_t limit = mu_peer_limit(mu, id);
 
+	if (p->state == MU_PEER_INSTALL)
+		end = p->install_end;
+	else if (end > limit)
+		end = limit;
 	while (p->posted_end < end && p->posted_end - p->acked_end < mu_window_bytes) {
 		uint64_t len = end - p->posted_end;
 		uint64_t room = mu_ring_room(&mu->ring, p->posted_end);
@@ -360,28 +341,6 @@ void mu_peer_pump(struct mu *mu, unsigned id)
 			return;
 		p->posted_end += len;
 	}
-}
-
-/*
- * A dropped follower may come back once its backend has caught up with its own
- * log; or, where no majority is without it, as a log alone, if that backend has
- * stood still for very long.
- */
-static void lagging_step(struct mu *mu, unsigned id)
-{
-	const struct mu_peer_facts *facts = &mu->shared.peer[id];
-	struct mu_peer *p = &mu->data.peer[id];
-	uint64_t commit = MU_GET(facts->commit);
-	/* What it lagged behind in is gone, or was overtaken by another's state. */
-	bool another = commit == MU_LSN_NONE || MU_GET(facts->applied) > commit ||
-		       MU_GET(facts->incarnation) != p->incarnation;
-
-	if (MU_GET(facts->stands_ns) >= mu_written_off_ns(mu) &&
-	    mu_followers(mu) < mu_majority_of(mu->data.members))
-		p->written_off = true;
-	/* Not earlier: one whose backend stands still would be in the way again at once. */
-	if (another || !mu_peer_holds_space(mu, id) || (MU_GET(facts->flags) & MU_FLAG_CAUGHT_UP))
-		p->state = MU_PEER_IDLE;
 }
 
 static void failed(struct mu *mu, unsigned id, enum mu_fabric_status status)
@@ -426,7 +385,7 @@ void mu_peer_step(struct mu *mu, unsigned id)
 			p->state = MU_PEER_IDLE;
 		break;
 	case MU_PEER_LAGGING:
-		lagging_step(mu, id);
+		mu_peer_lagging_step(mu, id);
 		break;
 	case MU_PEER_INSTALL:
 		mu_install_step(mu, id);
@@ -435,7 +394,9 @@ void mu_peer_step(struct mu *mu, unsigned id)
 		if (!mu->data.appended) /* an idle leader has nothing refused either */
 			look_at_connection(mu, id);
 		if (p->written_off)
-			reckon_with_again(mu, id);
+			mu_peer_reckon_with(mu, id);
+		else if (mu_peer_is_limited(mu, id) && mu_peer_is_needed(mu, id))
+			mu_peer_write_off(mu, id);
 		mu_peer_pump(mu, id);
 		mu_peer_post_fence(mu, id);
 		write_commit_word(mu, id);
@@ -470,7 +431,8 @@ static void commit_acked(struct mu *mu, unsigned id, uint64_t lsn)
 		p->commit = lsn;
 		follows_from(mu, id, acked);
 		p->posted_end = posted;
-		if (would_outrun(mu, id)) /* it may have to apply first what was installed */
+		if (mu_peer_had_better_lag(mu,
+					   id)) /* it may have to apply first what was installed */
 			p->state = MU_PEER_LAGGING;
 	}
 	mu->data.reclaim_lsn = 0;

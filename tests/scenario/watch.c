@@ -203,9 +203,10 @@ static void say_tail(struct scenario *scenario, unsigned id, const struct seen *
 	if (d->state == MU_DATA_ADOPT)
 		say(scenario, id, SAY_ELECTION, "adopts the tail of %u, up to %s", d->adoption.peer,
 		    entry_name(scenario, d->adoption.peer, d->adoption.last.lsn));
-	if (seen->state == MU_DATA_TAILS && d->state == MU_DATA_ESTABLISH)
+	if (seen->state == MU_DATA_TAILS &&
+	    (d->state == MU_DATA_LEVEL || d->state == MU_DATA_ESTABLISH))
 		say(scenario, id, SAY_ELECTION, "keeps its own tail, up to %s",
-		    entry_name(scenario, id, mu_ring_at(&mu->ring, d->first_lsn)->prev_lsn));
+		    entry_name(scenario, id, d->chosen.lsn));
 }
 
 static void watch_leading(struct scenario *scenario, unsigned id, struct seen *seen)
