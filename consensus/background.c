@@ -102,7 +102,7 @@ void mu_publish(struct mu *mu)
 	flags |= mu->record->voting ? MU_FLAG_VOTING : 0;
 	flags |= mu_eligible(mu) ? MU_FLAG_ELIGIBLE : 0;
 	flags |= mu->record->prepared_count && !mu->record->voting ? MU_FLAG_PREPARED : 0;
-	flags |= MU_GET(s->applied_known) ? MU_FLAG_APPLIED_KNOWN : 0;
+	flags |= MU_GET(s->applied_stamp) ? MU_FLAG_APPLIED_KNOWN : 0;
 	flags |= MU_GET(s->caught_up) ? MU_FLAG_CAUGHT_UP : 0;
 	line.word[MU_STATE_INCARNATION] = mu->record->incarnation;
 	line.word[MU_STATE_GRANTED] = mu->record->granted;

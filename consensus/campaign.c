@@ -14,11 +14,11 @@ enum { MOST_DOUBLINGS = 3 }; /* of the back-off */
  */
 static bool backend_serves(const struct mu *mu, uint64_t commit)
 {
-	uint64_t health = MU_GET(mu->shared.backend);
+	uint64_t health = MU_GET(mu->shared.backend), era, applied;
 
 	return health == MU_BACKEND_LEVEL ||
-	       (health == MU_BACKEND_UNKNOWN && MU_GET(mu->shared.applied_known) &&
-		MU_GET(mu->shared.applied_lsn) > commit);
+	       (health == MU_BACKEND_UNKNOWN && mu_backend_named(mu, &era, &applied) &&
+		era == mu_load(&mu->header->origin.era) && applied > commit);
 }
 
 /*

@@ -7,12 +7,20 @@
  * are in that state and start cold together. The latter has two phases:
  *
  * 1. A blank member that reads every other member as blank computes a nonce
- *    from all the incarnations (and the applied LSNs their backends name),
- *    records that it is prepared for it, and publishes that.
+ *    from all the incarnations, and the eras and applied LSNs that their
+ *    backends name, records that it is prepared for it, and publishes that.
  * 2. A prepared member that reads every other member as prepared for the same
- *    nonce starts: its log begins with a genesis entry at the highest applied
- *    LSN, and it votes. A prepared member that meets a voting one which
- *    started by a nonce it was prepared for starts likewise.
+ *    nonce starts: its log, of a new era, begins with a genesis entry at the
+ *    highest applied LSN of the latest era, and it votes. A prepared member that
+ *    meets a voting one which started by a nonce it was prepared for starts
+ *    likewise.
+ *
+ * A nonce never comes again, or an old reading of a member as prepared for it
+ * could be taken for a new one: what a member's backend names may go away and
+ * come back, so each change of it in an incarnation is counted, on record, and
+ * the count goes into the nonce. With that, what a member was read as prepared
+ * for says that all others' contributions were at that moment what they are in
+ * this nonce, and that it never prepared for it again after another.
  *
  * Two nonces cannot both be started: to start, a member must have read all
  * members prepared for one nonce; whoever started never prepares again; so the
@@ -37,20 +45,44 @@ static uint64_t mix(uint64_t x, uint64_t word)
 	return x ^ (x >> 31);
 }
 
+static const struct mu_prepared *last_prepared(const struct mu_private_region *r)
+{
+	return &r->prepared[(r->prepared_count - 1) % MU_PREPARED_NONCES];
+}
+
 static void publish_cold(struct mu *mu)
 {
 	struct mu_private_region *r = mu->record;
 	struct mu_line line = {{0}, 0};
 	bool prepared = !r->voting && r->prepared_count;
-	uint64_t last = (r->prepared_count - 1) % MU_PREPARED_NONCES;
 
-	line.word[MU_COLD_NONCE] = prepared ? r->prepared[last].nonce : r->cold_nonce;
-	line.word[MU_COLD_BASE] = prepared ? r->prepared[last].base : r->cold_base;
+	line.word[MU_COLD_NONCE] = prepared ? last_prepared(r)->nonce : r->cold_nonce;
 	line.word[MU_COLD_EPOCH] = mu_members(r)->epoch;
 	line.word[MU_COLD_MEMBERS] = mu_members(r)->members;
-	line.word[MU_COLD_APPLIED] = MU_GET(mu->shared.applied_lsn);
+	line.word[MU_COLD_ERA] = r->cold_era;
+	line.word[MU_COLD_APPLIED] = r->cold_applied;
+	line.word[MU_COLD_COUNT] = r->cold_count;
 	line.word[MU_COLD_STARTED] = r->voting && r->cold_nonce;
 	mu_line_publish(&mu->lines->cold, &line);
+}
+
+/*
+ * Take over what the backend names. The count is on record before what it
+ * counts: after a crash in between, a change more is counted than there was.
+ */
+static bool note_backend(struct mu *mu)
+{
+	struct mu_private_region *r = mu->record;
+	uint64_t era, applied;
+
+	if (!mu_backend_named(mu, &era, &applied))
+		return false;
+	if (!r->cold_count || r->cold_era != era || r->cold_applied != applied) {
+		mu_store(&r->cold_count, r->cold_count + 1);
+		mu_store(&r->cold_era, era);
+		mu_store(&r->cold_applied, applied);
+	}
+	return true;
 }
 
 void mu_become_voting(struct mu *mu)
@@ -66,19 +98,22 @@ void mu_become_voting(struct mu *mu)
  * Whoever was let write this log before has no business in the new one, nor has
  * what he sent and nobody has seen arrive.
  */
-static void start_cold(struct mu *mu, uint64_t nonce, uint64_t base)
+static void start_cold(struct mu *mu, const struct mu_prepared *prepared)
 {
+	struct mu_origin *origin = &mu->header->origin;
+
 	assert(!mu->record->voting);
 	if (mu->fabric->ops->revoke_write(mu->fabric))
 		return; /* the next step tries again */
 	mu->bg.holder_current = true;
 	mu->bg.given_ballot = 0;
 	mu_store(&mu->header->commit, MU_LSN_NONE);
-	mu_ring_genesis(&mu->ring, base, nonce);
-	mu->record->cold_nonce = nonce;
-	mu->record->cold_base = base;
-	mu_store(&mu->header->base, base);
-	mu_store(&mu->header->commit, base);
+	mu_ring_genesis(&mu->ring, prepared->base, prepared->nonce);
+	mu->record->cold_nonce = prepared->nonce;
+	mu_store(&origin->base, prepared->base);
+	mu_store(&origin->parent, prepared->parent);
+	mu_store(&origin->era, mu_next_era(prepared->parent, prepared->nonce));
+	mu_store(&mu->header->commit, prepared->base);
 	MU_SET(mu->shared.cold_starts, MU_GET(mu->shared.cold_starts) + 1);
 	mu_become_voting(mu);
 }
@@ -99,43 +134,66 @@ static bool join_started(struct mu *mu)
 			if (r->prepared[i].nonce != w->cold.word[MU_COLD_NONCE] ||
 			    r->prepared[i].granted != r->granted)
 				continue;
-			start_cold(mu, r->prepared[i].nonce, r->prepared[i].base);
+			start_cold(mu, &r->prepared[i]);
 			return true;
 		}
 	}
 	return false;
 }
 
-/*
- * The nonce of all members as they are now, and the base LSN; false if not all
- * are blank, or one's backend has not been heard from.
- */
-static bool survey(const struct mu *mu, uint64_t *nonce, uint64_t *base)
+/* What a member brings into a cold start: its memory, and its backend. */
+struct contribution {
+	uint64_t incarnation, era, applied, count;
+};
+
+static bool is_blank(const struct mu *mu, unsigned id)
 {
-	uint64_t x = mix(mu->config.group_id, mu_members(mu->record)->epoch);
+	const struct mu_watch *w = &mu->bg.watch[id];
+	const struct mu_membership *members = mu_members(mu->record);
 
-	*base = 0;
+	return mu_watch_is(mu, id, MU_FLAG_APPLIED_KNOWN) && !mu_watch_is(mu, id, MU_FLAG_VOTING) &&
+	       w->cold.word[MU_COLD_COUNT] && w->cold.word[MU_COLD_EPOCH] == members->epoch &&
+	       w->cold.word[MU_COLD_MEMBERS] == members->members;
+}
+
+static struct contribution contribution_of(const struct mu *mu, unsigned id)
+{
+	const struct mu_private_region *r = mu->record;
+	const struct mu_watch *w = &mu->bg.watch[id];
+
+	if (id == mu->config.id)
+		return (struct contribution){r->incarnation, r->cold_era, r->cold_applied,
+					     r->cold_count};
+	return (struct contribution){w->state.word[MU_STATE_INCARNATION], w->cold.word[MU_COLD_ERA],
+				     w->cold.word[MU_COLD_APPLIED], w->cold.word[MU_COLD_COUNT]};
+}
+
+/*
+ * The nonce of all members as they are now, and where the log is to begin; false
+ * if not all are blank, or one's backend has not been heard from.
+ */
+static bool survey(const struct mu *mu, struct mu_prepared *out)
+{
+	const struct mu_membership *members = mu_members(mu->record);
+	uint64_t x = mix(mu->config.group_id, members->epoch);
+
+	*out = (struct mu_prepared){.granted = mu->record->granted};
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
-		const struct mu_watch *w = &mu->bg.watch[id];
-		bool self = id == mu->config.id;
-		uint64_t applied, incarnation;
+		struct contribution c;
 
-		if (!(mu_members(mu->record)->members >> id & 1))
+		if (!(members->members >> id & 1))
 			continue;
-		if (self ? !MU_GET(mu->shared.applied_known)
-			 : (!mu_watch_is(mu, id, MU_FLAG_APPLIED_KNOWN) ||
-			    mu_watch_is(mu, id, MU_FLAG_VOTING) ||
-			    w->cold.word[MU_COLD_EPOCH] != mu_members(mu->record)->epoch ||
-			    w->cold.word[MU_COLD_MEMBERS] != mu_members(mu->record)->members))
+		if (id != mu->config.id && !is_blank(mu, id))
 			return false;
-		applied = self ? MU_GET(mu->shared.applied_lsn) : w->cold.word[MU_COLD_APPLIED];
-		incarnation = self ? mu->record->incarnation : w->state.word[MU_STATE_INCARNATION];
-		x = mix(mix(mix(x, id), incarnation), applied);
-		if (applied > *base)
-			*base = applied;
+		c = contribution_of(mu, id);
+		x = mix(mix(mix(mix(mix(x, id), c.incarnation), c.era), c.applied), c.count);
+		if (c.era > out->parent || (c.era == out->parent && c.applied > out->base)) {
+			out->parent = c.era;
+			out->base = c.applied;
+		}
 	}
-	*base = (*base + MU_LINE_BYTES - 1) & ~(uint64_t)(MU_LINE_BYTES - 1);
-	*nonce = x ? x : 1;
+	out->base = (out->base + MU_LINE_BYTES - 1) & ~(uint64_t)(MU_LINE_BYTES - 1);
+	out->nonce = x ? x : 1;
 	return true;
 }
 
@@ -151,24 +209,20 @@ static bool all_prepared(const struct mu *mu, uint64_t nonce)
 }
 
 /* Records before acts: what is published was written to the file before. */
-static void prepare(struct mu *mu, uint64_t nonce, uint64_t base)
+static void prepare(struct mu *mu, const struct mu_prepared *wanted)
 {
 	struct mu_private_region *r = mu->record;
-	uint64_t slot = r->prepared_count % MU_PREPARED_NONCES;
 
-	r->prepared[slot].nonce = nonce;
-	r->prepared[slot].base = base;
-	r->prepared[slot].granted = r->granted;
+	r->prepared[r->prepared_count % MU_PREPARED_NONCES] = *wanted;
 	mu_store(&r->prepared_count, r->prepared_count + 1);
 }
 
 static bool is_prepared(const struct mu *mu, uint64_t nonce)
 {
 	const struct mu_private_region *r = mu->record;
-	uint64_t slot = (r->prepared_count - 1) % MU_PREPARED_NONCES;
 
-	return r->prepared_count && r->prepared[slot].nonce == nonce &&
-	       r->prepared[slot].granted == r->granted;
+	return r->prepared_count && last_prepared(r)->nonce == nonce &&
+	       last_prepared(r)->granted == r->granted;
 }
 
 /*
@@ -190,7 +244,7 @@ static bool is_void(const struct mu *mu, uint64_t nonce)
 void mu_coldstart_step(struct mu *mu)
 {
 	uint64_t readmit = MU_GET(mu->shared.readmit_ballot);
-	uint64_t nonce, base;
+	struct mu_prepared wanted;
 
 	if (mu->record->voting) {
 		publish_cold(mu);
@@ -203,11 +257,12 @@ void mu_coldstart_step(struct mu *mu)
 		mu_become_voting(mu);
 		return;
 	}
-	if (!join_started(mu) && survey(mu, &nonce, &base) && !is_void(mu, nonce)) {
-		if (!is_prepared(mu, nonce))
-			prepare(mu, nonce, base);
-		else if (all_prepared(mu, nonce))
-			start_cold(mu, nonce, base);
+	if (!join_started(mu) && note_backend(mu) && survey(mu, &wanted) &&
+	    !is_void(mu, wanted.nonce)) {
+		if (!is_prepared(mu, wanted.nonce))
+			prepare(mu, &wanted);
+		else if (all_prepared(mu, wanted.nonce))
+			start_cold(mu, last_prepared(mu->record));
 	}
 	publish_cold(mu);
 }

@@ -43,16 +43,16 @@ void mu_commit_to(struct mu *mu, const struct mu_position *to)
 }
 
 /* The log begins anew: it was installed, or started cold, or is seen for the first time. */
-static bool place(struct mu *mu, uint64_t base, uint64_t commit)
+static bool place(struct mu *mu, const struct mu_origin *origin, uint64_t commit)
 {
 	struct mu_data *d = &mu->data;
 	struct mu_position at;
 
 	/* From its first entry on if that is still there, so that no control entry is missed. */
-	if (!mu_ring_entry(&mu->ring, base, &at) && !mu_ring_entry(&mu->ring, commit, &at))
+	if (!mu_ring_entry(&mu->ring, origin->base, &at) && !mu_ring_entry(&mu->ring, commit, &at))
 		return false;
-	d->base = base;
-	d->oldest_lsn = mu_ring_oldest(&mu->ring, &at, base);
+	d->origin = *origin;
+	d->oldest_lsn = mu_ring_oldest(&mu->ring, &at, origin->base);
 	mu_commit_to(mu, &at);
 	return true;
 }
@@ -90,7 +90,7 @@ static void advance_oldest(struct mu *mu)
 
 	while (d->oldest_lsn + mu->ring.bytes / 2 < d->commit.lsn) {
 		if (!mu_ring_entry(&mu->ring, d->oldest_lsn, &at)) {
-			d->oldest_lsn = mu_ring_oldest(&mu->ring, &d->commit, d->base);
+			d->oldest_lsn = mu_ring_oldest(&mu->ring, &d->commit, d->origin.base);
 			return;
 		}
 		d->oldest_lsn = at.end;
@@ -101,7 +101,7 @@ void mu_follow(struct mu *mu)
 {
 	struct mu_data *d = &mu->data;
 	uint64_t target = mu_load(&mu->header->commit);
-	uint64_t base = mu_load(&mu->header->base);
+	struct mu_origin origin = mu_load_origin(mu);
 	struct mu_position at;
 	uint64_t named, seen;
 
@@ -109,10 +109,10 @@ void mu_follow(struct mu *mu)
 		d->commit.lsn = MU_LSN_NONE;
 		return;
 	}
-	if (d->commit.lsn == MU_LSN_NONE || base != d->base ||
+	if (d->commit.lsn == MU_LSN_NONE || !mu_same_origin(&origin, &d->origin) ||
 	    MU_GET(mu->shared.cold_starts) != d->cold_starts) {
 		d->cold_starts = MU_GET(mu->shared.cold_starts);
-		if (!place(mu, base, target))
+		if (!place(mu, &origin, target))
 			return;
 	}
 	named = target;
@@ -127,7 +127,7 @@ void mu_follow(struct mu *mu)
 	 * log here is none, and must not be campaigned with.
 	 */
 	if (d->commit.lsn < named && mu_ring_entry(&mu->ring, named, &at)) {
-		d->oldest_lsn = mu_ring_oldest(&mu->ring, &at, base);
+		d->oldest_lsn = mu_ring_oldest(&mu->ring, &at, origin.base);
 		mu_commit_to(mu, &at);
 	}
 	advance_oldest(mu);
@@ -135,36 +135,81 @@ void mu_follow(struct mu *mu)
 
 /* ---------------------------------------------------------------- reader */
 
-enum mu_error mu_seek(struct mu *mu, uint64_t applied_lsn)
+/*
+ * Is that entry of that era one of this log? An LSN alone proves nothing: the log
+ * of another era may have another entry there. A cold start begins with a state
+ * of the era before, at the genesis, and there alone the two are the same.
+ */
+static enum mu_error find(const struct mu *mu, uint64_t era, uint64_t lsn, struct mu_position *at)
+{
+	const struct mu_data *d = &mu->data;
+	bool own = era == d->origin.era;
+	bool genesis = era == d->origin.parent;
+
+	if (d->commit.lsn == MU_LSN_NONE)
+		return MU_ERR_FULL;
+	if ((!own && !genesis) || lsn < d->origin.base)
+		return MU_ERR_STALE;
+	if (own && lsn > d->commit.lsn)
+		return MU_ERR_FULL;
+	if (!mu_ring_entry(&mu->ring, lsn, at) ||
+	    (!own && mu_ring_at(&mu->ring, lsn)->kind != MU_KIND_GENESIS))
+		return MU_ERR_STALE;
+	return MU_OK;
+}
+
+enum mu_error mu_holds(const struct mu *mu, uint64_t era, uint64_t applied_lsn)
+{
+	struct mu_position at;
+
+	return find(mu, era, applied_lsn, &at);
+}
+
+/* The background plane takes both or none. */
+static void name_applied(struct mu *mu, uint64_t era, uint64_t lsn)
+{
+	struct mu_shared *s = &mu->shared;
+
+	MU_SYNC_SET(s->applied_stamp, (MU_SYNC_GET(s->applied_stamp) + 1) | 1);
+	MU_SYNC_SET(s->applied_era, era);
+	MU_SYNC_SET(s->applied_lsn, lsn);
+	MU_SYNC_SET(s->applied_stamp, MU_SYNC_GET(s->applied_stamp) + 1);
+}
+
+bool mu_backend_named(const struct mu *mu, uint64_t *era, uint64_t *applied)
+{
+	uint64_t stamp = MU_SYNC_GET(mu->shared.applied_stamp);
+
+	*era = MU_SYNC_GET(mu->shared.applied_era);
+	*applied = MU_SYNC_GET(mu->shared.applied_lsn);
+	return stamp && stamp % 2 == 0 && MU_SYNC_GET(mu->shared.applied_stamp) == stamp;
+}
+
+enum mu_error mu_seek(struct mu *mu, uint64_t era, uint64_t applied_lsn)
 {
 	struct mu_data *d = &mu->data;
 	struct mu_reader *r = &d->reader;
 	struct mu_position at;
+	enum mu_error error;
 
 	r->placed = false;
-	MU_SET(mu->shared.applied_lsn, applied_lsn);
-	MU_SET(mu->shared.applied_known, 1);
+	name_applied(mu, era, applied_lsn);
 	if (d->state == MU_DATA_PASSIVE)
 		mu_follow(mu);
-	if (d->commit.lsn == MU_LSN_NONE)
-		return MU_ERR_FULL;
-	if (applied_lsn < d->base)
-		goto stale;
-	if (applied_lsn > d->commit.lsn)
-		return MU_ERR_FULL;
-	if (!mu_ring_entry(&mu->ring, applied_lsn, &at))
-		goto stale;
+	error = find(mu, era, applied_lsn, &at);
+	r->stale = error == MU_ERR_STALE;
+	if (error)
+		return error;
+	if (era != d->origin.era)
+		name_applied(mu, d->origin.era, applied_lsn);
 	r->at = at;
-	r->base = d->base;
+	r->origin = d->origin;
 	r->cold_starts = d->cold_starts;
 	r->handed_lsn = applied_lsn;
-	d->reclaim_lsn = 0;
+	r->gathering = false;
 	r->placed = true;
-	r->stale = r->gathering = false;
+	d->reclaim_lsn = 0;
 	return MU_OK;
-stale:
-	r->stale = true;
-	return MU_ERR_STALE;
 }
 
 bool mu_stale(const struct mu *mu)
@@ -263,10 +308,11 @@ static bool hand_out(struct mu *mu, const struct mu_entry_header *head, struct m
  */
 static bool was_cut(const struct mu *mu)
 {
+	struct mu_origin origin = mu_load_origin(mu);
 	struct mu_position next;
 
 	return mu_load(&mu->header->commit) != MU_LSN_NONE &&
-	       mu_load(&mu->header->base) == mu->data.base &&
+	       mu_same_origin(&origin, &mu->data.origin) &&
 	       !mu_ring_next(&mu->ring, &mu->data.reader.at, &next);
 }
 
@@ -281,10 +327,10 @@ static void find_again(struct mu *mu)
 	struct mu_position at;
 
 	r->cold_starts = mu->data.cold_starts;
-	if (r->at.lsn < mu->data.base || !mu_ring_entry(&mu->ring, r->at.lsn, &at) ||
+	if (r->at.lsn < mu->data.origin.base || !mu_ring_entry(&mu->ring, r->at.lsn, &at) ||
 	    at.checksum != r->at.checksum)
 		r->stale = true;
-	r->base = mu->data.base;
+	r->origin = mu->data.origin;
 }
 
 bool mu_next(struct mu *mu, struct mu_entry *entry)
@@ -292,7 +338,8 @@ bool mu_next(struct mu *mu, struct mu_entry *entry)
 	struct mu_reader *r = &mu->data.reader;
 
 	if (r->placed && mu->data.commit.lsn != MU_LSN_NONE &&
-	    (r->base != mu->data.base || r->cold_starts != mu->data.cold_starts))
+	    (!mu_same_origin(&r->origin, &mu->data.origin) ||
+	     r->cold_starts != mu->data.cold_starts))
 		find_again(mu);
 	while (r->placed && !r->stale && mu->data.commit.lsn != MU_LSN_NONE &&
 	       r->at.lsn < mu->data.commit.lsn) {

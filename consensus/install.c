@@ -100,8 +100,10 @@ void mu_install_voided(struct mu *mu, unsigned id)
 	struct mu_peer *p = &mu->data.peer[id];
 
 	p->state = MU_PEER_INSTALL;
-	p->base = p->base_out = install_base(mu, id);
-	p->posted_end = p->acked_end = p->base_out;
+	p->base = install_base(mu, id);
+	p->origin_out = mu->data.origin;
+	p->origin_out.base = p->base;
+	p->posted_end = p->acked_end = p->base;
 	/* A fixed aim: what is proposed meanwhile follows when the new log stands. */
 	p->install_commit = mu->data.commit.lsn;
 	p->install_end = mu->data.commit.end;
@@ -117,8 +119,8 @@ static void write_base(struct mu *mu, unsigned id)
 	if (p->ops_head != p->ops_tail)
 		return;
 	p->commit_out = p->install_commit;
-	if (mu_peer_post_write(mu, id, MU_OP_BASE, offsetof(struct mu_replication_header, base),
-			       &p->base_out, sizeof(p->base_out), 0) &&
+	if (mu_peer_post_write(mu, id, MU_OP_BASE, offsetof(struct mu_replication_header, origin),
+			       &p->origin_out, sizeof(p->origin_out), 0) &&
 	    mu_peer_post_write(mu, id, MU_OP_COMMIT, offsetof(struct mu_replication_header, commit),
 			       &p->commit_out, sizeof(p->commit_out), p->commit_out))
 		p->state = MU_PEER_BASE;

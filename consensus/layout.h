@@ -13,7 +13,7 @@
 #include "mu.h"
 
 #define MU_LAYOUT_MAGIC 0x316f6d75786f7270ULL
-#define MU_LAYOUT_VERSION 1
+#define MU_LAYOUT_VERSION 2
 #define MU_LINE_BYTES 64
 
 /*
@@ -39,10 +39,11 @@ enum mu_state_word {
 /* Words of the cold line: cold start (rule 11). */
 enum mu_cold_word {
 	MU_COLD_NONCE,   /* prepared for, or started by */
-	MU_COLD_BASE,    /* LSN at which that log begins */
 	MU_COLD_EPOCH,   /* highest membership epoch known */
 	MU_COLD_MEMBERS, /* member mask of that epoch */
-	MU_COLD_APPLIED, /* LSN that the backend names, for choosing the base */
+	MU_COLD_ERA,     /* era and... */
+	MU_COLD_APPLIED, /* ...LSN that the backend names, for choosing where to begin */
+	MU_COLD_COUNT,   /* counts the changes of these two in this incarnation */
 	MU_COLD_STARTED, /* 1: the nonce is what it started by, not what it is prepared for */
 };
 
@@ -83,6 +84,13 @@ struct mu_background_region {
 static_assert(offsetof(struct mu_background_region, request) == 4 * MU_LINE_BYTES, "layout");
 static_assert(sizeof(struct mu_background_region) == 20 * MU_LINE_BYTES, "layout");
 
+/* Where a log comes from; of one piece, since it changes only while commit is MU_LSN_NONE. */
+struct mu_origin {
+	uint64_t base;   /* it holds no entry before this one: it was installed from here on */
+	uint64_t era;    /* the log's identity */
+	uint64_t parent; /* era that the state at the log's genesis is of */
+};
+
 /*
  * Replication region: a header page, then the ring. The words are written by
  * the holder of the write permission (or locally while nobody holds it), each
@@ -95,8 +103,7 @@ struct mu_replication_header {
 	/* Mu's "first undecided offset": names the last committed entry. MU_LSN_NONE: no log here.
 	 */
 	_Alignas(MU_LINE_BYTES) uint64_t commit;
-	/* The log holds no entry before this one: it was installed from here on. */
-	_Alignas(MU_LINE_BYTES) uint64_t base;
+	_Alignas(MU_LINE_BYTES) struct mu_origin origin;
 	/* Target of fence writes: the ballot, of interest to nobody. */
 	_Alignas(MU_LINE_BYTES) uint64_t fence;
 };
@@ -123,10 +130,13 @@ struct mu_private_region {
 	struct mu_membership membership[2];
 	uint64_t applied;    /* a lower bound, for while the backend is silent */
 	uint64_t cold_nonce; /* the cold start that this log began with, 0: none */
-	uint64_t cold_base;
+	/* What was last published for a cold start, and how often that changed. */
+	uint64_t cold_era, cold_applied, cold_count;
 	uint64_t prepared_count;
-	struct {
-		uint64_t nonce, base, granted;
+	struct mu_prepared {
+		uint64_t nonce;
+		uint64_t parent, base; /* era and LSN to begin with */
+		uint64_t granted;
 	} prepared[MU_PREPARED_NONCES];
 };
 
@@ -169,6 +179,12 @@ enum mu_kind {
 struct mu_readmission {
 	uint64_t id, incarnation;
 };
+
+/* The era that a cold start begins: its upper 16 bits count, the rest is the nonce's. */
+static inline uint64_t mu_next_era(uint64_t parent, uint64_t nonce)
+{
+	return ((parent >> 48) + 1) << 48 | (nonce & ((1ULL << 48) - 1));
+}
 
 /* Every majority in libmu is computed here. */
 static inline unsigned mu_majority_of(uint64_t member_mask)

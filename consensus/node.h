@@ -72,7 +72,8 @@ struct mu_peer {
 	struct mu_position tail; /* last valid entry found (takeover) */
 	uint64_t tail_read_lsn;  /* where `scratch` begins */
 	/* Sources and targets of operations; they stay put while these are outstanding. */
-	uint64_t commit_out, base_out, fence_out;
+	uint64_t commit_out, fence_out;
+	struct mu_origin origin_out;
 	struct mu_replication_header header_in;
 	uint8_t *scratch;
 };
@@ -101,11 +102,11 @@ struct mu_reader {
 	uint64_t handed_lsn; /* of the last entry handed out */
 	bool gathering;      /* in the middle of a fragmented proposal... */
 	uint64_t gather_ballot;
-	size_t gathered;       /* ...of which this much is in buffer */
-	uint64_t applied;      /* reached by mu_applied() */
-	struct mu_position at; /* last entry handed out or passed */
-	uint64_t base;         /* of the log that `at` is in... */
-	uint64_t cold_starts;  /* ...and how often it was started cold */
+	size_t gathered;         /* ...of which this much is in buffer */
+	uint64_t applied;        /* reached by mu_applied() */
+	struct mu_position at;   /* last entry handed out or passed */
+	struct mu_origin origin; /* of the log that `at` is in... */
+	uint64_t cold_starts;    /* ...and how often it was started cold */
 	uint8_t *buffer;
 	size_t buffer_bytes;
 };
@@ -117,7 +118,7 @@ struct mu_data {
 	uint64_t deadline_ns; /* of a takeover */
 	uint64_t now_ns;
 	struct mu_position commit; /* last entry known to be committed; lsn MU_LSN_NONE: no log */
-	uint64_t base;             /* own base word that `commit` belongs to... */
+	struct mu_origin origin;   /* of the log that `commit` belongs to... */
 	uint64_t cold_starts;      /* ...and how often the log was started cold */
 	struct mu_position tail;   /* last entry of the own log, while acting */
 	struct mu_position chosen; /* (takeover) last entry of the tail that was chosen */
@@ -334,6 +335,20 @@ void mu_follow(struct mu *mu);
 void mu_commit_to(struct mu *mu, const struct mu_position *to);
 void mu_reader_reset(struct mu *mu);
 
+/* The origin words, whole as long as there is a log. */
+static inline struct mu_origin mu_load_origin(const struct mu *mu)
+{
+	const struct mu_origin *origin = &mu->header->origin;
+
+	return (struct mu_origin){mu_load(&origin->base), mu_load(&origin->era),
+				  mu_load(&origin->parent)};
+}
+
+static inline bool mu_same_origin(const struct mu_origin *a, const struct mu_origin *b)
+{
+	return a->base == b->base && a->era == b->era;
+}
+
 /* --- background.c --- */
 uint64_t mu_random(struct mu *mu);
 void mu_publish(struct mu *mu);
@@ -352,6 +367,9 @@ void mu_campaign_step(struct mu *mu);
 bool mu_eligible(const struct mu *mu);
 unsigned mu_leader_seen(const struct mu *mu, uint64_t *ballot);
 void mu_campaign_abandon(struct mu *mu);
+
+/* Era and LSN that the backend named; false if it is silent, or is naming them now. */
+bool mu_backend_named(const struct mu *mu, uint64_t *era, uint64_t *applied);
 
 /* --- coldstart.c --- */
 void mu_coldstart_step(struct mu *mu);

@@ -12,7 +12,7 @@ void mu_format(const struct mu_config *config, uint64_t incarnation, void *regio
 	assert(incarnation);
 	header->incarnation = incarnation;
 	header->commit = MU_LSN_NONE;
-	header->base = MU_LSN_NONE;
+	header->origin.base = MU_LSN_NONE;
 	*record = (struct mu_private_region){
 		.magic = MU_LAYOUT_MAGIC,
 		.version = MU_LAYOUT_VERSION,
@@ -44,11 +44,11 @@ static bool resume_log(struct mu *mu)
 	uint64_t granted = mu->record->granted;
 
 	d->commit.lsn = MU_LSN_NONE;
-	d->base = mu_load(&mu->header->base);
+	d->origin = mu_load_origin(mu);
 	if (commit != MU_LSN_NONE) {
 		if (!mu_ring_entry(&mu->ring, commit, &d->commit))
 			return false;
-		d->oldest_lsn = mu_ring_oldest(&mu->ring, &d->commit, d->base);
+		d->oldest_lsn = mu_ring_oldest(&mu->ring, &d->commit, d->origin.base);
 		/* Rule 4: granted = max(record, ballots in the log). */
 		tail = d->commit;
 		while (mu_ring_next(&mu->ring, &tail, &next))

@@ -211,7 +211,7 @@ static void header_read(struct mu *mu, unsigned id)
 	struct mu_peer *p = &mu->data.peer[id];
 
 	p->commit = p->header_in.commit;
-	p->base = p->header_in.base;
+	p->base = p->header_in.origin.base;
 	p->incarnation = p->header_in.incarnation;
 	switch (mu->data.state) {
 	case MU_DATA_TAILS:

@@ -51,8 +51,10 @@ struct mu_shared {
 	_Atomic uint64_t pulse;       /* steps taken */
 	_Atomic uint64_t commit_lsn;
 	_Atomic uint64_t commit_end; /* where the next entry will show */
+	/* Odd while era and LSN are being set both, 0: not known yet. */
+	_Atomic uint64_t applied_stamp;
+	_Atomic uint64_t applied_era; /* as the backend named it, or the log's own */
 	_Atomic uint64_t applied_lsn;
-	_Atomic uint64_t applied_known;
 	_Atomic uint64_t caught_up; /* nothing committed waits to be applied */
 	_Atomic uint64_t oldest_lsn;
 	_Atomic uint64_t backend;

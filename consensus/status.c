@@ -23,6 +23,7 @@ void mu_view(const struct mu *mu, struct mu_view *view)
 
 	view->role = role_of(mu);
 	view->ballot = d->state == MU_DATA_LEADING ? d->ballot : 0;
+	view->era = d->commit.lsn == MU_LSN_NONE ? 0 : d->origin.era;
 	view->commit_lsn = d->commit.lsn;
 	view->end_lsn = d->ballot ? d->tail.end : d->commit.end;
 	view->fence = d->fence_done;

@@ -361,7 +361,7 @@ static void find_own_tail(struct mu *mu)
 	/* A tail that reaches round the ring has overwritten what was taken for the oldest. */
 	if (mu_ring_at(&mu->ring, d->oldest_lsn)->lsn != d->oldest_lsn ||
 	    d->oldest_lsn + mu->ring.bytes < d->tail.end)
-		d->oldest_lsn = mu_ring_oldest(&mu->ring, &d->commit, d->base);
+		d->oldest_lsn = mu_ring_oldest(&mu->ring, &d->commit, d->origin.base);
 	/* Rule 5 holds for the own word too: adopting may overwrite the entry that it names. */
 	mu_store(&mu->header->commit, d->commit.lsn);
 }

@@ -213,33 +213,74 @@ static void hand_entry(struct mp_proxy *proxy, const struct mu_entry *entry)
 
 /* ------------------------------------------------------------------ reading */
 
-/*
- * From where on does everybody need the log? A backend that is away counts,
- * too: the log must not be reclaimed behind its back.
- */
-static bool seek(struct mp_proxy *proxy)
+/* Up to where a backend needs nothing of the log. */
+static uint64_t settled_lsn(const struct mp_target *target)
 {
-	struct mp_apply *apply = &proxy->apply;
-	uint64_t lsn = MU_LSN_NONE;
-	enum mu_error error;
+	return target->durable_lsn < target->handed_lsn ? target->durable_lsn : target->handed_lsn;
+}
+
+/* The backend that is farthest behind; NULL: not all have been met. */
+static const struct mp_target *hindmost(const struct mp_apply *apply)
+{
+	const struct mp_target *last = NULL;
 
 	for (unsigned i = 0; i < MP_TARGETS; i++) {
 		const struct mp_target *target = &apply->target[i];
-		uint64_t needs = target->durable_lsn < target->handed_lsn ? target->durable_lsn
-									  : target->handed_lsn;
 
-		if (target->backend && !target->met)
-			return false;
-		if (target->backend && needs < lsn)
-			lsn = needs;
+		if (!target->backend)
+			continue;
+		if (!target->met)
+			return NULL;
+		if (!last || target->backend->era < last->backend->era ||
+		    (target->backend->era == last->backend->era &&
+		     settled_lsn(target) < settled_lsn(last)))
+			last = target;
 	}
-	error = mu_seek(proxy->mu, lsn);
+	return last;
+}
+
+/*
+ * The log is read from where the hindmost needs it on, if it is the log that all
+ * of them belong to. From then on what they store is of its era.
+ */
+static enum mu_error read_from(struct mp_proxy *proxy, const struct mp_target *last)
+{
+	struct mp_apply *apply = &proxy->apply;
+	enum mu_error error = mu_seek(proxy->mu, last->backend->era, settled_lsn(last));
+
+	for (unsigned i = 0; i < MP_TARGETS && error == MU_OK; i++) {
+		const struct mp_target *target = &apply->target[i];
+
+		if (target->backend)
+			error = mu_holds(proxy->mu, target->backend->era, settled_lsn(target));
+	}
+	if (error)
+		return error;
+	mu_view(proxy->mu, &proxy->view);
+	apply->era = proxy->view.era;
+	for (unsigned i = 0; i < MP_TARGETS; i++)
+		if (apply->target[i].backend)
+			apply->target[i].backend->era = apply->era;
+	return MU_OK;
+}
+
+/* A backend that is away counts, too: the log must not be reclaimed behind its back. */
+static bool seek(struct mp_proxy *proxy)
+{
+	struct mp_apply *apply = &proxy->apply;
+	const struct mp_target *last = hindmost(apply);
+	enum mu_error error;
+
+	if (!last)
+		return false;
+	error = read_from(proxy, last);
 	if (error == MU_ERR_FULL)
 		return false; /* the log is still on its way to here */
 	apply->seek_wanted = false;
-	apply->applied_lsn = lsn;
+	apply->applied_lsn = settled_lsn(last);
 	if (error == MU_OK) {
-		mp_info("applying the log behind LSN %" PRIu64, lsn);
+		mp_info("applying the log of era %" PRIx64 " behind LSN %" PRIu64, apply->era,
+			apply->applied_lsn);
 		apply->stale = false;
 		return true;
 	}
@@ -277,6 +318,9 @@ bool mp_apply_run(struct mp_proxy *proxy)
 	struct mu_entry entry;
 	unsigned handed = 0;
 
+	/* Another log: it began anew, with the state that a backend had. */
+	if (proxy->view.era && proxy->view.era != apply->era)
+		apply->seek_wanted = true;
 	if (!apply->seek_wanted || seek(proxy)) {
 		while (!apply->stale && handed < ENTRIES_PER_TURN && backends_take_more(apply)) {
 			mp_pipeline_run_reads(proxy);

@@ -39,6 +39,7 @@ struct mp_apply {
 	bool stale;                          /* the log cannot bring the backends level */
 	uint64_t applied_lsn;                /* as told to consensus */
 	uint64_t now_ms;                     /* the time of the entry handed on last */
+	uint64_t era;                        /* of the log that is read */
 	enum mu_backend_health health;       /* as told to consensus */
 	struct mp_buffer question;           /* a read on its way to a backend in another form */
 	uint64_t next_watch_ns;

@@ -120,6 +120,12 @@ struct mp_backend {
 	const struct mp_backend_events *events;
 	void *events_ctx;
 	enum mp_backend_state state;
+	/*
+	 * Of the log that LSNs are of (mu.h): stored beside them. When READY is told
+	 * it is what the server has stored; whoever hands on entries sets it to the
+	 * era of his log before.
+	 */
+	uint64_t era;
 	uint64_t applied_lsn; /* sent and answered */
 	uint64_t durable_lsn; /* what the server itself says, see events->durable */
 };

@@ -83,13 +83,14 @@ static void on_greeting_timer(evutil_socket_t fd, short what, void *arg)
 	mp_wire_break(&base->wire, "connected, but no answer");
 }
 
-void mp_base_ready(struct mp_base *base, uint64_t applied_lsn, const char *why)
+void mp_base_ready(struct mp_base *base, uint64_t era, uint64_t applied_lsn, const char *why)
 {
 	struct mp_backend *backend = &base->backend;
 
 	assert(base->is_greeting && base->slots.count == 0);
 	event_del(base->greeting_timer);
 	base->is_greeting = false;
+	backend->era = era;
 	backend->applied_lsn = backend->durable_lsn = applied_lsn;
 	base->stored_lsn = base->unit_lsn = applied_lsn;
 	base->unstored = 0;

@@ -84,7 +84,7 @@ bool mp_base_open(struct mp_base *base, struct event_base *events_base,
 void mp_base_close(struct mp_base *base);
 
 /* The handshake has ended well. */
-void mp_base_ready(struct mp_base *base, uint64_t applied_lsn, const char *why);
+void mp_base_ready(struct mp_base *base, uint64_t era, uint64_t applied_lsn, const char *why);
 /* The server must not serve (FAILED). Told from the loop's next pass. */
 void mp_base_refuse(struct mp_base *base, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

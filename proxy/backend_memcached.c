@@ -64,7 +64,7 @@ static void become_ready(struct memcached *mc)
 	snprintf(who, sizeof(who),
 		 "Memcached %s, pid %" PRIu64 ", started %" PRIu64 ", applied LSN %" PRIu64,
 		 g->version, g->pid, g->started, g->applied_lsn);
-	mp_base_ready(&mc->base, g->applied_lsn, who);
+	mp_base_ready(&mc->base, g->era, g->applied_lsn, who);
 }
 
 static void take_greeting(struct mp_base *base)
@@ -313,7 +313,7 @@ static bool store_applied(struct mp_base *base)
 {
 	uint64_t lsn = base->backend.applied_lsn;
 	char value[MEMCACHED_APPLIED_BYTES], command[160];
-	size_t len = memcached_put_applied(value, base->group_id, lsn);
+	size_t len = memcached_put_applied(value, base->group_id, base->backend.era, lsn);
 	int n = snprintf(command, sizeof(command),
 			 "set " MEMCACHED_APPLIED_KEY " 0 0 %zu\r\n%s\r\n", len, value);
 

@@ -36,7 +36,7 @@ static void become_ready(struct redis *redis)
 	redis->database = redis_hidden_database(redis);
 	/* It may be another version now. */
 	redis_shapes_forget(&redis->shapes);
-	mp_base_ready(&redis->base, g->applied_lsn, who);
+	mp_base_ready(&redis->base, g->era, g->applied_lsn, who);
 }
 
 static void take_greeting(struct mp_base *base)
@@ -94,7 +94,8 @@ static void put_applied(struct redis *redis, uint64_t lsn)
 	char command[REDIS_SET_APPLIED_BYTES];
 
 	assert(redis->database == redis_hidden_database(redis));
-	redis_put_set_applied(command, redis->base.group_id, lsn);
+	redis_put_set_applied(command, &(struct redis_applied){redis->base.group_id,
+							       redis->base.backend.era, lsn});
 	mp_wire_put(&redis->base.wire, command, sizeof(command));
 }
 

@@ -25,10 +25,11 @@ enum {
 	MAX_REPLY_BYTES = 64 << 10,
 };
 
-size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_id, uint64_t lsn)
+size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_id, uint64_t era,
+			     uint64_t lsn)
 {
-	return (size_t)snprintf(out, MEMCACHED_APPLIED_BYTES, "v1 %016" PRIx64 " %" PRIu64,
-				group_id, lsn);
+	return (size_t)snprintf(out, MEMCACHED_APPLIED_BYTES,
+				"v2 %016" PRIx64 " %016" PRIx64 " %" PRIu64, group_id, era, lsn);
 }
 
 void memcached_greeting_start(struct memcached_greeting *g, struct mp_buffer *out)
@@ -103,7 +104,7 @@ static enum memcached_greeting_outcome take_stats(struct memcached_greeting *g, 
 static enum memcached_greeting_outcome claim(struct memcached_greeting *g, struct mp_buffer *out)
 {
 	char value[MEMCACHED_APPLIED_BYTES], command[160];
-	size_t len = memcached_put_applied(value, g->group_id, 0);
+	size_t len = memcached_put_applied(value, g->group_id, 0, 0);
 	int n = snprintf(command, sizeof(command),
 			 "set " MEMCACHED_APPLIED_KEY " 0 0 %zu\r\n%s\r\n", len, value);
 
@@ -139,7 +140,8 @@ static enum memcached_greeting_outcome take_applied(struct memcached_greeting *g
 					 "this group's log; restart it, or point to another one");
 		return claim(g, out);
 	}
-	if (sscanf(value, "\r\nv1 %16" SCNx64 " %" SCNu64 "\r\n", &group_id, &g->applied_lsn) != 2)
+	if (sscanf(value, "\r\nv2 %16" SCNx64 " %16" SCNx64 " %" SCNu64 "\r\n", &group_id, &g->era,
+		   &g->applied_lsn) != 3)
 		return refuse(g, "its item " MEMCACHED_APPLIED_KEY " is not ours");
 	if (group_id != g->group_id)
 		return refuse(g, "it belongs to another group; restart it, or point to another "

@@ -12,7 +12,7 @@
 #include "backend.h"
 #include "buffer.h"
 
-/* This item holds "v1 <group id, 16 hex digits> <applied LSN, decimal>". */
+/* This item holds "v2 <group id> <era>, 16 hex digits each, and <applied LSN, decimal>". */
 #define MEMCACHED_APPLIED_KEY MP_MEMCACHED_OWN_PREFIX "applied"
 
 enum memcached_greeting_outcome {
@@ -28,7 +28,7 @@ struct memcached_greeting {
 	/* out */
 	char version[32];
 	uint64_t pid, started; /* Unix time, to about a second */
-	uint64_t applied_lsn;
+	uint64_t era, applied_lsn;
 	char why[160];
 	/* private */
 	bool asked_for_lsn;
@@ -46,7 +46,8 @@ enum memcached_greeting_outcome memcached_greeting_feed(struct memcached_greetin
 void memcached_greeting_go_on(struct memcached_greeting *greeting, struct mp_buffer *out);
 
 /* Writes the item's value for that LSN, terminated; returns its length. */
-enum { MEMCACHED_APPLIED_BYTES = 48 };
-size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_id, uint64_t lsn);
+enum { MEMCACHED_APPLIED_BYTES = 64 };
+size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_id, uint64_t era,
+			     uint64_t lsn);
 
 #endif

@@ -213,27 +213,29 @@ static const struct redis_step first_pipeline[] = {
 
 static void on_applied(struct redis_greeting *g, const redisReply *reply)
 {
-	uint64_t group_id;
+	struct redis_applied applied = {0};
 	bool failed;
 
 	if (reply->type == REDIS_REPLY_NIL)
 		return;
 	g->is_ours = true;
 	if (reply->type != REDIS_REPLY_STRING ||
-	    !redis_get_applied((struct mp_slice){reply->str, (size_t)reply->len}, &group_id,
-			       &g->stored_lsn, &failed))
+	    !redis_get_applied((struct mp_slice){reply->str, (size_t)reply->len}, &applied,
+			       &failed))
 		refuse(g, "its key " REDIS_APPLIED_KEY " in database %u is not ours",
 		       g->databases - 1);
-	else if (group_id != g->group_id)
+	else if (applied.group_id != g->group_id)
 		refuse(g,
 		       "it belongs to another group (%016llx); point to another server, or "
 		       "flush it",
-		       (unsigned long long)group_id);
+		       (unsigned long long)applied.group_id);
 	else if (failed)
 		refuse(g,
 		       "it has executed entries behind one that it refused (LSN %llu) and must "
 		       "be restored, or flushed",
-		       (unsigned long long)g->stored_lsn);
+		       (unsigned long long)applied.lsn);
+	g->stored_lsn = applied.lsn;
+	g->era = applied.era;
 }
 
 static void on_claimed(struct redis_greeting *g, const redisReply *reply)
@@ -258,7 +260,7 @@ static void claim(struct redis_greeting *g)
 	char command[REDIS_SET_APPLIED_BYTES];
 
 	g->steps = claim_pipeline;
-	redis_put_set_applied(command, g->group_id, 0);
+	redis_put_set_applied(command, &(struct redis_applied){.group_id = g->group_id});
 	if (!mp_buffer_append(g->out, command, sizeof(command)))
 		refuse(g, "out of memory");
 }

@@ -38,7 +38,7 @@ struct redis_greeting {
 	char version[32], run_id[48];
 	int64_t pid;
 	uint32_t databases; /* all of them; the last one is the hidden one */
-	uint64_t applied_lsn;
+	uint64_t era, applied_lsn;
 	uint64_t volatile_keys; /* that have a deadline */
 	char why[160];
 	/* private */

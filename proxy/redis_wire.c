@@ -7,7 +7,7 @@
 #include "decimal.h"
 #include "resp.h"
 
-static const char set_applied_head[] = "*3\r\n$3\r\nSET\r\n$15\r\n" REDIS_APPLIED_KEY "\r\n$40\r\n";
+static const char set_applied_head[] = "*3\r\n$3\r\nSET\r\n$15\r\n" REDIS_APPLIED_KEY "\r\n$57\r\n";
 static_assert(sizeof(REDIS_APPLIED_KEY) - 1 == 15, "the length is in the template");
 static_assert(sizeof(set_applied_head) - 1 + REDIS_APPLIED_BYTES + 2 == REDIS_SET_APPLIED_BYTES,
 	      "the template, the value, and its end of line");
@@ -21,20 +21,22 @@ static void put_number(char *out, int digits, unsigned base, uint64_t number)
 	}
 }
 
-void redis_put_applied(char out[REDIS_APPLIED_BYTES], uint64_t group_id, uint64_t lsn)
+void redis_put_applied(char out[REDIS_APPLIED_BYTES], const struct redis_applied *applied)
 {
-	memcpy(out, "v1 ", 3);
-	put_number(out + 3, 16, 16, group_id);
+	memcpy(out, "v2 ", 3);
+	put_number(out + 3, 16, 16, applied->group_id);
 	out[19] = ' ';
-	put_number(out + 20, 20, 10, lsn);
+	put_number(out + 20, 16, 16, applied->era);
+	out[36] = ' ';
+	put_number(out + 37, 20, 10, applied->lsn);
 }
 
-void redis_put_set_applied(char out[REDIS_SET_APPLIED_BYTES], uint64_t group_id, uint64_t lsn)
+void redis_put_set_applied(char out[REDIS_SET_APPLIED_BYTES], const struct redis_applied *applied)
 {
 	size_t head = sizeof(set_applied_head) - 1;
 
 	memcpy(out, set_applied_head, head);
-	redis_put_applied(out + head, group_id, lsn);
+	redis_put_applied(out + head, applied);
 	memcpy(out + head + REDIS_APPLIED_BYTES, "\r\n", 2);
 }
 
@@ -54,7 +56,7 @@ static bool get_number(const char *text, int digits, unsigned base, uint64_t *nu
 	return true;
 }
 
-bool redis_get_applied(struct mp_slice value, uint64_t *group_id, uint64_t *lsn, bool *failed)
+bool redis_get_applied(struct mp_slice value, struct redis_applied *applied, bool *failed)
 {
 	size_t mark = sizeof(REDIS_FAILED_MARK) - 1;
 
@@ -62,9 +64,10 @@ bool redis_get_applied(struct mp_slice value, uint64_t *group_id, uint64_t *lsn,
 		  memcmp(value.data + REDIS_APPLIED_BYTES, REDIS_FAILED_MARK, mark) == 0;
 	if (value.len != REDIS_APPLIED_BYTES && !*failed)
 		return false;
-	return memcmp(value.data, "v1 ", 3) == 0 && value.data[19] == ' ' &&
-	       get_number(value.data + 3, 16, 16, group_id) &&
-	       get_number(value.data + 20, 20, 10, lsn);
+	return memcmp(value.data, "v2 ", 3) == 0 && value.data[19] == ' ' &&
+	       value.data[36] == ' ' && get_number(value.data + 3, 16, 16, &applied->group_id) &&
+	       get_number(value.data + 20, 16, 16, &applied->era) &&
+	       get_number(value.data + 37, 20, 10, &applied->lsn);
 }
 
 size_t redis_put_select(char out[REDIS_SELECT_BYTES], uint32_t database)

@@ -12,10 +12,9 @@
 
 /*
  * In the server's last database, which clients do not see, this key holds
- * "v1 <group id, 16 hex digits> <applied LSN, 20 digits>", followed by
- * the failed mark if the server has executed entries behind one that it refused.
- * Of a fixed length, so that the command that sets it is a template; short
- * enough for Redis to keep key and value in one allocation each.
+ * "v2 <group id> <era>, 16 hex digits each, and <applied LSN, 20 digits>", followed
+ * by the failed mark if the server has executed entries behind one that it
+ * refused. Of a fixed length, so that the command that sets it is a template.
  */
 #define REDIS_APPLIED_KEY "muproxy:applied"
 #define REDIS_FAILED_MARK " failed"
@@ -23,16 +22,21 @@
 #define REDIS_EXEC "*1\r\n$4\r\nEXEC\r\n"
 
 enum {
-	REDIS_APPLIED_BYTES = 40, /* of the value, without " failed" */
+	REDIS_APPLIED_BYTES = 57, /* of the value, without " failed" */
 	REDIS_SET_APPLIED_BYTES = 42 + REDIS_APPLIED_BYTES,
 	REDIS_SELECT_BYTES = 40, /* at most */
 };
 
+struct redis_applied {
+	uint64_t group_id;
+	uint64_t era, lsn; /* mu.h */
+};
+
 /* Write the value / the command that sets it; neither is terminated. */
-void redis_put_applied(char out[REDIS_APPLIED_BYTES], uint64_t group_id, uint64_t lsn);
-void redis_put_set_applied(char out[REDIS_SET_APPLIED_BYTES], uint64_t group_id, uint64_t lsn);
+void redis_put_applied(char out[REDIS_APPLIED_BYTES], const struct redis_applied *applied);
+void redis_put_set_applied(char out[REDIS_SET_APPLIED_BYTES], const struct redis_applied *applied);
 /* Read the value back. False: this is something else. */
-bool redis_get_applied(struct mp_slice value, uint64_t *group_id, uint64_t *lsn, bool *failed);
+bool redis_get_applied(struct mp_slice value, struct redis_applied *applied, bool *failed);
 
 /* Writes "SELECT database"; returns its length. */
 size_t redis_put_select(char out[REDIS_SELECT_BYTES], uint32_t database);

@@ -46,9 +46,9 @@ unsigned bench_apply(struct bench_replica *replica)
 	if (mu_stale(replica->mu)) {
 		/* Left behind and written anew. Here is no state to transfer: go on from now. */
 		mu_view(replica->mu, &view);
-		mu_seek(replica->mu, view.commit_lsn);
+		mu_seek(replica->mu, view.era, view.commit_lsn);
 	}
-	replica->placed = replica->placed || mu_seek(replica->mu, 0) == MU_OK;
+	replica->placed = replica->placed || mu_seek(replica->mu, 0, 0) == MU_OK;
 	for (; mu_next(replica->mu, &entry); applied++)
 		mu_applied(replica->mu, entry.lsn);
 	return applied;

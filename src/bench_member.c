@@ -135,8 +135,12 @@ static void place(struct member *member)
 	struct bench_replica *replica = &member->replica;
 	uint64_t applied = atomic_load(&member->seat->applied);
 	uint64_t lsn = applied ? bench_journal_at(member->seat, applied - 1)->lsn : 0;
-	enum mu_error error = mu_seek(replica->mu, lsn);
+	struct mu_view view;
+	enum mu_error error;
 
+	/* Logs survive here, so that there is one era. */
+	mu_view(replica->mu, &view);
+	error = mu_seek(replica->mu, applied ? view.era : 0, lsn);
 	replica->placed = error == MU_OK;
 	if (error == MU_OK)
 		mu_set_backend(replica->mu, MU_BACKEND_LEVEL);

@@ -13,6 +13,11 @@
  * an entry is named by the LSN at which it starts. A ballot is
  * (round << 8) | replica id. Times are nanoseconds of a monotonic clock but
  * for timestamps, which are milliseconds since 1970.
+ *
+ * An era is a log's identity: another one begins with each cold start (all
+ * members had lost their logs), goes on at the LSNs of the old one, and may hold
+ * other entries there. Of two eras of a group the later is the greater number; 0
+ * is no log. Whoever stores how far he has applied stores both, era and LSN.
  */
 #ifndef MU_H
 #define MU_H
@@ -126,6 +131,7 @@ struct mu_view {
 	uint64_t ballot; /* the ballot led under while role is LEADER, else 0 */
 	unsigned leader; /* who leads as far as this replica knows, 0: nobody */
 	uint64_t leader_ballot;
+	uint64_t era;        /* of the own log, 0: there is none */
 	uint64_t commit_lsn; /* start of the last entry known to be committed */
 	uint64_t end_lsn;    /* end of the own log (leader), or of its committed part */
 	uint64_t fence;      /* highest fence ticket passed, in this ballot */
@@ -176,12 +182,20 @@ struct mu_entry {
 };
 
 /*
- * Stand behind the entry that starts at applied_lsn: mu_next() continues with
- * the one after it. 0 = nothing applied yet. MU_ERR_STALE if the log does not
- * hold that entry any more, or never did (the state is not of this log).
- * MU_ERR_FULL if the log here is not yet known to reach that far: try again.
+ * Stand behind the entry of that era that starts at applied_lsn: mu_next()
+ * continues with the one after it. Era and LSN 0: nothing applied yet. From then
+ * on what is applied belongs to the log's own era, view.era: it may be another
+ * than the one given, if a cold start began with exactly that state.
+ * MU_ERR_STALE if the log does not hold that entry any more, or never did (the
+ * state is not of this log). MU_ERR_FULL if the log here is not yet known to
+ * reach that far, or there is none: try again.
+ * The log holds what is needed from there on when this returns; whoever leads
+ * keeps it for this replica once he has learnt of it. If he used the space again
+ * just before, mu_stale() will be true.
  */
-enum mu_error mu_seek(struct mu *mu, uint64_t applied_lsn);
+enum mu_error mu_seek(struct mu *mu, uint64_t era, uint64_t applied_lsn);
+/* What mu_seek() would say, for another part of the same application's state. */
+enum mu_error mu_holds(const struct mu *mu, uint64_t era, uint64_t applied_lsn);
 /*
  * The next committed entry, in log order, each once. False if there is none
  * yet, before mu_seek(), or when the log was cut behind the reader's back

@@ -17,7 +17,7 @@ static const char *write_object(const struct sim_event *event)
 	switch (event->offset) {
 	case offsetof(struct mu_replication_header, commit):
 		return "commit word";
-	case offsetof(struct mu_replication_header, base):
+	case offsetof(struct mu_replication_header, origin):
 		return "base word";
 	case offsetof(struct mu_replication_header, fence):
 		return "fence";

@@ -15,7 +15,7 @@ static uint64_t log_base(const struct node *node)
 	const struct mu_replication_header *header =
 		sim_memory(node->run->world, node->id, MU_REGION_REPLICATION);
 
-	return header->base;
+	return header->origin.base;
 }
 
 static void say_health(struct node *node, enum mu_backend_health health)
@@ -56,6 +56,23 @@ static void become_stale(struct node *node)
 	say_health(node, MU_BACKEND_STALE);
 }
 
+static enum mu_error ask_log(struct node *node)
+{
+	const struct oracle *oracle = &node->run->oracle;
+	const struct backend *backend = &node->backend;
+	enum mu_error error;
+
+	if (backend->foreign_era == 0)
+		return mu_seek(node->process.mu, oracle_era(oracle, backend->applied),
+			       oracle_lsn(oracle, backend->applied));
+	error = mu_seek(node->process.mu, backend->foreign_era, backend->foreign_lsn);
+	if (error == MU_OK)
+		run_fail(node->run,
+			 "replica %u: a backend of era %" PRIx64 " passes for level at %" PRIu64,
+			 node->id, backend->foreign_era, backend->foreign_lsn);
+	return error;
+}
+
 /* The backend was connected to (again): where does it stand, and can the log take it on? */
 static void seek(struct node *node)
 {
@@ -63,7 +80,7 @@ static void seek(struct node *node)
 	struct backend *backend = &node->backend;
 	uint64_t restores = backend->restores;
 	int64_t index = backend->applied;
-	enum mu_error error = mu_seek(process->mu, oracle_lsn(&node->run->oracle, index));
+	enum mu_error error = ask_log(node);
 
 	if (restores != backend->restores)
 		return; /* it is no longer what it was when it was asked */
@@ -147,8 +164,8 @@ static void take_entries(struct node *node)
 			run_fail(node->run,
 				 "replica %u is handed lsn %" PRIu64 " but has committed %" PRIu64,
 				 node->id, entry.lsn, process->view.commit_lsn);
-		process->handed =
-			oracle_hand_out(&node->run->oracle, node, process->handed, &entry);
+		process->handed = oracle_hand_out(&node->run->oracle, node, process->handed,
+						  process->view.era, &entry);
 		node->run->digest = sim_mix(node->run->digest ^ entry.lsn ^ node->id);
 		run_trace(node->run, node,
 			  "takes index %" PRId64 " lsn %" PRIu64 " ballot %" PRIx64
@@ -188,6 +205,7 @@ uint64_t application_next_ns(const struct node *node)
 static void stand_at(struct node *node, int64_t index)
 {
 	node->backend.applied = node->backend.durable = index;
+	node->backend.foreign_era = 0;
 	node->backend.restores++;
 	if (!node->alive)
 		return;
@@ -198,8 +216,27 @@ static void stand_at(struct node *node, int64_t index)
 
 void backend_disconnect(struct node *node)
 {
+	uint64_t foreign_era = node->backend.foreign_era;
+
 	stand_at(node, node->backend.durable);
+	node->backend.foreign_era = foreign_era;
 	node->backend.up = false;
+}
+
+void backend_revive(struct node *node, int64_t index)
+{
+	run_trace(node->run, node, "backend comes back with the state of era %" PRIx64,
+		  node->run->oracle.former_era);
+	backend_lose(node, -1);
+	node->backend.foreign_era = node->run->oracle.former_era;
+	node->backend.foreign_lsn = oracle_lsn(&node->run->oracle, index);
+}
+
+void backend_regain(struct node *node, int64_t index)
+{
+	run_trace(node->run, node, "backend has index %" PRId64 " again", index);
+	node->backend.stale = node->backend.intact = false;
+	stand_at(node, index);
 }
 
 void backend_lose(struct node *node, int64_t survives)

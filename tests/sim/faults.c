@@ -292,15 +292,44 @@ static int64_t fallen_back(struct run *run, int64_t from)
 	return from > by ? from - by : -1;
 }
 
+/* `stamp` packs the index that a backend is to have again, and under which fault_stamp. */
+static void backend_flickers(void *ctx, uint64_t stamp)
+{
+	struct node *node = ctx;
+	struct run *run = node->run;
+	int64_t index = (int64_t)(stamp & UINT32_MAX);
+
+	if (stamp >> 32 != run->fault_stamp || !node->backend.up ||
+	    index >= (int64_t)run->oracle.agreed_count || index <= node->backend.durable)
+		return;
+	backend_regain(node, index);
+}
+
+static bool is_best(const struct run *run, const struct node *node)
+{
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		if (id != node->id && run->node[id].backend.durable >= node->backend.durable)
+			return false;
+	return true;
+}
+
 static void backend_falls_back(struct run *run, struct node *node)
 {
-	bool best = true;
+	int64_t had = node->backend.durable;
 
-	for (unsigned id = 1; id <= run->plan.replicas; id++)
-		best &= id == node->id || run->node[id].backend.durable < node->backend.durable;
-	if (best || node->backend.durable < 0)
+	if (is_best(run, node) || had < 0)
 		return;
-	backend_lose(node, fallen_back(run, node->backend.durable));
+	if (run->oracle.former_era != 0 && had > (int64_t)run->oracle.era_first && flip(run)) {
+		backend_revive(node,
+			       (int64_t)sim_random_between(&run->faults, run->oracle.era_first + 1,
+							   (uint64_t)had));
+		return;
+	}
+	backend_lose(node, fallen_back(run, had));
+	/* It may have been a file that was not there yet. */
+	if (flip(run))
+		sim_clock_at(run->clock, run_now(run) + draw_ns(run, run->plan.config.tick_ns * 20),
+			     backend_flickers, node, run->fault_stamp << 32 | (uint64_t)had);
 }
 
 static void transfer_happens(void *ctx, uint64_t stamp)

@@ -8,10 +8,11 @@
 
 #include "run.h"
 
-#define ENTRY_FORMAT \
-	"lsn %" PRIu64 " ballot %" PRIx64 " kind %d time %" PRIu64 " %zu bytes hash %016" PRIx64
-#define ENTRY_VALUES(e)                                                               \
-	(e)->lsn, (e)->ballot, (int)(e)->kind, (e)->timestamp_ms, (e)->payload_bytes, \
+#define ENTRY_FORMAT                                                               \
+	"era %" PRIx64 " lsn %" PRIu64 " ballot %" PRIx64 " kind %d time %" PRIu64 \
+	" %zu bytes hash %016" PRIx64
+#define ENTRY_VALUES(e)                                                                         \
+	(e)->era, (e)->lsn, (e)->ballot, (int)(e)->kind, (e)->timestamp_ms, (e)->payload_bytes, \
 		(e)->payload_hash
 
 void oracle_init(struct oracle *oracle, struct run *run)
@@ -55,6 +56,12 @@ uint64_t oracle_lsn(const struct oracle *oracle, int64_t index)
 {
 	assert(index >= -1 && index < (int64_t)oracle->agreed_count);
 	return index < 0 ? 0 : oracle->sequence[index].lsn;
+}
+
+uint64_t oracle_era(const struct oracle *oracle, int64_t index)
+{
+	assert(index >= -1 && index < (int64_t)oracle->agreed_count);
+	return index < 0 ? 0 : oracle->sequence[index].era;
 }
 
 /* ------------------------------------------------------------------ proposals */
@@ -178,6 +185,9 @@ static void check_order(struct oracle *oracle, const struct node *node, const st
 	if (oracle->agreed_count == oracle->era_first)
 		return;
 	last = &oracle->sequence[oracle->agreed_count - 1];
+	if (entry->era != last->era)
+		run_fail(oracle->run, "replica %u: another era: " ENTRY_FORMAT, node->id,
+			 ENTRY_VALUES(entry));
 	if (entry->lsn <= last->lsn)
 		run_fail(oracle->run, "replica %u: lsn goes back from %" PRIu64 " to %" PRIu64,
 			 node->id, last->lsn, entry->lsn);
@@ -255,9 +265,10 @@ static void agree(struct oracle *oracle, const struct node *node, struct agreed 
 }
 
 int64_t oracle_hand_out(struct oracle *oracle, const struct node *node, int64_t position,
-			const struct mu_entry *entry)
+			uint64_t era, const struct mu_entry *entry)
 {
 	struct agreed seen = {
+		.era = era,
 		.lsn = entry->lsn,
 		.ballot = entry->ballot,
 		.timestamp_ms = entry->timestamp_ms,
@@ -272,8 +283,8 @@ int64_t oracle_hand_out(struct oracle *oracle, const struct node *node, int64_t 
 	if (index == (int64_t)oracle->agreed_count)
 		agree(oracle, node, &seen);
 	known = &oracle->sequence[index];
-	if (known->lsn != seen.lsn || known->ballot != seen.ballot || known->kind != seen.kind ||
-	    known->timestamp_ms != seen.timestamp_ms ||
+	if (known->era != seen.era || known->lsn != seen.lsn || known->ballot != seen.ballot ||
+	    known->kind != seen.kind || known->timestamp_ms != seen.timestamp_ms ||
 	    known->payload_bytes != seen.payload_bytes || known->payload_hash != seen.payload_hash)
 		run_fail(oracle->run,
 			 "disagreement at index %" PRId64 ": replica %u is handed " ENTRY_FORMAT
@@ -305,6 +316,8 @@ void oracle_all_lost(struct oracle *oracle, int64_t best_applied)
 {
 	assert(best_applied < (int64_t)oracle->agreed_count);
 	oracle->era++;
+	if (oracle->agreed_count > oracle->era_first)
+		oracle->former_era = oracle_era(oracle, (int64_t)oracle->agreed_count - 1);
 	oracle->agreed_count = (size_t)(best_applied + 1);
 	oracle->era_first = oracle->agreed_count;
 	oracle->leader_ballot = 0;

@@ -30,6 +30,7 @@ struct node;
 
 /* An entry of the agreed sequence. */
 struct agreed {
+	uint64_t era;
 	uint64_t lsn;
 	uint64_t ballot;
 	uint64_t timestamp_ms;
@@ -74,7 +75,8 @@ struct oracle {
 	uint64_t fresh_bytes;        /* which are so many bytes of log at least */
 	/* Each loss of all memories begins another era; the sequence goes on from what is left. */
 	unsigned era;
-	size_t era_first; /* index of its first entry */
+	size_t era_first;    /* index of its first entry */
+	uint64_t former_era; /* as replicas named the one before, 0: there was none */
 };
 
 void oracle_init(struct oracle *oracle, struct run *run);
@@ -89,11 +91,11 @@ void oracle_made(struct oracle *oracle, uint64_t number, uint64_t lsn);
 void oracle_acknowledge(struct oracle *oracle, const struct node *node, uint64_t number);
 
 /*
- * A replica that stands behind index `position` is handed an entry. Returns
- * the entry's index.
+ * A replica that stands behind index `position` of a log of that era is handed an
+ * entry. Returns the entry's index.
  */
 int64_t oracle_hand_out(struct oracle *oracle, const struct node *node, int64_t position,
-			const struct mu_entry *entry);
+			uint64_t era, const struct mu_entry *entry);
 
 /* The highest LSN that a client can know of: acknowledged, or applied anywhere. */
 uint64_t oracle_must_see_lsn(const struct oracle *oracle);
@@ -109,5 +111,6 @@ void oracle_mark(struct oracle *oracle);
 void oracle_settle(struct oracle *oracle);
 /* 0 for -1: the state before any entry. */
 uint64_t oracle_lsn(const struct oracle *oracle, int64_t index);
+uint64_t oracle_era(const struct oracle *oracle, int64_t index);
 
 #endif

@@ -118,6 +118,8 @@ static const struct schedule schedules[] = {
 	 .weight = {[FAULT_LOSE_ALL] = 2,
 		    [FAULT_RESTART_ALL] = 2,
 		    [FAULT_LOSE] = 1,
+		    [FAULT_BACKEND_LOST] = 2,
+		    [FAULT_SLOW] = 1,
 		    [FAULT_PAUSE] = 3,
 		    [FAULT_CRASH_INSIDE] = 2,
 		    [FAULT_LINK] = 1},

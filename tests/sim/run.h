@@ -38,7 +38,9 @@ struct backend {
 	uint64_t apply_max_ns; /* of one entry */
 	/* Nothing ever befell it but being slow: the log must wait for it. */
 	bool intact;
-	uint64_t log_base;      /* of the log that it was level with */
+	uint64_t log_base; /* of the log that it was level with */
+	/* Not 0: it has the state of that former era, at an LSN that the log has, too. */
+	uint64_t foreign_era, foreign_lsn;
 	uint64_t restores;      /* counts changes of its state from outside */
 	unsigned lazy_permille; /* entries after which `durable` is not moved at once */
 };
@@ -186,6 +188,10 @@ uint64_t application_next_ns(const struct node *node);
 void backend_disconnect(struct node *node);
 /* It starts again from an older state. */
 void backend_lose(struct node *node, int64_t survives);
+/* It starts again from the state of a former era, at the LSN of this entry. */
+void backend_revive(struct node *node, int64_t index);
+/* It has, after all, what it had lost. */
+void backend_regain(struct node *node, int64_t index);
 /* It gets the state of the backend that has applied most. */
 void backend_transfer(struct node *node);
 

@@ -173,6 +173,10 @@ void test_until_ready(struct test_backend *t, uint64_t applied_lsn)
 {
 	test_until(t, t->state == MP_BACKEND_READY);
 	assert_int_equal(t->applied_lsn, applied_lsn);
+	/* Stored beside the LSN, and read back with it. */
+	if (applied_lsn > 0)
+		assert_int_equal(t->backend->era, TEST_ERA);
+	t->backend->era = TEST_ERA;
 }
 
 void test_until_failed(struct test_backend *t, const char *text)

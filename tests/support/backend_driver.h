@@ -34,7 +34,7 @@ struct test_backend {
 	char reply_start[128];
 };
 
-enum { TEST_GROUP = 0x1234 };
+enum { TEST_GROUP = 0x1234, TEST_ERA = 0x77 };
 
 /* Opens the backend for TEST_GROUP, with a clean transcript; fails the test if it cannot. */
 void test_backend_open(struct test_backend *t, test_open_fn *open, const char *address);

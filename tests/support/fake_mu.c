@@ -143,8 +143,17 @@ void mu_resign(struct mu *mu)
 		world_depose();
 }
 
-enum mu_error mu_seek(struct mu *mu, uint64_t applied_lsn)
+enum mu_error mu_holds(const struct mu *mu, uint64_t era, uint64_t applied_lsn)
 {
+	(void)mu;
+	(void)era;
+	(void)applied_lsn;
+	return MU_OK;
+}
+
+enum mu_error mu_seek(struct mu *mu, uint64_t era, uint64_t applied_lsn)
+{
+	(void)era;
 	mu->next = (unsigned)(applied_lsn / 64);
 	mu->placed = true;
 	return MU_OK;

@@ -81,7 +81,8 @@ static void expect_stored(struct fixture *f, uint64_t lsn)
 {
 	char value[64], reply[160];
 
-	snprintf(value, sizeof(value), "v1 %016x %llu", TEST_GROUP, (unsigned long long)lsn);
+	snprintf(value, sizeof(value), "v2 %016x %016x %llu", TEST_GROUP, TEST_ERA,
+		 (unsigned long long)lsn);
 	snprintf(reply, sizeof(reply), "VALUE __muproxy__:applied 0 %zu\r\n%s\r\nEND\r\n",
 		 strlen(value), value);
 	expect_item(f, "__muproxy__:applied", reply);
@@ -238,8 +239,10 @@ static void test_bytes_left_behind_are_waited_for(void **state)
 	int fd;
 
 	test_memcached_start(&f->server, f->dir, "");
-	test_exchange(&f->server, "set __muproxy__:applied 0 0 21\r\nv1 0000000000001234 5\r\n",
-		      "\n");
+	test_exchange(
+		&f->server,
+		"set __muproxy__:applied 0 0 38\r\nv2 0000000000001234 0000000000000077 5\r\n",
+		"\n");
 	fd = test_connect(&f->server);
 	reopen(f);
 	start_ms = written_ms = test_now_ms();

@@ -74,9 +74,9 @@ static void expect_server(struct fixture *f, int database, const char *command, 
 
 static void expect_stored(struct fixture *f, uint64_t lsn)
 {
-	char reply[64];
+	char reply[80];
 
-	snprintf(reply, sizeof(reply), "$40\r\nv1 %016x %020llu\r\n", TEST_GROUP,
+	snprintf(reply, sizeof(reply), "$57\r\nv2 %016x %016x %020llu\r\n", TEST_GROUP, TEST_ERA,
 		 (unsigned long long)lsn);
 	expect_server(f, 15, "GET muproxy:applied", reply);
 }
