@@ -319,7 +319,8 @@ static void backend_falls_back(struct run *run, struct node *node)
 
 	if (is_best(run, node) || had < 0)
 		return;
-	if (run->oracle.former_era != 0 && had > (int64_t)run->oracle.era_first && flip(run)) {
+	if (had > (int64_t)run->oracle.era_first && oracle_has_former_era(&run->oracle) &&
+	    flip(run)) {
 		backend_revive(node,
 			       (int64_t)sim_random_between(&run->faults, run->oracle.era_first + 1,
 							   (uint64_t)had));

@@ -64,6 +64,12 @@ uint64_t oracle_era(const struct oracle *oracle, int64_t index)
 	return index < 0 ? 0 : oracle->sequence[index].era;
 }
 
+bool oracle_has_former_era(const struct oracle *oracle)
+{
+	return oracle->former_era != 0 && oracle->era_first < oracle->agreed_count &&
+	       oracle->sequence[oracle->era_first].era >> 48 > oracle->former_era >> 48;
+}
+
 /* ------------------------------------------------------------------ proposals */
 
 void oracle_payload(uint64_t number, uint8_t *out, size_t bytes)

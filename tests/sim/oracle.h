@@ -112,5 +112,11 @@ void oracle_settle(struct oracle *oracle);
 /* 0 for -1: the state before any entry. */
 uint64_t oracle_lsn(const struct oracle *oracle, int64_t index);
 uint64_t oracle_era(const struct oracle *oracle, int64_t index);
+/*
+ * Was there an era before that all can tell from this one? One that was lost
+ * without any backend's having applied anything of it left no trace: it and
+ * its successor count the same.
+ */
+bool oracle_has_former_era(const struct oracle *oracle);
 
 #endif

@@ -101,8 +101,13 @@ static void on_state(void *ctx, enum mp_backend_state state, uint64_t applied_ls
 	t->applied_lsn = applied_lsn;
 	t->states++;
 	snprintf(t->why, sizeof(t->why), "%s", why);
-	if (state == MP_BACKEND_READY)
-		t->durable_lsn = applied_lsn;
+	if (state != MP_BACKEND_READY)
+		return;
+	t->durable_lsn = applied_lsn;
+	/* Stored beside the LSN, and read back with it. */
+	if (applied_lsn > 0)
+		assert_int_equal(t->backend->era, TEST_ERA);
+	t->backend->era = TEST_ERA;
 }
 
 static void on_durable(void *ctx, uint64_t lsn)
@@ -173,10 +178,6 @@ void test_until_ready(struct test_backend *t, uint64_t applied_lsn)
 {
 	test_until(t, t->state == MP_BACKEND_READY);
 	assert_int_equal(t->applied_lsn, applied_lsn);
-	/* Stored beside the LSN, and read back with it. */
-	if (applied_lsn > 0)
-		assert_int_equal(t->backend->era, TEST_ERA);
-	t->backend->era = TEST_ERA;
 }
 
 void test_until_failed(struct test_backend *t, const char *text)

@@ -76,8 +76,8 @@ static void expect_stored(struct fixture *f, uint64_t lsn)
 {
 	char reply[80];
 
-	snprintf(reply, sizeof(reply), "$57\r\nv2 %016x %016x %020llu\r\n", TEST_GROUP, TEST_ERA,
-		 (unsigned long long)lsn);
+	snprintf(reply, sizeof(reply), "$57\r\nv2 %016x %016x %020llu\r\n", TEST_GROUP,
+		 lsn ? TEST_ERA : 0, (unsigned long long)lsn);
 	expect_server(f, 15, "GET muproxy:applied", reply);
 }
 
