@@ -121,9 +121,12 @@ static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *rec
 			r = NULL;
 		}
 	}
-	if (record->wire.len > 0)
+	if (record->head.flags & MP_RECORD_TRANSACTION)
+		backend->ops->transaction(backend, record->head.database, record->wire,
+					  (int)record->head.commands, r);
+	else if (record->wire.len > 0)
 		backend->ops->write(backend, record->head.database, record->wire,
-				    record->head.commands, r);
+				    (int)record->head.commands, r);
 	if (record->head.flags & MP_RECORD_DEADLINES)
 		mp_expiry_note(proxy, record, proxy->apply.now_ms);
 }

@@ -12,6 +12,7 @@
 #include "mu.h"
 #include "record.h"
 #include "request.h"
+#include "transaction.h"
 
 struct mp_proxy;
 
@@ -30,6 +31,7 @@ struct mp_target {
 	struct mp_request_list running; /* what it has not answered to the end */
 	struct mp_buffer gathered;      /* of a reply that is needed whole */
 	struct mp_buffer rewritten;     /* the same in the client's form */
+	struct mp_assembly assembly;    /* of a transaction's replies */
 };
 
 enum { MP_TARGETS = 2 };

@@ -97,6 +97,12 @@ struct mp_backend_ops {
 	 */
 	void (*write)(struct mp_backend *, uint32_t database, struct mp_slice bytes, int commands,
 		      void *owner);
+	/*
+	 * Redis: a client's transaction. As write, but the owner gets each command's
+	 * reply, and with each its `last`; if they are lost it is told once.
+	 */
+	void (*transaction)(struct mp_backend *, uint32_t database, struct mp_slice bytes,
+			    int commands, void *owner);
 	void (*read)(struct mp_backend *, uint32_t database, struct mp_slice bytes, void *owner);
 	void (*end)(struct mp_backend *);
 	/* An entry without records for this backend: only moves the applied LSN (lazily). */

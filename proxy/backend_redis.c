@@ -127,9 +127,9 @@ static void open_unit(struct redis *redis)
 	}
 }
 
-/* A client's command, or several of which the last one is the client's. */
+/* A client's command, or several of which the last one is the client's, or all are. */
 static void put_command(struct redis *redis, uint32_t database, struct mp_slice bytes, int commands,
-			void *owner, enum mp_take_mode mode)
+			bool is_all, void *owner, enum mp_take_mode mode)
 {
 	struct mp_wire *wire = &redis->base.wire;
 	int i;
@@ -141,15 +141,15 @@ static void put_command(struct redis *redis, uint32_t database, struct mp_slice 
 	if (redis->is_open && !redis->is_unproven)
 		redis->is_unproven = !redis_shapes_know(&redis->shapes, bytes, commands);
 	for (i = 1; i < commands; i++)
-		expect(redis, NULL, mode);
+		expect(redis, is_all ? owner : NULL, mode);
 	expect(redis, owner, mode);
 	/* A unit stays in the buffer until its end, where it may turn out to be needed again. */
 	if (bytes.len >= LARGE_BYTES && !redis->is_open)
 		mp_wire_put_large(wire, bytes.data, bytes.len);
 	else
 		mp_wire_put(wire, bytes.data, bytes.len);
-	/* Several commands may have SELECTs among them (FLUSHALL in command.h). */
-	if (commands > 1)
+	/* Several commands may have SELECTs among them (FLUSHALL in command.h), as may clients'. */
+	if (commands > 1 || is_all)
 		redis->database = -1;
 }
 
@@ -189,12 +189,19 @@ void redis_write(struct redis *redis, uint32_t database, struct mp_slice bytes, 
 		 void *owner)
 {
 	assert(redis->in_unit);
-	put_command(redis, database, bytes, commands, owner, MP_TAKE_WRITE);
+	put_command(redis, database, bytes, commands, false, owner, MP_TAKE_WRITE);
+}
+
+void redis_transaction(struct redis *redis, uint32_t database, struct mp_slice bytes, int commands,
+		       void *owner)
+{
+	assert(redis->in_unit && !redis->is_blind);
+	put_command(redis, database, bytes, commands, true, owner, MP_TAKE_WRITE);
 }
 
 void redis_read(struct redis *redis, uint32_t database, struct mp_slice bytes, void *owner)
 {
-	put_command(redis, database, bytes, 1, owner, MP_TAKE_READ);
+	put_command(redis, database, bytes, 1, false, owner, MP_TAKE_READ);
 }
 
 void redis_end(struct redis *redis)
@@ -243,6 +250,19 @@ static void op_write(struct mp_backend *backend, uint32_t database, struct mp_sl
 
 	if (!redis_hold(redis, call, bytes))
 		redis_write(redis, database, bytes, commands, owner);
+}
+
+static void op_transaction(struct mp_backend *backend, uint32_t database, struct mp_slice bytes,
+			   int commands, void *owner)
+{
+	struct redis *redis = (struct redis *)backend;
+	struct redis_held call = {.kind = REDIS_HELD_TRANSACTION,
+				  .database = database,
+				  .commands = commands,
+				  .owner = owner};
+
+	if (!redis_hold(redis, call, bytes))
+		redis_transaction(redis, database, bytes, commands, owner);
 }
 
 static void op_read(struct mp_backend *backend, uint32_t database, struct mp_slice bytes,
@@ -297,6 +317,7 @@ static void op_close(struct mp_backend *backend)
 static const struct mp_backend_ops ops = {
 	.begin = op_begin,
 	.write = op_write,
+	.transaction = op_transaction,
 	.read = op_read,
 	.end = op_end,
 	.skip = op_skip,

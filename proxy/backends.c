@@ -62,9 +62,16 @@ static struct mp_slice with_tokens(struct mp_proxy *proxy, struct mp_target *tar
 static void on_whole_reply(struct mp_target *target, struct mp_request *r, struct mp_slice reply)
 {
 	struct mp_proxy *proxy = target->proxy;
-
 	char number[MP_TTL_REPLY_BYTES];
 
+	if (r->meta.transaction) {
+		if (mp_transaction_reply(&target->assembly, mp_bytes_slice(&r->canned), reply,
+					 &reply)) {
+			TAILQ_REMOVE(&target->running, r, place);
+			mp_answer(proxy, r, reply, true);
+		}
+		return;
+	}
 	TAILQ_REMOVE(&target->running, r, place);
 	if (r->state == MP_REQUEST_DECIDING) {
 		mp_lock_answer(proxy, r, reply);
@@ -122,6 +129,7 @@ static void on_lost(void *ctx, void *owner)
 	struct mp_request *r = owner;
 
 	TAILQ_REMOVE(&target->running, r, place);
+	mp_transaction_lost(&target->assembly);
 	if (r->state == MP_REQUEST_DECIDING)
 		mp_lock_lost(target->proxy, r);
 	else if (r->purpose != MP_PURPOSE_CLIENT)
@@ -304,6 +312,7 @@ void mp_backends_close(struct mp_proxy *proxy)
 		}
 		mp_buffer_free(&target->gathered);
 		mp_buffer_free(&target->rewritten);
+		mp_buffer_free(&target->assembly.out);
 	}
 	mp_buffer_free(&proxy->apply.question);
 }

@@ -9,7 +9,7 @@
 #include "state.h"
 
 /* Plain SETs are what most writes are: no need to look at them again for the log. */
-static bool needs_rewrite(const struct mp_command *command, const struct resp_request *request)
+bool mp_needs_rewrite(const struct mp_command *command, const struct resp_request *request)
 {
 	if (command->rewrite == MP_REWRITE_NONE)
 		return false;
@@ -35,12 +35,14 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 	switch (found->class) {
 	case MP_CLASS_READ:
 		meta->class = MP_REQUEST_READ;
-		meta->ttl = (uint8_t)found->rewrite;
+		meta->watch = meta->gates = found->rewrite == MP_REWRITE_WATCH;
+		if (!meta->watch)
+			meta->ttl = (uint8_t)found->rewrite;
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_WRITE:
 		meta->class = MP_REQUEST_WRITE;
 		meta->blind = mp_command_is_blind(found, request);
-		meta->rewrite = needs_rewrite(found, request);
+		meta->rewrite = mp_needs_rewrite(found, request);
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_LOCAL:
 		return MP_VERDICT_LOCAL;
@@ -90,18 +92,29 @@ enum mp_verdict mp_classify_memcached(const struct mc_request *request,
 	return MP_VERDICT_LOCAL;
 }
 
-/* A parser that stopped in the middle is of no more use. */
+bool mp_parser_ready(struct mp_proxy *proxy)
+{
+	if (!proxy->resp)
+		proxy->resp = resp_parser_new(&proxy->resp_limits);
+	return proxy->resp != NULL;
+}
+
+void mp_parser_spoilt(struct mp_proxy *proxy)
+{
+	resp_parser_free(proxy->resp);
+	proxy->resp = NULL;
+}
+
 bool mp_reparse_redis(struct mp_proxy *proxy, struct mp_slice raw, struct resp_request *request)
 {
 	size_t used;
 
-	if (!proxy->resp && !(proxy->resp = resp_parser_new(&proxy->resp_limits)))
+	if (!mp_parser_ready(proxy))
 		return false;
 	if (resp_parse(proxy->resp, raw.data, raw.len, &used, request) == RESP_DONE &&
 	    used == raw.len && request->argc > 0 && !request->is_inline)
 		return true;
-	resp_parser_free(proxy->resp);
-	proxy->resp = NULL;
+	mp_parser_spoilt(proxy);
 	return false;
 }
 

@@ -30,4 +30,12 @@ enum mp_verdict mp_classify_memcached(const struct mc_request *request,
 bool mp_reparse_redis(struct mp_proxy *proxy, struct mp_slice raw, struct resp_request *request);
 bool mp_reparse_memcached(struct mp_proxy *proxy, struct mp_slice raw, struct mc_request *request);
 
+/* Does this write have to be rewritten for the log? */
+bool mp_needs_rewrite(const struct mp_command *command, const struct resp_request *request);
+
+/* proxy->resp is there to parse with. False: out of memory. */
+bool mp_parser_ready(struct mp_proxy *proxy);
+/* It stopped in the middle of something, and is of no more use. */
+void mp_parser_spoilt(struct mp_proxy *proxy);
+
 #endif

@@ -243,6 +243,7 @@ static struct mp_command *command_from(const redisReply *reply)
 	command->first_key = (int)reply->element[F_FIRST]->integer;
 	command->last_key = (int)reply->element[F_LAST]->integer;
 	command->key_step = (int)reply->element[F_STEP]->integer;
+	command->movable_keys = list_has(reply, F_FLAGS, "movablekeys");
 	command->denyoom = list_has(reply, F_FLAGS, "denyoom");
 	classify(command, reply);
 	if (reply->elements > F_SUBCOMMANDS && reply->element[F_SUBCOMMANDS]->elements > 0) {

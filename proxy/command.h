@@ -39,6 +39,7 @@ enum mp_rewrite {
 	MP_REWRITE_PTTL,
 	MP_REWRITE_EXPIRETIME,
 	MP_REWRITE_PEXPIRETIME,
+	MP_REWRITE_WATCH, /* asked of the leader itself (watch.h) */
 };
 
 struct mp_command {
@@ -54,6 +55,7 @@ struct mp_command {
 	 * True: it may be one, mp_command_is_blind() knows of a request.
 	 */
 	bool blind;
+	bool movable_keys; /* where its keys are depends on its arguments */
 	bool denyoom;
 	const char *refusal; /* e.g. "blocking commands are not served yet" */
 

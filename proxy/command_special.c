@@ -11,7 +11,6 @@
 /* Why not. A reason ends a sentence that begins with the command's name. */
 #define BLOCKING "blocking commands are not served yet"
 #define PUBSUB "publish/subscribe is not served yet"
-#define TRANSACTION "transactions are not served yet"
 #define SCRIPTING "scripts and functions are not served yet"
 #define CONNECTION "it would change a connection that many clients share"
 #define BACKEND_CLIENTS "it concerns the backend's connections, which are not the clients'"
@@ -223,11 +222,11 @@ static const struct mp_special specials[] = {
 	UNLESS("xread", READ, xread_blocks, BLOCKING),
 	REFUSE("waitaof", BLOCKING),
 
-	REFUSE("multi", TRANSACTION),
-	REFUSE("exec", TRANSACTION),
-	REFUSE("discard", TRANSACTION),
-	REFUSE("watch", TRANSACTION),
-	REFUSE("unwatch", TRANSACTION),
+	LOCAL("multi"),
+	LOCAL("exec"),
+	LOCAL("discard"),
+	LOCAL("unwatch"),
+	{"watch", MP_CLASS_READ, MP_REWRITE_WATCH, false, NULL, NULL},
 
 	REFUSE("subscribe", PUBSUB),
 	REFUSE("psubscribe", PUBSUB),

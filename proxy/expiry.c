@@ -108,13 +108,11 @@ static void take_deadline(struct mp_proxy *proxy, struct mp_request *r, struct m
 bool mp_effects_of(struct mp_proxy *proxy, struct mp_slice wire, int commands, uint32_t database,
 		   mp_effect_visitor *visit, void *ctx)
 {
-	if (!proxy->resp && !(proxy->resp = resp_parser_new(&proxy->resp_limits)))
+	if (!mp_parser_ready(proxy))
 		return false;
 	if (mp_effects_each(proxy->resp, wire, commands, database, visit, ctx))
 		return true;
-	/* It stopped in the middle, and is of no more use. */
-	resp_parser_free(proxy->resp);
-	proxy->resp = NULL;
+	mp_parser_spoilt(proxy);
 	return false;
 }
 
@@ -208,7 +206,7 @@ void mp_expiry_note(struct mp_proxy *proxy, const struct mp_record_view *record,
 {
 	struct following f = {proxy, now_ms};
 
-	if (!mp_effects_of(proxy, record->wire, record->head.commands, record->head.database,
+	if (!mp_effects_of(proxy, record->wire, (int)record->head.commands, record->head.database,
 			   follow, &f))
 		fail(proxy);
 }

@@ -99,7 +99,8 @@ static bool expire_some(struct mp_proxy *proxy)
 		mp_deadlines_fire(&expiry->index, node);
 		database = node->database;
 		certain = certain && node->is_exact;
-		keys[count++] = (struct mp_slice){node->key, node->key_bytes};
+		keys[count] = (struct mp_slice){node->key, node->key_bytes};
+		mp_watch_touch_key(proxy, database, keys[count++]);
 		bytes += node->key_bytes;
 	}
 	len = mp_encode_expire(NULL, 0, count, keys, (int64_t)expiry->now_ms);

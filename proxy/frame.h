@@ -52,7 +52,8 @@ struct mp_frame_request {
 	uint32_t handle;
 	uint32_t database;
 	uint8_t protocol;
-	uint8_t pad[3];
+	uint8_t is_transaction;
+	uint8_t pad[2];
 };
 
 struct mp_frame_reply {

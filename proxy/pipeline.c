@@ -187,7 +187,7 @@ void mp_pipeline_add_own(struct mp_proxy *proxy, uint32_t database, struct mp_sl
 		.protocol = MP_REDIS,
 		.flags = MP_RECORD_BLIND | MP_RECORD_DEADLINES | MP_RECORD_OWN,
 		.commands = 1,
-		.database = database,
+		.database = (uint8_t)database,
 	};
 	struct mp_batch *batch = filling(&proxy->pipeline);
 	uint64_t now_ms = timestamp_ms(proxy);
@@ -209,62 +209,108 @@ static struct mp_record record_of(const struct mp_request *r)
 		.protocol = (uint8_t)r->meta.protocol,
 		.flags = r->meta.blind ? MP_RECORD_BLIND : 0,
 		.commands = 1,
-		.database = r->meta.database,
+		.database = (uint8_t)r->meta.database,
 		.origin = r->origin,
 	};
 }
 
-/* The form for the log, into pipeline->rewritten. 0: refused, the request was answered. */
-static size_t rewrite_redis(struct mp_proxy *proxy, struct mp_request *r, int *commands)
+enum mp_rewriting mp_pipeline_rewrite(struct mp_proxy *proxy, const struct mp_command *command,
+				      const struct resp_request *request, struct mp_buffer *out,
+				      int *commands, char *error)
 {
-	struct mp_buffer *out = &proxy->pipeline.rewritten;
-	char error[MP_ERROR_BYTES];
-	const struct mp_command *command;
-	struct resp_request request;
-	size_t len, cap;
+	size_t len, cap = request->raw.len + 256;
 	char *room;
 
-	if (!mp_reparse_redis(proxy, mp_bytes_slice(&r->raw), &request) ||
-	    !(command = mp_command_find(proxy->commands, &request, error, sizeof(error)))) {
-		mp_answer_error(proxy, r, "ERR muproxy: not understood by the leader");
-		return 0;
-	}
-	cap = r->raw.len + 256;
 	for (;;) {
-		mp_buffer_clear(out);
 		room = mp_buffer_reserve(out, cap);
-		if (!room) {
-			out_of_memory(proxy, r);
-			return 0;
-		}
-		len = mp_command_rewrite(command, &request, (int64_t)timestamp_ms(proxy),
+		if (!room)
+			return MP_REWRITE_NO_MEMORY;
+		len = mp_command_rewrite(command, request, (int64_t)timestamp_ms(proxy),
 					 proxy->databases, room, cap, commands, error,
-					 sizeof(error));
+					 MP_ERROR_BYTES);
 		if (len <= cap)
 			break;
 		cap = len;
 	}
-	if (len == 0)
+	mp_buffer_commit(out, len);
+	return len > 0 ? MP_REWRITTEN : MP_REWRITE_REFUSED;
+}
+
+/* The form for the log, into pipeline->rewritten. False: refused, the request was answered. */
+static bool rewrite_redis(struct mp_proxy *proxy, struct mp_request *r,
+			  const struct mp_command *command, const struct resp_request *request,
+			  int *commands)
+{
+	char error[MP_ERROR_BYTES];
+
+	mp_buffer_clear(&proxy->pipeline.rewritten);
+	switch (mp_pipeline_rewrite(proxy, command, request, &proxy->pipeline.rewritten, commands,
+				    error)) {
+	case MP_REWRITTEN:
+		return true;
+	case MP_REWRITE_REFUSED:
 		mp_answer_error(proxy, r, "%s", error);
-	return len;
+		break;
+	case MP_REWRITE_NO_MEMORY:
+		out_of_memory(proxy, r);
+		break;
+	}
+	return false;
+}
+
+/* The request and its command once more. False: it was answered. */
+static bool look_again(struct mp_proxy *proxy, struct mp_request *r, struct resp_request *request,
+		       const struct mp_command **command)
+{
+	char error[MP_ERROR_BYTES];
+
+	if (mp_reparse_redis(proxy, mp_bytes_slice(&r->raw), request) &&
+	    (*command = mp_command_find(proxy->commands, request, error, sizeof(error))))
+		return true;
+	mp_answer_error(proxy, r, "ERR muproxy: not understood by the leader");
+	return false;
+}
+
+void mp_pipeline_add_transaction(struct mp_proxy *proxy, struct mp_request *r, uint32_t commands,
+				 bool deadlines)
+{
+	struct mp_pipeline *pipeline = &proxy->pipeline;
+	struct mp_record record = record_of(r);
+
+	record.flags = MP_RECORD_TRANSACTION;
+	if (deadlines)
+		record.flags |= MP_RECORD_DEADLINES;
+	record.commands = commands;
+	join(proxy, r, &record, mp_buffer_slice(&pipeline->rewritten), false,
+	     mp_buffer_slice(&pipeline->recipe));
+	if (deadlines)
+		mp_expiry_proposed(proxy, mp_buffer_slice(&pipeline->rewritten), (int)commands,
+				   record.database);
+	mp_buffer_clear(&pipeline->rewritten);
+	mp_buffer_clear(&pipeline->recipe);
 }
 
 static void add_redis(struct mp_proxy *proxy, struct mp_request *r)
 {
 	struct mp_record record = record_of(r);
 	struct mp_slice wire = mp_bytes_slice(&r->raw);
+	const struct mp_command *command = NULL;
+	struct resp_request request;
 	int commands = 1;
 
-	if (r->meta.rewrite) {
-		wire.len = rewrite_redis(proxy, r, &commands);
-		if (wire.len == 0)
+	if (r->meta.rewrite || mp_watch_is_on(proxy)) {
+		if (!look_again(proxy, r, &request, &command))
 			return;
-		wire.data = mp_buffer_data(&proxy->pipeline.rewritten);
+		mp_watch_touch(proxy, r->meta.database, command, &request);
 	}
-	assert(commands > 0 && commands <= UINT8_MAX);
-	record.commands = (uint8_t)commands;
-	if (r->meta.rewrite)
+	if (r->meta.rewrite) {
+		if (!rewrite_redis(proxy, r, command, &request, &commands))
+			return;
+		wire = mp_buffer_slice(&proxy->pipeline.rewritten);
 		record.flags |= MP_RECORD_DEADLINES;
+	}
+	assert(commands > 0);
+	record.commands = (uint32_t)commands;
 	join(proxy, r, &record, wire, !r->meta.rewrite, (struct mp_slice){0});
 	if (r->meta.rewrite)
 		mp_expiry_proposed(proxy, wire, commands, record.database);
@@ -330,6 +376,10 @@ void mp_pipeline_add(struct mp_proxy *proxy, struct mp_request *r)
 	switch (r->meta.class) {
 	case MP_REQUEST_READ:
 		r->state = MP_REQUEST_BATCHED;
+		if (r->meta.watch) {
+			mp_watch_add(proxy, r);
+			break;
+		}
 		if (r->meta.ttl)
 			r->now_ms = mp_expiry_now_ms(proxy);
 		STAT_ADD(proxy, reads, 1);
@@ -337,7 +387,9 @@ void mp_pipeline_add(struct mp_proxy *proxy, struct mp_request *r)
 		break;
 	case MP_REQUEST_WRITE:
 		STAT_ADD(proxy, writes, 1);
-		if (r->meta.protocol == MP_REDIS)
+		if (r->meta.transaction)
+			mp_transaction_add(proxy, r);
+		else if (r->meta.protocol == MP_REDIS)
 			add_redis(proxy, r);
 		else
 			add_memcached(proxy, r);
@@ -490,4 +542,5 @@ void mp_pipeline_close(struct mp_proxy *proxy)
 	}
 	mp_records_free(&pipeline->records);
 	mp_buffer_free(&pipeline->rewritten);
+	mp_buffer_free(&pipeline->recipe);
 }

@@ -16,6 +16,7 @@
 #include <sys/queue.h>
 
 #include "buffer.h"
+#include "command.h"
 #include "records.h"
 #include "request.h"
 
@@ -42,6 +43,7 @@ struct mp_pipeline {
 	struct mp_batch_list spare;
 	struct mp_records records;  /* of `filling` */
 	struct mp_buffer rewritten; /* a request's form for the log, on its way to records */
+	struct mp_buffer recipe;    /* a transaction's, likewise */
 };
 
 void mp_pipeline_init(struct mp_pipeline *pipeline);
@@ -65,6 +67,14 @@ void mp_pipeline_propose(struct mp_proxy *proxy);
 /* Put a decided conditional in (lock.c): its plain write (len 0: none), and its reply. */
 void mp_pipeline_add_decided(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice wire,
 			     struct mp_slice reply);
+enum mp_rewriting { MP_REWRITTEN, MP_REWRITE_REFUSED, MP_REWRITE_NO_MEMORY };
+/* Append a write's form for the log to out. error (MP_ERROR_BYTES): what the client is told. */
+enum mp_rewriting mp_pipeline_rewrite(struct mp_proxy *proxy, const struct mp_command *command,
+				      const struct resp_request *request, struct mp_buffer *out,
+				      int *commands, char *error);
+/* Put a transaction in, whose commands are in pipeline->rewritten, its recipe in ->recipe. */
+void mp_pipeline_add_transaction(struct mp_proxy *proxy, struct mp_request *r, uint32_t commands,
+				 bool deadlines);
 /* Put a write of our own in: nobody waits for it. is_open: the clock stops until it is committed.
  */
 void mp_pipeline_add_own(struct mp_proxy *proxy, uint32_t database, struct mp_slice wire,

@@ -133,6 +133,7 @@ void mp_proxy_close(struct mp_proxy *proxy)
 	mp_relay_close(proxy);
 	mp_locks_close(&proxy->locks);
 	mp_expiry_close(&proxy->expiry);
+	mp_watch_close(&proxy->watch);
 	assert(proxy->requests.count == 0);
 	mp_requests_close(&proxy->requests);
 	mp_chunks_close(&proxy->chunks);

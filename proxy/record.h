@@ -18,9 +18,10 @@ enum mp_protocol {
 #define MP_RECORD_VERSION 1
 
 enum mp_record_flags {
-	MP_RECORD_BLIND = 1,     /* running it again is harmless (command.h) */
-	MP_RECORD_DEADLINES = 2, /* it may change deadlines (deadline_effects.h) */
-	MP_RECORD_OWN = 4,       /* nobody asked for it: origin is void, and so are replies */
+	MP_RECORD_BLIND = 1,       /* running it again is harmless (command.h) */
+	MP_RECORD_DEADLINES = 2,   /* it may change deadlines (deadline_effects.h) */
+	MP_RECORD_OWN = 4,         /* nobody asked for it: origin is void, and so are replies */
+	MP_RECORD_TRANSACTION = 8, /* all replies are the client's: `reply` is the recipe for his */
 };
 
 /*
@@ -41,9 +42,9 @@ struct mp_record {
 	uint8_t version;
 	uint8_t protocol; /* enum mp_protocol */
 	uint8_t flags;
-	uint8_t commands; /* how many commands (and so replies) the bytes are; the last one's is the
-			     client's */
-	uint32_t database;
+	uint8_t database;
+	uint32_t commands; /* how many commands (and so replies) the bytes are; the last one's is
+			      the client's */
 	/*
 	 * Bytes of reply behind the wire form, 0: the backend's own reply is the
 	 * client's. A decided conditional is logged as the plain write it came to

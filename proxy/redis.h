@@ -93,6 +93,8 @@ static inline bool redis_head_is_waited_for(const struct redis *redis)
 void redis_begin(struct redis *redis, uint64_t lsn, bool blind);
 void redis_write(struct redis *redis, uint32_t database, struct mp_slice bytes, int commands,
 		 void *owner);
+void redis_transaction(struct redis *redis, uint32_t database, struct mp_slice bytes, int commands,
+		       void *owner);
 void redis_read(struct redis *redis, uint32_t database, struct mp_slice bytes, void *owner);
 void redis_end(struct redis *redis);
 
@@ -106,6 +108,7 @@ void redis_lose(struct mp_base *base);
 enum redis_held_kind {
 	REDIS_HELD_BEGIN,
 	REDIS_HELD_WRITE,
+	REDIS_HELD_TRANSACTION,
 	REDIS_HELD_READ,
 	REDIS_HELD_END,
 	REDIS_HELD_SKIP

@@ -95,6 +95,7 @@ static bool set_name(struct mp_session *s, struct mp_slice name)
 static void reset(struct mp_session *s, const struct resp_request *r)
 {
 	(void)r;
+	mp_multi_reset(&s->multi);
 	s->database = 0;
 	free(s->name);
 	s->name = NULL;
@@ -207,6 +208,10 @@ static const struct {
 	{"reset", reset},
 	{"hello", hello},
 	{"wait", wait_replicas},
+	{"multi", mp_multi_begin},
+	{"exec", mp_multi_exec},
+	{"discard", mp_multi_discard},
+	{"unwatch", mp_multi_unwatch},
 	{"client|id", client_id},
 	{"client|getname", client_getname},
 	{"client|setname", client_setname},

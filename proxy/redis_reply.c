@@ -276,8 +276,12 @@ void redis_lose(struct mp_base *base)
 		if (i == 0 && redis->phase == REDIS_PHASE_ELEMENTS)
 			members -= redis->answered;
 		for (; members > 0; members--) {
-			mp_base_lost(base, member_at(redis, 0)->owner);
+			void *owner = ((struct redis_member *)member_at(redis, 0))->owner;
+
+			/* Of a transaction several have the same one, who may be gone once told. */
 			mp_fifo_pop(&redis->members);
+			if (members == 1 || member_at(redis, 0)->owner != owner)
+				mp_base_lost(base, owner);
 		}
 	}
 	assert(redis->members.count == 0);

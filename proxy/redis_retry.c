@@ -121,6 +121,9 @@ static void resume(struct redis *redis, const struct redis_held *call, struct mp
 	case REDIS_HELD_WRITE:
 		redis_write(redis, call->database, bytes, call->commands, call->owner);
 		break;
+	case REDIS_HELD_TRANSACTION:
+		redis_transaction(redis, call->database, bytes, call->commands, call->owner);
+		break;
 	case REDIS_HELD_READ:
 		redis_read(redis, call->database, bytes, call->owner);
 		break;

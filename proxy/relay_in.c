@@ -76,7 +76,14 @@ static void refuse(struct mp_link *link, const struct mp_frame_request *head, co
 static enum mp_verdict classify(struct mp_proxy *proxy, const struct mp_frame_request *head,
 				struct mp_slice raw, struct mp_request_meta *meta, char *error)
 {
-	if (head->protocol == MP_REDIS) {
+	if (head->protocol == MP_REDIS && head->is_transaction) {
+		*meta = (struct mp_request_meta){.protocol = MP_REDIS,
+						 .class = MP_REQUEST_WRITE,
+						 .database = head->database,
+						 .transaction = true};
+		if (proxy->commands && head->database < (uint32_t)proxy->databases)
+			return MP_VERDICT_SERVE;
+	} else if (head->protocol == MP_REDIS) {
 		const struct mp_command *command;
 		struct resp_request request;
 

@@ -141,6 +141,7 @@ void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r)
 		.handle = r->handle,
 		.database = r->meta.database,
 		.protocol = (uint8_t)r->meta.protocol,
+		.is_transaction = r->meta.transaction,
 	};
 
 	if (TAILQ_EMPTY(&out->relayed))

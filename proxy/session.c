@@ -140,6 +140,7 @@ static void bury(struct mp_session *s)
 		resp_parser_free(s->parser.resp);
 	else
 		mc_parser_free(s->parser.mc);
+	mp_multi_free(&s->multi);
 	free(s->name);
 	free(s);
 }

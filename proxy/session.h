@@ -20,6 +20,7 @@
 
 #include "buffer.h"
 #include "mc_text.h"
+#include "redis_multi.h"
 #include "request.h"
 #include "resp.h"
 #include "slice.h"
@@ -44,7 +45,9 @@ struct mp_session {
 	struct event readable, writable;
 	uint32_t id;
 	uint32_t database;
-	char *name; /* CLIENT SETNAME, or NULL */
+	struct mp_multi multi; /* Redis */
+	bool is_gated;         /* not read on from before an answer is there (redis_multi.h) */
+	char *name;            /* CLIENT SETNAME, or NULL */
 	union {
 		struct resp_parser *resp;
 		struct mc_parser *mc;

@@ -29,7 +29,7 @@ static bool pressed(const struct mp_proxy *proxy)
 
 static bool has_capacity(const struct mp_session *s)
 {
-	return !s->dead && !s->closing && s->pending < MP_SESSION_PENDING_MAX &&
+	return !s->dead && !s->closing && !s->is_gated && s->pending < MP_SESSION_PENDING_MAX &&
 	       s->pending_bytes < MP_SESSION_PENDING_BYTES &&
 	       mp_buffer_len(&s->out) < MP_SESSION_OUT_BYTES;
 }

@@ -211,6 +211,8 @@ static void open_window(struct mp_session *s)
 
 void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slice piece, bool last)
 {
+	if (r->meta.gates && !s->dead)
+		piece = mp_multi_on_reply(s, r, piece);
 	if (piece.len > 0 && !r->meta.noreply) {
 		if (r == s->head) {
 			mp_session_put(s, piece);
@@ -233,6 +235,11 @@ void mp_session_say(struct mp_session *s, struct mp_slice reply)
 {
 	struct mp_request *r;
 
+	if (s->multi.capture) {
+		if (!mp_buffer_append(s->multi.capture, reply.data, reply.len))
+			mp_session_kill(s);
+		return;
+	}
 	STAT_ADD(s->proxy, local, 1);
 	if (!s->head) {
 		mp_session_put(s, reply);

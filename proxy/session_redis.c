@@ -43,13 +43,22 @@ static void handle(struct mp_session *s, const struct resp_request *request)
 
 	switch (mp_classify_redis(s->proxy, request, s->database, &meta, &command, error)) {
 	case MP_VERDICT_SERVE:
+		if (mp_multi_queue(s, command, request))
+			break;
+		if (meta.watch && s->multi.is_open) {
+			say_error(s, "ERR WATCH inside MULTI is not allowed");
+			break;
+		}
 		take(s, request, &meta);
+		s->is_gated = meta.gates;
 		break;
 	case MP_VERDICT_LOCAL:
-		mp_redis_local(s, command, request);
+		if (!mp_multi_queue(s, command, request))
+			mp_redis_local(s, command, request);
 		break;
 	case MP_VERDICT_ERROR:
 		STAT_ADD(s->proxy, refused, 1);
+		mp_multi_refused(s, error);
 		say_error(s, error);
 		break;
 	}

@@ -25,6 +25,7 @@
 #include "resp.h"
 #include "router.h"
 #include "session.h"
+#include "watch.h"
 
 struct mp_proxy {
 	struct event_base *base;
@@ -45,6 +46,7 @@ struct mp_proxy {
 	struct mp_locks locks;
 	struct mp_apply apply;
 	struct mp_expiry expiry;
+	struct mp_watch watch;
 	struct mp_doubt doubt;
 	struct mp_relay relay;
 

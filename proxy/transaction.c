@@ -1,0 +1,337 @@
+/* transaction.c - see transaction.h: at the leader, and the replies. */
+#include "transaction.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "answer.h"
+#include "classify.h"
+#include "command_special.h"
+#include "decimal.h"
+#include "state.h"
+#include "ttl.h"
+
+/* ------------------------------------------------------------------ the recipe */
+
+/* The recipe: how many elements the reply has, then steps. */
+enum step_kind {
+	STEP_REPLY = 1, /* the backend's next reply */
+	STEP_TTL,       /* the same, which is a deadline: argument is what was asked (ttl.h) */
+	STEP_SKIP,      /* the backend's next reply, which is nobody's */
+	STEP_CANNED,    /* argument bytes of reply follow */
+};
+struct step {
+	uint32_t kind, argument;
+	uint64_t now_ms;
+};
+
+static bool add_step(struct mp_buffer *recipe, struct step step, struct mp_slice canned)
+{
+	step.argument += (uint32_t)canned.len;
+	return mp_buffer_append(recipe, &step, sizeof(step)) &&
+	       mp_buffer_append(recipe, canned.data, canned.len);
+}
+
+/* The step at *at, which moves behind it. False: there is none. */
+static bool next_step(struct mp_slice recipe, size_t *at, struct step *step,
+		      struct mp_slice *canned)
+{
+	if (recipe.len - *at < sizeof(*step))
+		return false;
+	memcpy(step, recipe.data + *at, sizeof(*step));
+	*at += sizeof(*step);
+	*canned = (struct mp_slice){"", 0};
+	if (step->kind != STEP_CANNED)
+		return true;
+	if (recipe.len - *at < step->argument)
+		return false;
+	*canned = (struct mp_slice){recipe.data + *at, step->argument};
+	*at += step->argument;
+	return true;
+}
+
+/* ------------------------------------------------------------------- replies */
+
+static const char no_memory[] = "-ERR muproxy: executed, but out of memory for the reply\r\n";
+
+static void put(struct mp_assembly *a, struct mp_slice bytes)
+{
+	if (!mp_buffer_append(&a->out, bytes.data, bytes.len))
+		a->is_cut = true;
+}
+
+/* Canned replies that come before the backend's next one. True: there is none any more. */
+static bool put_canned(struct mp_assembly *a, struct mp_slice recipe)
+{
+	struct mp_slice canned;
+	struct step step;
+
+	for (;;) {
+		size_t at = a->at;
+
+		if (!next_step(recipe, &at, &step, &canned))
+			return true;
+		if (step.kind != STEP_CANNED)
+			return false;
+		put(a, canned);
+		a->at = at;
+	}
+}
+
+static void begin(struct mp_assembly *a, struct mp_slice recipe)
+{
+	char head[MP_DECIMAL_BYTES + 3] = "*";
+	uint32_t elements;
+	size_t len;
+
+	mp_buffer_clear(&a->out);
+	memcpy(&elements, recipe.data, sizeof(elements));
+	len = 1 + mp_format_u64(head + 1, elements);
+	memcpy(head + len, "\r\n", 2);
+	a->is_cut = false;
+	put(a, (struct mp_slice){head, len + 2});
+	a->at = sizeof(elements);
+	a->is_open = true;
+}
+
+static void put_reply(struct mp_assembly *a, struct mp_slice recipe, struct mp_slice reply)
+{
+	char number[MP_TTL_REPLY_BYTES];
+	struct mp_slice canned;
+	struct step step;
+
+	if (!next_step(recipe, &a->at, &step, &canned) || step.kind == STEP_SKIP)
+		return;
+	if (step.kind == STEP_TTL)
+		reply = mp_ttl_reply((enum mp_rewrite)step.argument, reply, step.now_ms, number);
+	put(a, reply);
+}
+
+bool mp_transaction_reply(struct mp_assembly *a, struct mp_slice recipe, struct mp_slice reply,
+			  struct mp_slice *out)
+{
+	assert(recipe.len >= sizeof(uint32_t));
+	if (!a->is_open) {
+		begin(a, recipe);
+		put_canned(a, recipe);
+	}
+	put_reply(a, recipe, reply);
+	if (!put_canned(a, recipe))
+		return false;
+	a->is_open = false;
+	*out = mp_buffer_slice(&a->out);
+	if (a->is_cut)
+		*out = (struct mp_slice){no_memory, sizeof(no_memory) - 1};
+	return true;
+}
+
+void mp_transaction_lost(struct mp_assembly *a)
+{
+	a->is_open = false;
+	mp_buffer_clear(&a->out);
+}
+
+/* ------------------------------------------------------------------ the leader */
+
+/* A transaction being made fit for the log. */
+struct making {
+	struct mp_proxy *proxy;
+	struct mp_buffer *wire, *recipe;
+	uint32_t database; /* that the next command runs in */
+	uint32_t elements, commands;
+	bool deadlines;
+	bool failed; /* out of memory, or not understood */
+};
+
+static void step(struct making *m, struct step step, struct mp_slice canned)
+{
+	if (!add_step(m->recipe, step, canned))
+		m->failed = true;
+}
+
+static void put_wire(struct making *m, struct mp_slice bytes)
+{
+	if (!mp_buffer_append(m->wire, bytes.data, bytes.len))
+		m->failed = true;
+	m->commands++;
+}
+
+static void put_canned_error(struct making *m, const char *error)
+{
+	char text[MP_ERROR_BYTES + 32];
+	size_t len = mp_format_error(MP_REDIS, error, text, sizeof(text));
+
+	step(m, (struct step){.kind = STEP_CANNED}, (struct mp_slice){text, len});
+}
+
+static void put_select(struct making *m, uint32_t database)
+{
+	char number[MP_DECIMAL_BYTES], text[64];
+	struct mp_slice argv[2] = {{"SELECT", 6}, {number, mp_format_u64(number, database)}};
+
+	put_wire(m, (struct mp_slice){text, resp_encode(text, sizeof(text), 2, argv)});
+}
+
+static void make_select(struct making *m, const struct resp_request *request)
+{
+	int64_t database;
+
+	if (!mp_parse_i64(request->argv[1], &database) || database < 0 ||
+	    database >= m->proxy->databases) {
+		m->failed = true; /* the session has looked at it */
+		return;
+	}
+	put_wire(m, request->raw);
+	step(m, (struct step){.kind = STEP_REPLY}, (struct mp_slice){0});
+	m->database = (uint32_t)database;
+}
+
+static void make_write(struct making *m, const struct mp_command *command,
+		       const struct resp_request *request)
+{
+	struct mp_proxy *proxy = m->proxy;
+	char error[MP_ERROR_BYTES];
+	int commands = 1;
+
+	mp_watch_touch(proxy, m->database, command, request);
+	if (!mp_needs_rewrite(command, request)) {
+		put_wire(m, request->raw);
+	} else {
+		switch (mp_pipeline_rewrite(proxy, command, request, m->wire, &commands, error)) {
+		case MP_REWRITTEN:
+			break;
+		case MP_REWRITE_REFUSED:
+			put_canned_error(m, error);
+			return;
+		case MP_REWRITE_NO_MEMORY:
+			m->failed = true;
+			return;
+		}
+		m->deadlines = true;
+		m->commands += (uint32_t)commands;
+	}
+	for (int i = 1; i < commands; i++)
+		step(m, (struct step){.kind = STEP_SKIP}, (struct mp_slice){0});
+	step(m, (struct step){.kind = STEP_REPLY}, (struct mp_slice){0});
+	if (commands > 1) { /* FLUSHALL has left another database selected */
+		put_select(m, m->database);
+		step(m, (struct step){.kind = STEP_SKIP}, (struct mp_slice){0});
+	}
+}
+
+static void make_read(struct making *m, const struct mp_command *command,
+		      const struct resp_request *request)
+{
+	size_t len;
+	char *room;
+
+	if (command->rewrite == MP_REWRITE_NONE) {
+		put_wire(m, request->raw);
+		step(m, (struct step){.kind = STEP_REPLY}, (struct mp_slice){0});
+		return;
+	}
+	len = mp_ttl_question(request->argv[1], NULL, 0);
+	room = mp_buffer_reserve(m->wire, len);
+	if (!room) {
+		m->failed = true;
+		return;
+	}
+	mp_ttl_question(request->argv[1], room, len);
+	mp_buffer_commit(m->wire, len);
+	m->commands++;
+	step(m,
+	     (struct step){.kind = STEP_TTL,
+			   .argument = (uint32_t)command->rewrite,
+			   .now_ms = mp_expiry_now_ms(m->proxy)},
+	     (struct mp_slice){0});
+}
+
+static void make_one(struct making *m, const struct resp_request *request)
+{
+	const struct mp_command *command;
+	char error[MP_ERROR_BYTES];
+
+	m->elements++;
+	if (mp_arg_is(request->argv[0], MP_TRANSACTION_REPLY) && request->argc == 2) {
+		step(m, (struct step){.kind = STEP_CANNED}, request->argv[1]);
+		return;
+	}
+	command = mp_command_find(m->proxy->commands, request, error, sizeof(error));
+	if (!command) {
+		put_canned_error(m, error);
+	} else if (strcmp(command->name, "select") == 0) {
+		make_select(m, request);
+	} else if (command->class == MP_CLASS_WRITE) {
+		make_write(m, command, request);
+	} else if (command->class == MP_CLASS_READ || command->class == MP_CLASS_LOCAL) {
+		make_read(m, command, request);
+	} else {
+		snprintf(error, sizeof(error), "ERR muproxy: %s is not served: %s", command->name,
+			 command->refusal);
+		put_canned_error(m, error);
+	}
+}
+
+/* The next command of those in *bytes, which moves behind it. */
+static bool next_command(struct mp_proxy *proxy, struct mp_slice *bytes,
+			 struct resp_request *request)
+{
+	size_t used;
+
+	if (!mp_parser_ready(proxy) ||
+	    resp_parse(proxy->resp, bytes->data, bytes->len, &used, request) != RESP_DONE ||
+	    request->argc == 0 || request->is_inline) {
+		mp_parser_spoilt(proxy);
+		return false;
+	}
+	bytes->data += used;
+	bytes->len -= used;
+	return true;
+}
+
+static void answer_from_recipe(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice recipe)
+{
+	struct mp_assembly assembly = {0};
+
+	begin(&assembly, recipe);
+	put_canned(&assembly, recipe);
+	mp_answer(proxy, r, mp_buffer_slice(&assembly.out), true);
+	mp_buffer_free(&assembly.out);
+}
+
+void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r)
+{
+	struct mp_pipeline *pipeline = &proxy->pipeline;
+	struct mp_slice rest = mp_bytes_slice(&r->raw);
+	struct making m = {.proxy = proxy,
+			   .wire = &pipeline->rewritten,
+			   .recipe = &pipeline->recipe,
+			   .database = r->meta.database};
+	struct resp_request request;
+
+	mp_buffer_clear(m.wire);
+	mp_buffer_clear(m.recipe);
+	if (!mp_buffer_append(m.recipe, &m.elements, sizeof(m.elements)) ||
+	    !next_command(proxy, &rest, &request)) {
+		mp_answer_error(proxy, r, "ERR muproxy: not understood by the leader");
+		return;
+	}
+	if (!mp_watch_holds(proxy, &request)) {
+		mp_answer(proxy, r, (struct mp_slice){"*-1\r\n", 5}, true);
+		return;
+	}
+	while (rest.len > 0 && !m.failed && next_command(proxy, &rest, &request))
+		make_one(&m, &request);
+	if (m.failed || rest.len > 0) {
+		mp_answer_error(proxy, r,
+				"ERR muproxy: the transaction was not understood by the leader, "
+				"or it is out of memory; nothing was executed");
+		return;
+	}
+	memcpy(mp_buffer_data(m.recipe), &m.elements, sizeof(m.elements));
+	if (m.commands == 0)
+		answer_from_recipe(proxy, r, mp_buffer_slice(m.recipe));
+	else
+		mp_pipeline_add_transaction(proxy, r, m.commands, m.deadlines);
+}
