@@ -99,6 +99,13 @@ static void start_running(struct mp_proxy *proxy, struct mp_target *target, stru
 	TAILQ_INSERT_TAIL(&target->running, r, place);
 }
 
+/* In which form the reply that comes next goes to its client. */
+static void speak(struct mp_backend *backend, const struct mp_request *r)
+{
+	if (backend->ops->speak)
+		backend->ops->speak(backend, r->meta.ttl ? 0 : r->meta.resp);
+}
+
 /* r: whose write it is, in no list, or NULL. */
 static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *record, uint64_t lsn,
 			struct mp_request *r)
@@ -121,6 +128,8 @@ static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *rec
 			r = NULL;
 		}
 	}
+	if (r)
+		speak(backend, r);
 	if (record->head.flags & MP_RECORD_TRANSACTION)
 		backend->ops->transaction(backend, record->head.database, record->wire,
 					  (int)record->head.commands, r);
@@ -373,6 +382,7 @@ void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)
 	start_running(proxy, target, r);
 	if (r->meta.ttl)
 		bytes = ask_deadline(proxy, r);
+	speak(backend, r);
 	backend->ops->read(backend, r->meta.database, bytes, r);
 }
 

@@ -105,6 +105,11 @@ struct mp_backend_ops {
 			    int commands, void *owner);
 	void (*read)(struct mp_backend *, uint32_t database, struct mp_slice bytes, void *owner);
 	void (*end)(struct mp_backend *);
+	/*
+	 * Redis: the version of its protocol (2, 3) that replies to what is given
+	 * from here on are to have; 0: either will do.
+	 */
+	void (*speak)(struct mp_backend *, int resp);
 	/* An entry without records for this backend: only moves the applied LSN (lazily). */
 	void (*skip)(struct mp_backend *, uint64_t lsn);
 	/* Send what is queued; call once a turn. */
@@ -150,6 +155,8 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *, const struct m
 
 /* The databases that clients may see (one less than the server has); 0: not yet READY once. */
 uint32_t mp_backend_redis_databases(const struct mp_backend *);
+/* The server's version, "" if it is not known yet. */
+const char *mp_backend_redis_version(const struct mp_backend *);
 /* How many keys had a deadline when it last became READY. */
 uint64_t mp_backend_redis_volatile_keys(const struct mp_backend *);
 #endif

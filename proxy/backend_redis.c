@@ -34,6 +34,7 @@ static void become_ready(struct redis *redis)
 		 (long long)g->pid, g->run_id, (unsigned long long)g->applied_lsn);
 	redis->databases = g->databases;
 	redis->database = redis_hidden_database(redis);
+	redis->resp = 2;
 	/* It may be another version now. */
 	redis_shapes_forget(&redis->shapes);
 	mp_base_ready(&redis->base, g->era, g->applied_lsn, who);
@@ -99,6 +100,19 @@ static void put_applied(struct redis *redis, uint64_t lsn)
 	mp_wire_put(&redis->base.wire, command, sizeof(command));
 }
 
+/* HELLO works within a transaction, too: the replies behind it in EXEC's are in that form. */
+static void speak(struct redis *redis)
+{
+	if (redis->wanted == 0 || redis->wanted == redis->resp)
+		return;
+	expect(redis, NULL, MP_TAKE_OWN);
+	if (redis->wanted == 3)
+		mp_wire_put(&redis->base.wire, REDIS_HELLO_3, sizeof(REDIS_HELLO_3) - 1);
+	else
+		mp_wire_put(&redis->base.wire, REDIS_HELLO_2, sizeof(REDIS_HELLO_2) - 1);
+	redis->resp = redis->wanted;
+}
+
 /*
  * A database that this server does not have, or the hidden one: had SELECT
  * failed, what follows would run in a database it was not meant for.
@@ -138,6 +152,8 @@ static void put_command(struct redis *redis, uint32_t database, struct mp_slice 
 	open_unit(redis);
 	if (has_database(redis, database))
 		select_database(redis, database);
+	if (owner)
+		speak(redis);
 	if (redis->is_open && !redis->is_unproven)
 		redis->is_unproven = !redis_shapes_know(&redis->shapes, bytes, commands);
 	for (i = 1; i < commands; i++)
@@ -275,6 +291,11 @@ static void op_read(struct mp_backend *backend, uint32_t database, struct mp_sli
 		redis_read(redis, database, bytes, owner);
 }
 
+static void op_speak(struct mp_backend *backend, int resp)
+{
+	((struct redis *)backend)->wanted = (uint8_t)resp;
+}
+
 static void op_end(struct mp_backend *backend)
 {
 	struct redis *redis = (struct redis *)backend;
@@ -320,6 +341,7 @@ static const struct mp_backend_ops ops = {
 	.transaction = op_transaction,
 	.read = op_read,
 	.end = op_end,
+	.speak = op_speak,
 	.skip = op_skip,
 	.flush = mp_base_flush,
 	.backlog = op_backlog,
@@ -342,6 +364,11 @@ uint32_t mp_backend_redis_databases(const struct mp_backend *backend)
 	const struct redis *redis = (const struct redis *)backend;
 
 	return redis->databases ? redis_hidden_database(redis) : 0;
+}
+
+const char *mp_backend_redis_version(const struct mp_backend *backend)
+{
+	return ((const struct redis *)backend)->greeting.version;
 }
 
 uint64_t mp_backend_redis_volatile_keys(const struct mp_backend *backend)

@@ -8,6 +8,7 @@
 
 #include "answer.h"
 #include "log.h"
+#include "redis_info.h"
 #include "state.h"
 #include "ttl.h"
 
@@ -81,6 +82,8 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 		mp_expiry_answer(proxy, r, reply);
 		return;
 	}
+	if (r->meta.info)
+		reply = mp_info_reply(proxy, r, reply, &target->rewritten);
 	if (r->meta.ttl)
 		reply = mp_ttl_reply((enum mp_rewrite)r->meta.ttl, reply, r->now_ms, number);
 	if (r->canned.len > 0 && !is_error(reply))
@@ -93,7 +96,7 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 static bool needs_whole(const struct mp_request *r)
 {
 	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.tokens ||
-	       r->shadow || r->meta.ttl || r->purpose != MP_PURPOSE_CLIENT;
+	       r->shadow || r->meta.ttl || r->meta.info || r->purpose != MP_PURPOSE_CLIENT;
 }
 
 static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)

@@ -36,7 +36,8 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 	case MP_CLASS_READ:
 		meta->class = MP_REQUEST_READ;
 		meta->watch = meta->gates = found->rewrite == MP_REWRITE_WATCH;
-		if (!meta->watch)
+		meta->info = found->rewrite == MP_REWRITE_INFO;
+		if (!meta->watch && !meta->info)
 			meta->ttl = (uint8_t)found->rewrite;
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_WRITE:

@@ -18,12 +18,12 @@
 #define REPLICATION "replication is muproxy's own"
 #define CLUSTER "a muproxy group is no Redis Cluster"
 #define ACLS "ACL users are not served"
-#define AUTHENTICATION "clients need no password here"
 #define RANDOM "its outcome is random, so replicas would differ"
 #define STREAM_TIME "it depends on each server's clock, so replicas would differ; not served yet"
 #define STREAM_ID "an ID made of the server's clock (*) is not served yet: give one"
 #define SORT_TIES "with BY, ALPHA and STORE the order of equal weights may differ between replicas"
 #define FIELD_EXPIRY "deadlines of fields are not served yet"
+#define PARAMETER "that parameter is the backend's operator's, on each server"
 #define INTERNAL "it is meant for Redis's own tests"
 
 bool mp_arg_is(struct mp_slice arg, const char *word)
@@ -105,6 +105,54 @@ static bool sort_may_tie(const struct resp_request *r)
 		}
 	}
 	return by && alpha && store;
+}
+
+/*
+ * CONFIG SET of what decides about data, durability, connections or memory is
+ * the operator's, server by server. These only show, or cost, something.
+ */
+static bool config_matters(const struct resp_request *r)
+{
+	static const char *const harmless[] = {
+		"slowlog-log-slower-than",
+		"slowlog-max-len",
+		"latency-monitor-threshold",
+		"latency-tracking",
+		"hash-max-listpack-entries",
+		"hash-max-listpack-value",
+		"hash-max-ziplist-entries",
+		"hash-max-ziplist-value",
+		"zset-max-listpack-entries",
+		"zset-max-listpack-value",
+		"zset-max-ziplist-entries",
+		"zset-max-ziplist-value",
+		"set-max-intset-entries",
+		"set-max-listpack-entries",
+		"set-max-listpack-value",
+		"list-max-listpack-size",
+		"list-max-ziplist-size",
+		"list-compress-depth",
+		"hll-sparse-max-bytes",
+		"activerehashing",
+		"hz",
+		"dynamic-hz",
+		"lazyfree-lazy-user-del",
+		"lazyfree-lazy-user-flush",
+		"lazyfree-lazy-server-del",
+		"lazyfree-lazy-expire",
+		"activedefrag",
+		"loglevel",
+	};
+
+	for (int i = 2; i < r->argc; i += 2) {
+		bool found = false;
+
+		for (size_t n = 0; n < sizeof(harmless) / sizeof(harmless[0]); n++)
+			found = found || mp_arg_is(r->argv[i], harmless[n]);
+		if (!found)
+			return true;
+	}
+	return false;
 }
 
 #define READ(n)                                   \
@@ -204,15 +252,18 @@ static const struct mp_special specials[] = {
 	LOCAL("client|getname"),
 	LOCAL("client|setname"),
 	LOCAL("client|setinfo"),
+	LOCAL("client|info"),
+	LOCAL("client|list"),
+	LOCAL("client|kill"),
+	LOCAL("client|no-evict"),
+	LOCAL("client|no-touch"),
+	LOCAL("client|getredir"),
+	LOCAL("client|unblock"),
 	LOCAL("wait"), /* an acknowledged write is on a majority already */
 	REFUSE("client", CONNECTION),
-	REFUSE("client|info", BACKEND_CLIENTS),
-	REFUSE("client|list", BACKEND_CLIENTS),
-	REFUSE("client|kill", BACKEND_CLIENTS),
 	REFUSE("client|pause", BACKEND_CLIENTS),
 	REFUSE("client|unpause", BACKEND_CLIENTS),
-	REFUSE("client|unblock", BACKEND_CLIENTS),
-	REFUSE("auth", AUTHENTICATION),
+	LOCAL("auth"),
 	REFUSE("asking", CLUSTER),
 	REFUSE("readonly", CLUSTER),
 	REFUSE("readwrite", CLUSTER),
@@ -252,6 +303,11 @@ static const struct mp_special specials[] = {
 	READ("acl|whoami"),
 	REFUSE("config", OPERATOR),
 	READ("config|get"),
+	/* Of no consequence for what is stored: of every server, so that whoever leads has it. */
+	UNLESS("config|set", WRITE, config_matters, PARAMETER),
+	WRITE("config|resetstat"),
+	WRITE("slowlog|reset"),
+	WRITE("latency|reset"),
 	REFUSE("save", OPERATOR),
 	REFUSE("bgsave", OPERATOR),
 	REFUSE("bgrewriteaof", OPERATOR),
@@ -261,8 +317,6 @@ static const struct mp_special specials[] = {
 	REFUSE("debug", OPERATOR),
 	REFUSE("monitor", OPERATOR),
 	REFUSE("memory|purge", OPERATOR),
-	REFUSE("latency|reset", OPERATOR),
-	REFUSE("slowlog|reset", OPERATOR),
 	REFUSE("pfdebug", INTERNAL),
 	REFUSE("pfselftest", INTERNAL),
 	REFUSE("replicaof", REPLICATION),
@@ -276,7 +330,7 @@ static const struct mp_special specials[] = {
 
 	/* Harmless questions, though no flag says so (HELP subcommands: command.c). */
 	READ("command"),
-	READ("info"),
+	{"info", MP_CLASS_READ, MP_REWRITE_INFO, false, NULL, NULL},
 	READ("lastsave"),
 	READ("role"),
 	READ("time"),

@@ -53,7 +53,8 @@ struct mp_frame_request {
 	uint32_t database;
 	uint8_t protocol;
 	uint8_t is_transaction;
-	uint8_t pad[2];
+	uint8_t resp; /* the version of Redis's protocol */
+	uint8_t pad;
 };
 
 struct mp_frame_reply {

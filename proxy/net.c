@@ -3,6 +3,7 @@
 
 #include "net.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -287,4 +288,22 @@ void mp_remote_text(int fd, char *text, size_t text_bytes)
 	    getnameinfo((struct sockaddr *)&there, len, host, sizeof(host), port, sizeof(port),
 			NI_NUMERICHOST | NI_NUMERICSERV) == 0)
 		snprintf(text, text_bytes, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+void mp_sockaddr_text(const struct sockaddr *address, char *out, size_t bytes)
+{
+	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)address;
+	const struct sockaddr_in *four = (const struct sockaddr_in *)address;
+	const struct sockaddr_un *path = (const struct sockaddr_un *)address;
+	char host[INET6_ADDRSTRLEN] = "";
+
+	if (address->sa_family == AF_INET) {
+		inet_ntop(AF_INET, &four->sin_addr, host, sizeof(host));
+		snprintf(out, bytes, "%s:%u", host, ntohs(four->sin_port));
+	} else if (address->sa_family == AF_INET6) {
+		inet_ntop(AF_INET6, &six->sin6_addr, host, sizeof(host));
+		snprintf(out, bytes, "[%s]:%u", host, ntohs(six->sin6_port));
+	} else {
+		snprintf(out, bytes, "%.*s:0", (int)sizeof(path->sun_path), path->sun_path);
+	}
 }

@@ -67,4 +67,7 @@ void mp_remote_text(int fd, char *text, size_t text_bytes);
 /* For a TCP socket: no Nagle, keep-alive probes (a dead peer is seen within minutes). */
 void mp_tune(int fd);
 
+/* "127.0.0.1:6379", "[::1]:6379", "/path:0", as Redis tells of a client. */
+void mp_sockaddr_text(const struct sockaddr *address, char *out, size_t bytes);
+
 #endif

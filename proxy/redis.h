@@ -56,6 +56,8 @@ struct redis {
 	char *password;
 	uint32_t databases; /* the server's; 0: not known yet */
 	int64_t database;   /* that the connection is in; -1: unknown */
+	uint8_t resp;       /* the protocol's version that the connection speaks */
+	uint8_t wanted;     /* ... and that is wanted for what is given; 0: either */
 
 	/* the unit being given */
 	bool in_unit, is_blind;
@@ -116,6 +118,7 @@ enum redis_held_kind {
 struct redis_held {
 	uint8_t kind;
 	bool blind;
+	uint8_t resp;
 	int commands;
 	uint32_t database;
 	uint64_t lsn;

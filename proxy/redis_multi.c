@@ -7,15 +7,11 @@
 
 #include "classify.h"
 #include "redis_local.h"
+#include "redis_say.h"
 #include "session.h"
 #include "session_parts.h"
 #include "state.h"
 #include "transaction.h"
-
-static void say(struct mp_session *s, const char *text)
-{
-	mp_session_say(s, (struct mp_slice){text, strlen(text)});
-}
 
 void mp_multi_free(struct mp_multi *multi)
 {
@@ -33,6 +29,7 @@ static void close_multi(struct mp_multi *multi)
 {
 	mp_buffer_clear(&multi->queued);
 	multi->is_open = multi->is_aborted = multi->is_moved = false;
+	multi->count = 0;
 }
 
 void mp_multi_reset(struct mp_multi *multi)
@@ -77,10 +74,11 @@ bool mp_multi_queue(struct mp_session *s, const struct mp_command *command,
 		    s->proxy->options.max_request_bytes ||
 	    !append(&multi->queued, request)) {
 		multi->is_aborted = true;
-		say(s, "-ERR muproxy: the transaction is larger than a request may be\r\n");
+		mp_say(s, "-ERR muproxy: the transaction is larger than a request may be\r\n");
 		return true;
 	}
-	say(s, "+QUEUED\r\n");
+	multi->count++;
+	mp_say(s, "+QUEUED\r\n");
 	return true;
 }
 
@@ -181,6 +179,7 @@ static void send_exec(struct mp_session *s)
 	struct mp_request_meta meta = {.protocol = MP_REDIS,
 				       .class = MP_REQUEST_WRITE,
 				       .database = s->database,
+				       .resp = s->resp,
 				       .transaction = true};
 	bool may_fail = multi->watched_words > 0; /* UNWATCH among the commands comes too late */
 	struct mp_bytes bytes;
@@ -189,7 +188,7 @@ static void send_exec(struct mp_session *s)
 	if (!put_envelope(multi, &out) || !put_all(s, &out) ||
 	    !mp_chunks_copy(&s->proxy->chunks, mp_buffer_slice(&out), &bytes)) {
 		mp_buffer_free(&out);
-		say(s, "-EXECABORT Transaction discarded because of previous errors.\r\n");
+		mp_say(s, "-EXECABORT Transaction discarded because of previous errors.\r\n");
 		return;
 	}
 	mp_buffer_free(&out);
@@ -209,11 +208,11 @@ void mp_multi_exec(struct mp_session *s, const struct resp_request *request)
 
 	(void)request;
 	if (!multi->is_open)
-		say(s, "-ERR EXEC without MULTI\r\n");
+		mp_say(s, "-ERR EXEC without MULTI\r\n");
 	else if (multi->is_aborted)
-		say(s, "-EXECABORT Transaction discarded because of previous errors.\r\n");
+		mp_say(s, "-EXECABORT Transaction discarded because of previous errors.\r\n");
 	else if (mp_buffer_len(&multi->queued) == 0 && multi->watched_words == 0)
-		say(s, "*0\r\n");
+		mp_say(s, "*0\r\n");
 	else
 		send_exec(s);
 	if (multi->is_open)
@@ -226,29 +225,29 @@ void mp_multi_begin(struct mp_session *s, const struct resp_request *request)
 {
 	(void)request;
 	if (s->multi.is_open) {
-		say(s, "-ERR MULTI calls can not be nested\r\n");
+		mp_say(s, "-ERR MULTI calls can not be nested\r\n");
 		return;
 	}
 	s->multi.is_open = true;
-	say(s, "+OK\r\n");
+	mp_say(s, "+OK\r\n");
 }
 
 void mp_multi_discard(struct mp_session *s, const struct resp_request *request)
 {
 	(void)request;
 	if (!s->multi.is_open) {
-		say(s, "-ERR DISCARD without MULTI\r\n");
+		mp_say(s, "-ERR DISCARD without MULTI\r\n");
 		return;
 	}
 	mp_multi_reset(&s->multi);
-	say(s, "+OK\r\n");
+	mp_say(s, "+OK\r\n");
 }
 
 void mp_multi_unwatch(struct mp_session *s, const struct resp_request *request)
 {
 	(void)request;
 	unwatch(&s->multi);
-	say(s, "+OK\r\n");
+	mp_say(s, "+OK\r\n");
 }
 
 /* ---------------------------------------------------------------------- WATCH */

@@ -1,7 +1,8 @@
 /*
  * redis_multi.h - a connection between MULTI and EXEC, and what it watches:
  * commands are judged as they are queued, by Redis's rules and with its texts;
- * EXEC makes one request of them (transaction.h).
+ * EXEC makes one request of them (transaction.h). What the session answers by
+ * itself (CLIENT, HELLO) it does when EXEC is sent, in its order.
  *
  * A session that waits for the answer to a WATCH is not read on from, for EXEC
  * needs the token that comes with it; nor one that waits to learn in which
@@ -25,6 +26,7 @@ struct mp_multi {
 	bool is_open;
 	bool is_aborted;          /* a command was refused: EXEC will be, too */
 	bool is_moved;            /* it has a SELECT */
+	uint32_t count;           /* commands queued */
 	uint32_t database;        /* that the next queued command is to run in */
 	struct mp_buffer queued;  /* in wire form */
 	struct mp_buffer watched; /* words of the envelope, as bulk strings */

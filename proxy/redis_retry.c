@@ -36,6 +36,7 @@ bool redis_hold(struct redis *redis, struct redis_held call, struct mp_slice byt
 		bytes.len = 0;
 	}
 	call.bytes = bytes.len;
+	call.resp = redis->wanted;
 	if (!mp_buffer_append(held, &call, sizeof(call)) ||
 	    !mp_buffer_append(held, bytes.data, bytes.len)) {
 		mp_error("out of memory for a call of %zu bytes", sizeof(call));
@@ -114,6 +115,9 @@ static void learn(struct redis *redis)
 
 static void resume(struct redis *redis, const struct redis_held *call, struct mp_slice bytes)
 {
+	uint8_t wanted = redis->wanted;
+
+	redis->wanted = call->resp;
 	switch ((enum redis_held_kind)call->kind) {
 	case REDIS_HELD_BEGIN:
 		redis_begin(redis, call->lsn, call->blind);
@@ -134,6 +138,7 @@ static void resume(struct redis *redis, const struct redis_held *call, struct mp
 		mp_base_mark(&redis->base, call->lsn);
 		break;
 	}
+	redis->wanted = wanted;
 }
 
 void redis_unit_is_proven(struct redis *redis)

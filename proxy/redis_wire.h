@@ -20,6 +20,8 @@
 #define REDIS_FAILED_MARK " failed"
 #define REDIS_MULTI "*1\r\n$5\r\nMULTI\r\n"
 #define REDIS_EXEC "*1\r\n$4\r\nEXEC\r\n"
+#define REDIS_HELLO_2 "*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n"
+#define REDIS_HELLO_3 "*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"
 
 enum {
 	REDIS_APPLIED_BYTES = 57, /* of the value, without " failed" */

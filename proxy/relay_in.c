@@ -155,6 +155,7 @@ static bool on_request(struct mp_link *link, struct mp_slice body, const char **
 		refuse(link, &head, error);
 		return true;
 	}
+	meta.resp = head.resp;
 	if (!take(link, &head, raw, &meta)) {
 		*why = "out of memory for a request";
 		return false;

@@ -142,6 +142,7 @@ void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r)
 		.database = r->meta.database,
 		.protocol = (uint8_t)r->meta.protocol,
 		.is_transaction = r->meta.transaction,
+		.resp = r->meta.resp,
 	};
 
 	if (TAILQ_EMPTY(&out->relayed))

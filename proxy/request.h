@@ -43,14 +43,16 @@ struct mp_request_meta {
 	enum mp_protocol protocol;
 	enum mp_request_class class;
 	uint32_t database;
-	bool blind;            /* a blind write (command.h) */
-	bool rewrite;          /* a write whose bytes are not fit for the log as they are */
-	bool noreply;          /* Memcached: the client wants no answer */
-	bool tokens;           /* Memcached: the reply holds CAS tokens (gets) */
-	bool transaction;      /* raw is an envelope and commands (transaction.h) */
-	bool watch;            /* WATCH (watch.h) */
-	bool gates;            /* the session reads on when it is answered */
+	bool blind;       /* a blind write (command.h) */
+	bool rewrite;     /* a write whose bytes are not fit for the log as they are */
+	bool noreply;     /* Memcached: the client wants no answer */
+	bool tokens;      /* Memcached: the reply holds CAS tokens (gets) */
+	uint8_t resp;     /* Redis: the protocol's version that the reply is to have; 0: either */
+	bool transaction; /* raw is an envelope and commands (transaction.h) */
+	bool watch;       /* WATCH (watch.h) */
+	bool gates;       /* the session reads on when it is answered */
 	uint8_t next_database; /* of a transaction: that the session is in afterwards */
+	bool info;             /* INFO (redis_info.h) */
 	uint8_t ttl;           /* a read of a deadline: enum mp_rewrite (ttl.h); 0: none */
 };
 

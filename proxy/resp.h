@@ -92,6 +92,16 @@ enum resp_result resp_array_header(const char *data, size_t len, size_t *used, i
 /* Encode a request in multibulk form; returns its length; writes only if it fits cap. */
 size_t resp_encode(char *out, size_t cap, int argc, const struct mp_slice *argv);
 
+/* "There is none" in a version of the protocol: a string, an array. */
+static inline struct mp_slice mp_resp_nil(int resp)
+{
+	return resp == 3 ? (struct mp_slice){"_\r\n", 3} : (struct mp_slice){"$-1\r\n", 5};
+}
+static inline struct mp_slice mp_resp_nil_array(int resp)
+{
+	return resp == 3 ? (struct mp_slice){"_\r\n", 3} : (struct mp_slice){"*-1\r\n", 5};
+}
+
 /* Parse a decimal int64 exactly as Redis's string2ll does: no spaces, no '+', no leading 0. */
 bool mp_parse_i64(struct mp_slice text, int64_t *value);
 #endif

@@ -69,6 +69,7 @@ void mp_session_accept(struct mp_proxy *proxy, int fd, enum mp_protocol protocol
 	s->proxy = proxy;
 	s->fd = fd;
 	s->protocol = protocol;
+	s->resp = 2;
 	if (!make_parser(s)) {
 		free(s);
 		turn_away(fd, protocol);
@@ -77,7 +78,7 @@ void mp_session_accept(struct mp_proxy *proxy, int fd, enum mp_protocol protocol
 	s->id = ++sessions->last_id;
 	s->window = WINDOW_FIRST;
 	s->in.keep_bytes = s->out.keep_bytes = KEEP_BYTES;
-	s->heard_ms = mp_now_ms(proxy);
+	s->born_ms = s->heard_ms = mp_now_ms(proxy);
 	event_assign(&s->readable, proxy->base, fd, EV_READ | EV_PERSIST, mp_session_on_readable,
 		     s);
 	event_assign(&s->writable, proxy->base, fd, EV_WRITE, mp_session_on_writable, s);

@@ -45,6 +45,7 @@ struct mp_session {
 	struct event readable, writable;
 	uint32_t id;
 	uint32_t database;
+	uint8_t resp;          /* Redis: the protocol's version that it speaks */
 	struct mp_multi multi; /* Redis */
 	bool is_gated;         /* not read on from before an answer is there (redis_multi.h) */
 	char *name;            /* CLIENT SETNAME, or NULL */
@@ -64,7 +65,8 @@ struct mp_session {
 	uint32_t doubtful;          /* of them in DOUBT */
 	uint32_t doubtful_writes;   /* of those, writes */
 	struct mp_request *barrier; /* nothing behind it may go before it is answered */
-	uint64_t heard_ms;          /* when it sent something last */
+	uint64_t born_ms;
+	uint64_t heard_ms; /* when it sent something last */
 };
 TAILQ_HEAD(mp_session_list, mp_session);
 

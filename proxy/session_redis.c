@@ -43,6 +43,7 @@ static void handle(struct mp_session *s, const struct resp_request *request)
 
 	switch (mp_classify_redis(s->proxy, request, s->database, &meta, &command, error)) {
 	case MP_VERDICT_SERVE:
+		meta.resp = s->resp;
 		if (mp_multi_queue(s, command, request))
 			break;
 		if (meta.watch && s->multi.is_open) {

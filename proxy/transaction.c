@@ -226,7 +226,7 @@ static void make_read(struct making *m, const struct mp_command *command,
 	size_t len;
 	char *room;
 
-	if (command->rewrite == MP_REWRITE_NONE) {
+	if (command->rewrite == MP_REWRITE_NONE || command->rewrite == MP_REWRITE_INFO) {
 		put_wire(m, request->raw);
 		step(m, (struct step){.kind = STEP_REPLY}, (struct mp_slice){0});
 		return;
@@ -318,7 +318,7 @@ void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r)
 		return;
 	}
 	if (!mp_watch_holds(proxy, &request)) {
-		mp_answer(proxy, r, (struct mp_slice){"*-1\r\n", 5}, true);
+		mp_answer(proxy, r, mp_resp_nil_array(r->meta.resp), true);
 		return;
 	}
 	while (rest.len > 0 && !m.failed && next_command(proxy, &rest, &request))

@@ -57,10 +57,11 @@ def raw_reply(client):
     """The bytes of the next reply."""
     line = client.line()
     raw, kind = line + b"\r\n", line[:1]
-    if kind == b"$" and int(line[1:]) >= 0:
+    if kind in b"$=" and int(line[1:]) >= 0:
         raw += client.exactly(int(line[1:]) + 2)
-    elif kind in b"*~" and int(line[1:]) > 0:
-        raw += b"".join(raw_reply(client) for _ in range(int(line[1:])))
+    elif kind in b"*~>%" and int(line[1:]) > 0:
+        count = int(line[1:]) * (2 if kind == b"%" else 1)
+        raw += b"".join(raw_reply(client) for _ in range(count))
     return raw
 
 
@@ -107,11 +108,13 @@ def compare_contents(group, plain):
 class Run:
     """One stream of requests, to both."""
 
-    def __init__(self, group, plain, seed):
-        self.group, self.choose = group, random.Random(seed)
+    def __init__(self, group, plain, seed, protocol=2):
+        self.group, self.choose, self.protocol = group, random.Random(seed), protocol
         self.plain = plain.client(30)
         self.plain.call("FLUSHALL")
         self.maker = Maker(self.plain, self.choose, LEAVE_OUT)
+        if protocol == 3:
+            assert ask(self.plain, ("HELLO", 3)).startswith(b"%7")
         self.replica = None
         self.database = 0
         self.proxied = None
@@ -122,6 +125,8 @@ class Run:
         if self.proxied:
             self.proxied.close()
         self.replica, self.proxied = i, self.group.redis(i, timeout=30)
+        if self.protocol == 3:
+            assert ask(self.proxied, ("HELLO", 3)).startswith(b"%7")
         self.proxied.call("SELECT", self.database)
 
     def step(self):
@@ -134,7 +139,7 @@ class Run:
             f"{request}:\n  plain:   {plain[:300]}\n  muproxy: {proxied[:300]}"
         if request[-2:] == ("PXAT", 1):
             # DBSIZE of a plain server counts a key that is due until somebody asks for it.
-            self.plain.call("EXISTS", request[1])
+            ask(self.plain, ("EXISTS", request[1]))
         if request[0] == "SELECT" and plain == b"+OK\r\n":
             self.database = request[1]
         self.errors += plain[:1] == b"-"
@@ -151,9 +156,9 @@ def plain():
         yield server
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_replies_are_those_of_a_plain_server(shared, plain, seed):
-    run = Run(shared, plain, seed)
+@pytest.mark.parametrize("seed,protocol", [(0, 2), (1, 3), (2, 2), (3, 3)])
+def test_replies_are_those_of_a_plain_server(shared, plain, seed, protocol):
+    run = Run(shared, plain, seed, protocol)
     run.connect(1)
     run.proxied.call("FLUSHALL")
     for n in range(2500):
@@ -167,7 +172,7 @@ def test_replies_are_those_of_a_plain_server(shared, plain, seed):
 
 def test_replies_are_the_same_while_leaders_die(group, plain):
     """The client is at a follower: it must not notice, and nothing may happen twice or never."""
-    run = Run(group, plain, 77)
+    run = Run(group, plain, 77, protocol=3)
     for _ in range(3):
         leader = group.wait_leader()
         run.connect(leader % len(group.ids) + 1)

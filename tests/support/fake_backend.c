@@ -355,6 +355,12 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *base,
 	return fake_open(MP_MEMCACHED, events, ctx);
 }
 
+const char *mp_backend_redis_version(const struct mp_backend *backend)
+{
+	(void)backend;
+	return "7.0.0";
+}
+
 uint64_t mp_backend_redis_volatile_keys(const struct mp_backend *backend)
 {
 	(void)backend;

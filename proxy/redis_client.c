@@ -1,0 +1,375 @@
+/* redis_client.c - see redis_client.h. Texts are those of Redis 7.0. */
+#include "redis_client.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "backend.h"
+#include "command_special.h"
+#include "net.h"
+#include "redis_say.h"
+#include "session_parts.h"
+#include "state.h"
+
+#define WRONG_PASSWORD "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+
+/* ------------------------------------------------------------- HELLO and AUTH */
+
+/*
+ * Nobody needs a password here, so it is as with a Redis that has none: the
+ * default user may say any, and there are no others.
+ */
+static bool is_default(struct mp_slice user)
+{
+	return user.len == 7 && memcmp(user.data, "default", 7) == 0;
+}
+
+void mp_redis_auth(struct mp_session *s, const struct resp_request *r)
+{
+	if (r->argc > 3)
+		mp_say(s, MP_SYNTAX_ERROR);
+	else if (r->argc == 2)
+		mp_say(s, "-ERR AUTH <password> called without any password configured for the "
+			  "default user. Are you sure your configuration is correct?\r\n");
+	else if (!is_default(r->argv[1]))
+		mp_say(s, WRONG_PASSWORD);
+	else
+		mp_say(s, "+OK\r\n");
+}
+
+static bool set_name(struct mp_session *s, struct mp_slice name)
+{
+	char *copy;
+
+	for (size_t i = 0; i < name.len; i++) {
+		if (name.data[i] < '!' || name.data[i] > '~') {
+			mp_say(s, "-ERR Client names cannot contain spaces, newlines or special "
+				  "characters.\r\n");
+			return false;
+		}
+	}
+	copy = name.len ? strndup(name.data, name.len) : NULL;
+	free(s->name);
+	s->name = copy;
+	return true;
+}
+
+static void say_hello(struct mp_session *s)
+{
+	const struct mp_target *target = &s->proxy->apply.target[mp_target_index(MP_REDIS)];
+	const char *version = mp_backend_redis_version(target->backend);
+	char wire[320];
+
+	snprintf(wire, sizeof(wire),
+		 "%s\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$%zu\r\n%s\r\n"
+		 "$5\r\nproto\r\n:%d\r\n$2\r\nid\r\n:%" PRIu32 "\r\n$4\r\nmode\r\n"
+		 "$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
+		 s->resp == 3 ? "%7" : "*14", strlen(version), version, s->resp, s->id);
+	mp_say(s, wire);
+}
+
+/* HELLO [protover [AUTH user password] [SETNAME name]] */
+void mp_redis_hello(struct mp_session *s, const struct resp_request *r)
+{
+	struct mp_slice user = {0}, name = {0};
+	int64_t version = s->resp;
+
+	if (r->argc > 1 && !mp_parse_i64(r->argv[1], &version)) {
+		mp_say(s, "-ERR Protocol version is not an integer or out of range\r\n");
+		return;
+	}
+	if (version != 2 && version != 3) {
+		mp_say(s, "-NOPROTO unsupported protocol version\r\n");
+		return;
+	}
+	for (int i = 2; i < r->argc; i++) {
+		if (mp_arg_is(r->argv[i], "auth") && i + 2 < r->argc) {
+			user = r->argv[i + 1];
+			i += 2;
+		} else if (mp_arg_is(r->argv[i], "setname") && i + 1 < r->argc) {
+			name = r->argv[++i];
+		} else {
+			mp_say_error(s, "ERR Syntax error in HELLO option '%.*s'",
+				     (int)strnlen(r->argv[i].data, r->argv[i].len),
+				     r->argv[i].data);
+			return;
+		}
+	}
+	if (user.data && !is_default(user)) {
+		mp_say(s, WRONG_PASSWORD);
+		return;
+	}
+	if (name.data && !set_name(s, name))
+		return;
+	s->resp = (uint8_t)version;
+	say_hello(s);
+}
+
+/* --------------------------------------------------------------- about oneself */
+
+void mp_client_id(struct mp_session *s, const struct resp_request *r)
+{
+	(void)r;
+	mp_say_number(s, s->id);
+}
+
+void mp_client_getname(struct mp_session *s, const struct resp_request *r)
+{
+	(void)r;
+	if (s->name)
+		mp_say_bulk(s, (struct mp_slice){s->name, strlen(s->name)});
+	else
+		mp_session_say(s, mp_resp_nil(s->resp));
+}
+
+void mp_client_setname(struct mp_session *s, const struct resp_request *r)
+{
+	if (set_name(s, r->argv[2]))
+		mp_say(s, "+OK\r\n");
+}
+
+void mp_client_setinfo(struct mp_session *s, const struct resp_request *r)
+{
+	(void)r;
+	mp_say(s, "+OK\r\n");
+}
+
+/* NO-EVICT, NO-TOUCH: nobody is evicted here, and the backend's clients touch for all. */
+void mp_client_on_off(struct mp_session *s, const struct resp_request *r)
+{
+	if (mp_arg_is(r->argv[2], "on") || mp_arg_is(r->argv[2], "off"))
+		mp_say(s, "+OK\r\n");
+	else
+		mp_say(s, MP_SYNTAX_ERROR);
+}
+
+void mp_client_getredir(struct mp_session *s, const struct resp_request *r)
+{
+	(void)r;
+	mp_say_number(s, -1);
+}
+
+/* Nobody is blocked. */
+void mp_client_unblock(struct mp_session *s, const struct resp_request *r)
+{
+	int64_t id;
+
+	if (r->argc > 4 ||
+	    (r->argc == 4 && !mp_arg_is(r->argv[3], "timeout") && !mp_arg_is(r->argv[3], "error")))
+		mp_say(s, "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR\r\n");
+	else if (!mp_parse_i64(r->argv[2], &id))
+		mp_say(s, MP_NOT_AN_INTEGER);
+	else
+		mp_say_number(s, 0);
+}
+
+/* ---------------------------------------------------------------- about others */
+
+enum { ADDRESS_BYTES = 64, LINE_BYTES = 512 };
+
+static void address_of(const struct mp_session *s, bool own, char out[ADDRESS_BYTES])
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+	int result = own ? getsockname(s->fd, (struct sockaddr *)&address, &len)
+			 : getpeername(s->fd, (struct sockaddr *)&address, &len);
+
+	out[0] = '\0';
+	if (result == 0)
+		mp_sockaddr_text((const struct sockaddr *)&address, out, ADDRESS_BYTES);
+}
+
+static size_t describe(const struct mp_session *s, char line[LINE_BYTES])
+{
+	uint64_t now_ms = mp_now_ms(s->proxy);
+	char from[ADDRESS_BYTES], to[ADDRESS_BYTES];
+	int len;
+
+	address_of(s, false, from);
+	address_of(s, true, to);
+	len = snprintf(line, LINE_BYTES,
+		       "id=%" PRIu32 " addr=%s laddr=%s fd=%d name=%.200s age=%" PRIu64
+		       " idle=%" PRIu64 " flags=%s db=%" PRIu32
+		       " sub=0 psub=0 ssub=0 multi=%d qbuf=%zu qbuf-free=%zu obl=%zu oll=0 "
+		       "omem=%zu events=r cmd=NULL user=default redir=-1 resp=%d\n",
+		       s->id, from, to, s->fd, s->name ? s->name : "", (now_ms - s->born_ms) / 1000,
+		       (now_ms - s->heard_ms) / 1000, s->multi.is_open ? "x" : "N", s->database,
+		       s->multi.is_open ? (int)s->multi.count : -1, mp_buffer_len(&s->in),
+		       mp_buffer_room(&s->in), mp_buffer_len(&s->out), s->out.cap, s->resp);
+	return (size_t)len < LINE_BYTES ? (size_t)len : LINE_BYTES - 1;
+}
+
+void mp_client_info(struct mp_session *s, const struct resp_request *r)
+{
+	char line[LINE_BYTES];
+
+	(void)r;
+	mp_say_text(s, (struct mp_slice){line, describe(s, line)});
+}
+
+/* Who is meant by CLIENT LIST and KILL. */
+struct filter {
+	const struct resp_request *r;
+	int first_id, last_id; /* arguments that are IDs; first_id 0: any */
+	struct mp_slice address, own_address;
+	bool nobody; /* of a kind, or a user, that there is none of */
+};
+
+static bool is_id(const struct filter *f, uint32_t id)
+{
+	int64_t wanted;
+
+	for (int i = f->first_id; i <= f->last_id; i++)
+		if (mp_parse_i64(f->r->argv[i], &wanted) && wanted == (int64_t)id)
+			return true;
+	return false;
+}
+
+static bool is_address(const struct mp_session *s, bool own, struct mp_slice wanted)
+{
+	char address[ADDRESS_BYTES];
+
+	address_of(s, own, address);
+	return strlen(address) == wanted.len && memcmp(address, wanted.data, wanted.len) == 0;
+}
+
+static bool is_meant(const struct filter *f, const struct mp_session *s)
+{
+	return s->protocol == MP_REDIS && !f->nobody && (!f->first_id || is_id(f, s->id)) &&
+	       (!f->address.data || is_address(s, false, f->address)) &&
+	       (!f->own_address.data || is_address(s, true, f->own_address));
+}
+
+/* TYPE: only normal ones are served. False: there is no such kind. */
+static bool take_type(struct mp_session *s, struct filter *f, struct mp_slice type)
+{
+	static const char *const others[] = {"master", "slave", "replica", "pubsub"};
+
+	if (mp_arg_is(type, "normal"))
+		return true;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (mp_arg_is(type, others[i]))
+			return f->nobody = true;
+	mp_say_error(s, "ERR Unknown client type '%.*s'", (int)strnlen(type.data, type.len),
+		     type.data);
+	return false;
+}
+
+/* wrong: what is said if one is no ID. */
+static bool take_ids(struct mp_session *s, struct filter *f, int first, int last, const char *wrong)
+{
+	int64_t id;
+
+	for (int i = first; i <= last; i++) {
+		if (!mp_parse_i64(f->r->argv[i], &id) || id < 1) {
+			mp_say(s, wrong);
+			return false;
+		}
+	}
+	f->first_id = first;
+	f->last_id = last;
+	return true;
+}
+
+void mp_client_list(struct mp_session *s, const struct resp_request *r)
+{
+	struct filter f = {.r = r};
+	struct mp_buffer text = {0};
+	const struct mp_session *other;
+	bool ok = true;
+
+	if (r->argc == 4 && mp_arg_is(r->argv[2], "type")) {
+		if (!take_type(s, &f, r->argv[3]))
+			return;
+	} else if (r->argc > 3 && mp_arg_is(r->argv[2], "id")) {
+		if (!take_ids(s, &f, 3, r->argc - 1, "-ERR Invalid client ID\r\n"))
+			return;
+	} else if (r->argc != 2) {
+		mp_say(s, MP_SYNTAX_ERROR);
+		return;
+	}
+	TAILQ_FOREACH(other, &s->proxy->sessions.all, all) {
+		char line[LINE_BYTES];
+
+		if (is_meant(&f, other))
+			ok = ok && mp_buffer_append(&text, line, describe(other, line));
+	}
+	if (ok)
+		mp_say_text(s, mp_buffer_slice(&text));
+	else
+		mp_session_kill(s);
+	mp_buffer_free(&text);
+}
+
+/* One "FILTER value" of CLIENT KILL. False: it was answered. */
+static bool take_filter(struct mp_session *s, struct filter *f, int i, bool *skip_me)
+{
+	struct mp_slice name = f->r->argv[i], value = f->r->argv[i + 1];
+
+	if (mp_arg_is(name, "id"))
+		return take_ids(s, f, i + 1, i + 1, "-ERR client-id should be greater than 0\r\n");
+	if (mp_arg_is(name, "type"))
+		return take_type(s, f, value);
+	if (mp_arg_is(name, "addr")) {
+		f->address = value;
+	} else if (mp_arg_is(name, "laddr")) {
+		f->own_address = value;
+	} else if (mp_arg_is(name, "user")) {
+		if (!is_default(value)) {
+			mp_say_error(s, "ERR No such user '%.*s'",
+				     (int)strnlen(value.data, value.len), value.data);
+			return false;
+		}
+	} else if (mp_arg_is(name, "skipme") &&
+		   (mp_arg_is(value, "yes") || mp_arg_is(value, "no"))) {
+		*skip_me = mp_arg_is(value, "yes");
+	} else {
+		mp_say(s, MP_SYNTAX_ERROR);
+		return false;
+	}
+	return true;
+}
+
+/* Returns how many. The one who asks gets the answer first. */
+static int64_t kill_meant(struct mp_session *s, const struct filter *f, bool skip_me)
+{
+	struct mp_session *other, *next;
+	int64_t killed = 0;
+
+	for (other = TAILQ_FIRST(&s->proxy->sessions.all); other; other = next) {
+		next = TAILQ_NEXT(other, all);
+		if (!is_meant(f, other) || (other == s && skip_me))
+			continue;
+		killed++;
+		if (other != s)
+			mp_session_kill(other);
+	}
+	return killed;
+}
+
+void mp_client_kill(struct mp_session *s, const struct resp_request *r)
+{
+	struct filter f = {.r = r};
+	bool old = r->argc == 3, skip_me = !old;
+	int64_t killed;
+
+	if (old) {
+		f.address = r->argv[2];
+	} else if (r->argc % 2 != 0) {
+		mp_say(s, MP_SYNTAX_ERROR);
+		return;
+	}
+	for (int i = 2; !old && i < r->argc; i += 2)
+		if (!take_filter(s, &f, i, &skip_me))
+			return;
+	killed = kill_meant(s, &f, skip_me);
+	if (!old)
+		mp_say_number(s, killed);
+	else
+		mp_say(s, killed ? "+OK\r\n" : "-ERR No such client\r\n");
+	if (!skip_me && is_meant(&f, s))
+		mp_session_close_after_replies(s);
+}
