@@ -48,7 +48,11 @@ extern "C" {
 #define MU_MAX_REPLICAS 7
 #define MU_ID_SLOTS (MU_MAX_REPLICAS + 1)
 
-/* Who is using the fabric: each plane has connections and completions of its own. */
+/*
+ * Who is using the fabric: each plane has connections and completions of its own.
+ * Those of the data plane are for the replication region, those of the background
+ * plane for the background region; a fabric may deny all else.
+ */
 enum mu_plane {
 	MU_PLANE_DATA = 0,       /* the data thread: log writes and reads */
 	MU_PLANE_BACKGROUND = 1, /* the background thread: heartbeats, permissions */
@@ -138,7 +142,8 @@ struct mu_fabric_ops {
 	 * if that could not be made certain (then nothing may be granted: try
 	 * again). grant_write() gives it to a peer, for a ballot; the caller has
 	 * revoked before. Granting the same peer and ballot again is allowed.
-	 * Returns 0, or -1 if the peer's connection is not yet usable.
+	 * Returns 0, or -1 if the connection on which that peer would write is not
+	 * there yet: it connects first.
 	 */
 	int (*revoke_write)(struct mu_fabric *);
 	int (*grant_write)(struct mu_fabric *, unsigned peer, uint64_t ballot);

@@ -38,6 +38,8 @@ struct conformance_fabric {
 	/* Let time pass (a simulator's). NULL: it passes by itself. */
 	void (*advance)(void *place);
 
+	/* Whether this machine has what it takes; else why not, in a line. NULL: always. */
+	bool (*is_available)(char *why, size_t bytes);
 	/* Of every operation, where the usual one will not do; 0: OP_TIMEOUT_NS. */
 	uint64_t op_timeout_ns;
 	/* Where rounds take long, by how much fewer of them are enough; 0: 1. */
@@ -109,6 +111,8 @@ struct link {
 struct link link_up(struct group *group, unsigned from, enum mu_plane plane, unsigned to);
 void link_reconnect(const struct link *link);
 enum mu_connection link_state(const struct link *link);
+/* Let the posting end write the target's log, which it keeps connected for; waits for that. */
+void link_grant(const struct link *link, uint64_t ballot);
 /* Post one operation and wait for its completion; returns its status. */
 enum mu_fabric_status link_write(const struct link *link, enum mu_region region, uint64_t offset,
 				 const void *src, size_t len, uint64_t ballot);
@@ -127,9 +131,11 @@ extern const struct CMUnitTest revocation_tests[];
 extern const struct CMUnitTest memory_tests[];
 extern const struct CMUnitTest shm_tests[];
 extern const struct CMUnitTest tcp_tests[];
+extern const struct CMUnitTest verbs_tests[];
 extern const struct CMUnitTest self_check_tests[];
 
 extern const struct conformance_fabric shm_fixture;
 extern const struct conformance_fabric tcp_fixture;
+extern const struct conformance_fabric verbs_fixture; /* HAVE_VERBS */
 
 #endif

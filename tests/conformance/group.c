@@ -126,6 +126,18 @@ struct link link_up(struct group *group, unsigned from, enum mu_plane plane, uns
 	return link;
 }
 
+void link_grant(const struct link *link, uint64_t ballot)
+{
+	struct mu_fabric *target = link->group->replica[link->peer];
+	unsigned id = (unsigned)(ballot & 0xff);
+	uint64_t since_ns = clock_ns();
+
+	while (target->ops->grant_write(target, id, ballot) != 0) {
+		link->fabric->ops->connect(link->fabric, link->plane, link->peer);
+		wait_turn(link->group, since_ns);
+	}
+}
+
 struct mu_completion link_completion(const struct link *link)
 {
 	struct mu_completion completion;

@@ -1,18 +1,26 @@
 /*
  * main.c - run the suite over every fabric of this build; with arguments, over
- * those named. Built with MU_FAULTS it is the self-check instead: revocation is
- * broken on purpose, and the tests must notice.
+ * those named. CONFORMANCE_FILTER='f4_*' picks tests. Built with MU_FAULTS it is
+ * the self-check instead: revocation is broken on purpose, and the tests must
+ * notice.
  */
 #include "config.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "conformance.h"
 
 #define MAX_TESTS 100
 
-static const struct conformance_fabric *const fabrics[] = {&shm_fixture, &tcp_fixture};
+static const struct conformance_fabric *const fabrics[] = {
+	&shm_fixture,
+	&tcp_fixture,
+#ifdef HAVE_VERBS
+	&verbs_fixture,
+#endif
+};
 
 struct suite {
 	struct CMUnitTest tests[MAX_TESTS];
@@ -43,10 +51,27 @@ static int run(const struct conformance_fabric *fabric)
 		add(&suite, shm_tests);
 	if (fabric == &tcp_fixture)
 		add(&suite, tcp_tests);
+#ifdef HAVE_VERBS
+	if (fabric == &verbs_fixture)
+		add(&suite, verbs_tests);
 #endif
+#endif
+	if (getenv("CONFORMANCE_FILTER") != NULL)
+		cmocka_set_test_filter(getenv("CONFORMANCE_FILTER"));
 	printf("fabric %s\n", fabric->name);
 	fflush(stdout);
 	return _cmocka_run_group_tests(fabric->name, suite.tests, suite.count, NULL, NULL);
+}
+
+/* Left out, with a word about it, unless it was asked for by name. */
+static bool is_available(const struct conformance_fabric *fabric)
+{
+	char why[256];
+
+	if (fabric->is_available == NULL || fabric->is_available(why, sizeof(why)))
+		return true;
+	printf("fabric %s is left out: %s\n", fabric->name, why);
+	return false;
 }
 
 static bool is_wanted(const struct conformance_fabric *fabric, int argc, char **argv)
@@ -63,7 +88,7 @@ int main(int argc, char **argv)
 	int failed = 0;
 
 	for (size_t i = 0; i < sizeof(fabrics) / sizeof(fabrics[0]); i++) {
-		if (!is_wanted(fabrics[i], argc, argv))
+		if (!is_wanted(fabrics[i], argc, argv) || (argc <= 1 && !is_available(fabrics[i])))
 			continue;
 		ran++;
 		failed += run(fabrics[i]) != 0;

@@ -18,13 +18,14 @@ static struct group *two_replicas(void)
 {
 	struct group *group = group_new();
 	struct mu_fabric *target;
+	struct link link;
 
 	group_open(group, 1);
 	target = group_open(group, 2);
 	assert_int_equal(target->ops->revoke_write(target), 0);
-	link_up(group, 2, BACKGROUND, 1);
-	link_up(group, 2, DATA, 1);
-	WAIT_UNTIL(group, target->ops->grant_write(target, 1, MINE) == 0);
+	link_up(group, 1, BACKGROUND, 2);
+	link = link_up(group, 1, DATA, 2);
+	link_grant(&link, MINE);
 	return group;
 }
 
@@ -166,7 +167,7 @@ static void f5_a_replica_is_a_peer_of_itself(void **state)
 	assert_int_not_equal(link_write(&link, LOG, 0, "own", 3, BALLOT(5, 2)), MU_FABRIC_OK);
 	assert_int_equal(memory[0], 0);
 	assert_int_equal(own->ops->revoke_write(own), 0);
-	assert_int_equal(own->ops->grant_write(own, 2, BALLOT(5, 2)), 0);
+	link_grant(&link, BALLOT(5, 2));
 	link_reconnect(&link);
 	assert_int_equal(link_write(&link, LOG, 0, "own", 3, BALLOT(5, 2)), MU_FABRIC_OK);
 	assert_memory_equal(memory, "own", 3);
@@ -237,7 +238,7 @@ static void f6_aligned_words_are_never_torn(void **state)
 	local = group->replica[2]->ops->local(group->replica[2], LOG);
 	stream.link = link_up(group, 1, DATA, 2);
 	assert_int_equal(pthread_create(&thread, NULL, stream_run, &stream), 0);
-	for (int round = 0; round < 3000; round++) {
+	for (int round = 0; round < (int)group_rounds(3000); round++) {
 		assert_int_equal(link_read(&reader, LOG, 8, words, sizeof(words)), MU_FABRIC_OK);
 		for (int i = 0; i < 510; i++) {
 			uint64_t here = __atomic_load_n(&local[i + 1], __ATOMIC_RELAXED);

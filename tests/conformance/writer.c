@@ -50,22 +50,38 @@ static enum mu_fabric_status write_block(struct writer *writer, struct mu_fabric
 	return (enum mu_fabric_status)completion.status;
 }
 
+static bool wait_for_connection(struct writer *writer, struct mu_fabric *fabric)
+{
+	while (fabric->ops->state(fabric, DATA, WRITER_TARGET) != MU_CONNECTION_UP) {
+		if (is_over(writer->board))
+			return false;
+		fabric->ops->connect(fabric, DATA, WRITER_TARGET);
+	}
+	return true;
+}
+
 static void stream(struct writer *writer, struct mu_fabric *fabric, uint64_t *block)
 {
 	uint64_t ballot = atomic_load(&writer->board->ballot);
+	enum mu_fabric_status status;
 
 	if (ballot == atomic_load(&writer->board->done_ballot)) {
+		/* Before it is granted: some fabrics cannot grant who is not connected. */
+		fabric->ops->connect(fabric, DATA, WRITER_TARGET);
 		sched_yield();
 		return;
 	}
-	while (fabric->ops->state(fabric, DATA, WRITER_TARGET) != MU_CONNECTION_UP) {
+	/* A connection of the time before may say that it is no more; then it is renewed. */
+	do {
+		if (!wait_for_connection(writer, fabric))
+			return;
+		status = write_block(writer, fabric, block, ballot);
+	} while (status == MU_FABRIC_UNREACHABLE);
+	while (status == MU_FABRIC_OK) {
 		if (is_over(writer->board))
 			return;
-		fabric->ops->connect(fabric, DATA, WRITER_TARGET);
+		status = write_block(writer, fabric, block, ballot);
 	}
-	while (write_block(writer, fabric, block, ballot) == MU_FABRIC_OK)
-		if (is_over(writer->board))
-			return;
 	atomic_store(&writer->board->done_ballot, ballot);
 }
 

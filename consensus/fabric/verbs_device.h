@@ -1,0 +1,38 @@
+/* verbs_device.h - which device, port and GID to use, and what it can do. */
+#ifndef MU_VERBS_DEVICE_H
+#define MU_VERBS_DEVICE_H
+
+#include <infiniband/verbs.h>
+
+#include "memory_files.h"
+#include "mu_verbs.h"
+
+struct verbs_port {
+	struct ibv_context *context;
+	char device[IBV_SYSFS_NAME_MAX];
+	uint8_t number;
+	bool is_ethernet; /* RoCE: peers are told by GID alone; else by LID */
+	uint16_t lid;
+	enum ibv_mtu mtu;
+	size_t message_bytes; /* of one work request, at most */
+	uint8_t gid_index;
+	union ibv_gid gid;
+	int completions;   /* of one completion queue, at most */
+	int work_requests; /* of one queue pair, at most */
+	uint8_t reads_out; /* under way on one queue pair, at most */
+	uint8_t reads_in;
+};
+
+/*
+ * Open the device that the options name, or the best there is: an active port;
+ * on Ethernet a GID of RoCE v2, an IPv4 address before a global IPv6 one before
+ * a link-local one. Returns 0, or -1 with the reason.
+ */
+int verbs_port_open(struct verbs_port *port, const struct mu_verbs_options *options,
+		    const struct memory_error *error);
+void verbs_port_close(struct verbs_port *port);
+
+/* "rxe0 port 1, GID 1 (::ffff:10.77.0.1, RoCE v2), MTU 4096" */
+void verbs_port_describe(const struct verbs_port *port, char *text, size_t bytes);
+
+#endif
