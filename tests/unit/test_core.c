@@ -248,7 +248,7 @@ static void test_a_commit_word_that_names_nothing_is_refused(void **state)
 	struct mu_replication_header *header = memory->regions[MU_REGION_REPLICATION];
 	struct mu_ring ring;
 
-	header->commit = header->base = 128;
+	header->commit = header->origin.base = 128;
 	assert_int_equal(open_with(memory, &config), MU_ERR_MISMATCH);
 	mu_ring_init(&ring, &config, header);
 	mu_ring_genesis(&ring, 128, 9);
@@ -269,7 +269,7 @@ static void test_granted_is_never_below_the_log(void **state)
 	mu_ring_init(&ring, &config, header);
 	mu_ring_genesis(&ring, 0, 9);
 	assert_true(mu_ring_entry(&ring, 0, &genesis));
-	header->commit = header->base = 0;
+	header->commit = header->origin.base = 0;
 	entry = mu_ring_at(&ring, genesis.end);
 	*entry = (struct mu_entry_header){.lsn = genesis.end,
 					  .ballot = 0x501,
