@@ -40,6 +40,7 @@ static const char usage[] =
 	"  --busy N                beside processes that spin all the time (0)\n"
 	"  --pace TIME             from one proposal of the leader to the next (50us)\n"
 	"  --tick TIME             period of heartbeats (1ms)\n"
+	"  --data-stall TIME       heartbeats stop when the data thread does for so long (500ms)\n"
 	"  --score-max N           best score of a replica whose heartbeat moves (15)\n"
 	"  --score-failed N        below it a replica counts as failed (2)\n"
 	"  --score-alive N         above it, as alive again (6)\n"
@@ -238,6 +239,7 @@ enum option_id {
 	OPTION_BUSY,
 	OPTION_PACE,
 	OPTION_TICK,
+	OPTION_DATA_STALL,
 	OPTION_SCORE_MAX,
 	OPTION_SCORE_FAILED,
 	OPTION_SCORE_ALIVE,
@@ -262,6 +264,7 @@ static const struct option long_options[] = {
 	{"busy", required_argument, NULL, OPTION_BUSY},
 	{"pace", required_argument, NULL, OPTION_PACE},
 	{"tick", required_argument, NULL, OPTION_TICK},
+	{"data-stall", required_argument, NULL, OPTION_DATA_STALL},
 	{"score-max", required_argument, NULL, OPTION_SCORE_MAX},
 	{"score-failed", required_argument, NULL, OPTION_SCORE_FAILED},
 	{"score-alive", required_argument, NULL, OPTION_SCORE_ALIVE},
@@ -280,6 +283,8 @@ static int parse_detector_option(struct bench_options *options, int option)
 	switch ((enum option_id)option) {
 	case OPTION_TICK:
 		return parse_time("tick", optarg, 10000, 1000000000, &mu->tick_ns);
+	case OPTION_DATA_STALL:
+		return parse_time("data-stall", optarg, 1000000, 60000000000, &mu->data_stall_ns);
 	case OPTION_SCORE_MAX:
 		return parse_score("score-max", optarg, &mu->score_max);
 	case OPTION_SCORE_FAILED:
