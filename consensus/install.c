@@ -12,7 +12,7 @@ static void read_probe_piece(struct mu *mu, unsigned id, uint64_t lsn)
 	struct mu_peer *p = &mu->data.peer[id];
 
 	if (mu_peer_post_read(mu, id, MU_OP_PROBE, mu_ring_offset(&mu->ring, lsn), p->scratch,
-			      mu_piece_at(mu, lsn), lsn))
+			      mu_piece_at(mu, id, lsn), lsn))
 		p->state = MU_PEER_PROBE;
 	else
 		p->state = MU_PEER_IDLE;
@@ -31,6 +31,7 @@ void mu_probe_begin(struct mu *mu, unsigned id)
 
 	p->probe_lsn = mu->data.oldest_lsn;
 	p->tail = (struct mu_position){.lsn = MU_LSN_NONE};
+	p->piece_bytes = mu->scratch_bytes;
 	read_probe_piece(mu, id, p->commit);
 }
 
@@ -39,7 +40,7 @@ void mu_probe_read(struct mu *mu, unsigned id, uint64_t lsn)
 	struct mu_peer *p = &mu->data.peer[id];
 	uint64_t next;
 
-	if (mu_walk_piece(mu, p->scratch, lsn, p->probe_lsn, &p->tail, &next) && next > lsn)
+	if (mu_walk_piece(mu, id, lsn, p->probe_lsn, &p->tail, &next) && next > lsn)
 		read_probe_piece(mu, id, next);
 	else
 		mu_peer_post_tail_fence(mu, id);

@@ -75,6 +75,7 @@ struct mu_peer {
 	uint64_t commit_out, fence_out;
 	struct mu_origin origin_out;
 	struct mu_replication_header header_in;
+	uint64_t piece_bytes; /* of its log read into scratch at once */
 	uint8_t *scratch;
 };
 
@@ -245,15 +246,15 @@ void mu_takeover_progress(struct mu *mu);
 void mu_takeover_tail_begin(struct mu *mu, unsigned id);
 void mu_takeover_tail_read(struct mu *mu, unsigned id, uint64_t lsn);
 void mu_takeover_fenced(struct mu *mu, unsigned id);
-/* How much of a log is read at once at lsn. */
-uint64_t mu_piece_at(const struct mu *mu, uint64_t lsn);
+/* How much of the peer's log is read at once at lsn. */
+uint64_t mu_piece_at(const struct mu *mu, unsigned id, uint64_t lsn);
 /*
- * Walk the entries of such a piece of somebody's log, read from `from` on,
+ * Walk the entries of such a piece, read into the peer's scratch from `from` on,
  * behind *last (lsn MU_LSN_NONE: the piece's first entry needs no predecessor),
  * up to the entry at `until`. Returns true if the piece ran out before the log
  * did, and before `until`; *last is moved, *next_lsn is where to go on.
  */
-bool mu_walk_piece(const struct mu *mu, const uint8_t *piece, uint64_t from, uint64_t until,
+bool mu_walk_piece(const struct mu *mu, unsigned id, uint64_t from, uint64_t until,
 		   struct mu_position *last, uint64_t *next_lsn);
 void mu_adopt_read(struct mu *mu, unsigned id);
 void mu_adopt_fenced(struct mu *mu, unsigned id);

@@ -38,6 +38,8 @@
 
 #include "node.h"
 
+#define FIRST_PIECE_BYTES UINT64_C(16384) /* of a tail */
+
 /*
  * The time-out runs from the last thing that succeeded, for a tail may be long.
  * What there is to read, copy and write is finite.
@@ -61,23 +63,25 @@ static void read_tail_piece(struct mu *mu, unsigned id, uint64_t lsn)
 
 	p->tail_read_lsn = lsn;
 	if (mu_peer_post_read(mu, id, MU_OP_TAIL, mu_ring_offset(&mu->ring, lsn), p->scratch,
-			      mu_piece_at(mu, lsn), lsn))
+			      mu_piece_at(mu, id, lsn), lsn))
 		p->state = MU_PEER_TAIL;
 	else
 		p->state = MU_PEER_IDLE;
 }
 
-uint64_t mu_piece_at(const struct mu *mu, uint64_t lsn)
+uint64_t mu_piece_at(const struct mu *mu, unsigned id, uint64_t lsn)
 {
 	uint64_t room = mu_ring_room(&mu->ring, lsn);
+	uint64_t piece = mu->data.peer[id].piece_bytes;
 
-	return mu->scratch_bytes < room ? mu->scratch_bytes : room;
+	return piece < room ? piece : room;
 }
 
-bool mu_walk_piece(const struct mu *mu, const uint8_t *piece, uint64_t from, uint64_t until,
+bool mu_walk_piece(const struct mu *mu, unsigned id, uint64_t from, uint64_t until,
 		   struct mu_position *last, uint64_t *next_lsn)
 {
-	uint64_t len = mu_piece_at(mu, from);
+	const uint8_t *piece = mu->data.peer[id].scratch;
+	uint64_t len = mu_piece_at(mu, id, from);
 	uint64_t lsn = from;
 	bool short_of = false;
 
@@ -97,12 +101,29 @@ bool mu_walk_piece(const struct mu *mu, const uint8_t *piece, uint64_t from, uin
 	return lsn <= until && (short_of || lsn >= from + len);
 }
 
+/* Read more at once from now on; false if there is no room for more. */
+static bool grow_piece(struct mu *mu, struct mu_peer *p)
+{
+	if (p->piece_bytes == mu->scratch_bytes)
+		return false;
+	p->piece_bytes *= 8;
+	if (p->piece_bytes > mu->scratch_bytes)
+		p->piece_bytes = mu->scratch_bytes;
+	return true;
+}
+
 /* Rule 3: an empty tail's ballot and end are those of the last committed entry. */
 void mu_takeover_tail_begin(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 
 	p->tail = (struct mu_position){.lsn = MU_LSN_NONE};
+	/* Mostly a few entries: to read as much as the largest takes would be the longest part. */
+	p->piece_bytes = mu_piece_bytes;
+	if (p->piece_bytes > FIRST_PIECE_BYTES)
+		p->piece_bytes = FIRST_PIECE_BYTES;
+	if (p->piece_bytes > mu->scratch_bytes)
+		p->piece_bytes = mu->scratch_bytes;
 	read_tail_piece(mu, id, p->commit);
 }
 
@@ -110,8 +131,9 @@ void mu_takeover_tail_read(struct mu *mu, unsigned id, uint64_t lsn)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 	uint64_t next;
+	bool more = mu_walk_piece(mu, id, lsn, MU_LSN_NONE, &p->tail, &next);
 
-	if (mu_walk_piece(mu, p->scratch, lsn, MU_LSN_NONE, &p->tail, &next) && next > lsn) {
+	if (more && (grow_piece(mu, p) || next > lsn)) {
 		read_tail_piece(mu, id, next);
 		return;
 	}
@@ -218,6 +240,7 @@ static void adopt(struct mu *mu, unsigned peer)
 		give_up(mu);
 		return;
 	}
+	d->peer[peer].piece_bytes = mu->scratch_bytes;
 	d->state = MU_DATA_ADOPT;
 	read_adoption_piece(mu);
 }
@@ -328,7 +351,7 @@ void mu_adopt_fenced(struct mu *mu, unsigned id)
 
 	if (d->state != MU_DATA_ADOPT || a->peer != id)
 		return;
-	more = mu_walk_piece(mu, p->scratch, from, MU_LSN_NONE, &a->at, &next);
+	more = mu_walk_piece(mu, id, from, MU_LSN_NONE, &a->at, &next);
 	if (next == from || !mu_permitted(mu)) {
 		give_up(mu);
 		return;
@@ -337,7 +360,7 @@ void mu_adopt_fenced(struct mu *mu, unsigned id)
 	/* A skip at the piece's end counts up to the ring's end; so much was read or need not be.
 	 */
 	mu_ring_store(mu, from, p->scratch,
-		      next - from < mu->scratch_bytes ? next - from : mu->scratch_bytes);
+		      next - from < p->piece_bytes ? next - from : p->piece_bytes);
 	if (a->at.lsn == a->last.lsn && a->at.checksum == a->last.checksum)
 		adopted(mu);
 	else if (more && a->at.lsn < a->last.lsn)
