@@ -415,7 +415,7 @@ uint64_t mu_timestamp(const struct mu *mu, uint64_t wall_ms)
 	return wall_ms > mu->data.timestamp_ms ? wall_ms : mu->data.timestamp_ms;
 }
 
-static void post_to_followers(struct mu *mu)
+void mu_post_to_followers(struct mu *mu)
 {
 	MU_EACH_PEER(mu, id) {
 		if (mu->data.peer[id].state == MU_PEER_FOLLOWS)
@@ -467,7 +467,7 @@ enum mu_error mu_propose(struct mu *mu, const struct iovec *iov, int iovcnt, uin
 		done += piece;
 	} while (done < bytes);
 	*lsn = d->tail.lsn;
-	post_to_followers(mu);
+	mu_post_to_followers(mu);
 	return MU_OK;
 }
 

@@ -265,6 +265,8 @@ void mu_leader_step(struct mu *mu);
 bool mu_append(struct mu *mu, enum mu_kind kind, uint8_t flags, uint64_t timestamp_ms,
 	       const struct iovec *iov, int iovcnt, size_t skip, uint32_t length);
 bool mu_append_control(struct mu *mu, enum mu_kind kind, const void *payload, uint32_t length);
+/* Write what was appended to all that follow. */
+void mu_post_to_followers(struct mu *mu);
 /* Is there room for it? If not, see to it that there may be. */
 bool mu_control_fits(struct mu *mu, uint32_t length);
 /* Does a majority, the own replica included, hold the own log up to its end? */

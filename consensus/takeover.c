@@ -173,10 +173,12 @@ static void establish(struct mu *mu)
 	if (d->timestamp_ms < d->tail.timestamp_ms)
 		d->timestamp_ms = d->tail.timestamp_ms;
 	d->state = MU_DATA_ESTABLISH;
-	if (!mu_append_control(mu, MU_KIND_LEADER, &membership, sizeof(membership)))
+	if (!mu_append_control(mu, MU_KIND_LEADER, &membership, sizeof(membership))) {
 		give_up(mu);
-	else
-		d->first_lsn = d->tail.lsn;
+		return;
+	}
+	d->first_lsn = d->tail.lsn;
+	mu_post_to_followers(mu); /* now, not with the next step: that comes a tick later */
 }
 
 static void level(struct mu *mu)

@@ -21,6 +21,7 @@
 
 #define PATIENCE_NS 30000000000u
 #define LOOK_NS 500000u
+#define LEAD_NS 1000000000u
 
 enum way { WAY_KILL, WAY_STOP, WAYS };
 enum phase { PHASE_DETECTION, PHASE_SWITCH, PHASE_COMMIT, PHASE_TOTAL, PHASES };
@@ -104,10 +105,12 @@ static bool bring_back(struct failover *f, const struct event *event)
 	return bench_watch_launch(&f->watch, event->victim);
 }
 
-/* A committed proposal of this leader has been seen: it leads, and all follow. */
+/* The ballot under which this replica leads, and has committed; 0 if it does not for long. */
 static uint64_t ballot_of(struct failover *f, unsigned leader)
 {
-	while (!bench_run_is_over(&f->watch.run)) {
+	uint64_t since_ns = clock_ns();
+
+	while (clock_ns() - since_ns < LEAD_NS) {
 		const struct bench_seat *seat = seat_of(f, leader);
 		uint64_t terms = atomic_load(&seat->terms);
 		uint64_t ballot = atomic_load(&seat->term[(terms - 1) % BENCH_TERMS].ballot);
@@ -123,10 +126,12 @@ static bool run_event(struct failover *f, struct event *event)
 {
 	uint64_t ballot, terms;
 
-	event->victim = bench_watch_whole(&f->watch);
-	if (event->victim == 0)
-		return false;
-	ballot = ballot_of(f, event->victim);
+	do {
+		event->victim = bench_watch_whole(&f->watch);
+		if (event->victim == 0)
+			return false;
+		ballot = ballot_of(f, event->victim);
+	} while (ballot == 0);
 	/* Anywhere between two ticks. */
 	bench_rest(f->watch.run.options->mu.tick_ns * 2 * (uint64_t)(rand() % 1000) / 1000);
 	terms = bench_watch_terms(&f->watch);
