@@ -18,9 +18,7 @@
 #define REPLICATION "replication is muproxy's own"
 #define CLUSTER "a muproxy group is no Redis Cluster"
 #define ACLS "ACL users are not served"
-#define RANDOM "its outcome is random, so replicas would differ"
 #define STREAM_TIME "it depends on each server's clock, so replicas would differ; not served yet"
-#define STREAM_ID "an ID made of the server's clock (*) is not served yet: give one"
 #define SORT_TIES "with BY, ALPHA and STORE the order of equal weights may differ between replicas"
 #define FIELD_EXPIRY "deadlines of fields are not served yet"
 #define PARAMETER "that parameter is the backend's operator's, on each server"
@@ -52,12 +50,7 @@ static bool xread_blocks(const struct resp_request *r)
 	return false;
 }
 
-/*
- * XADD key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold] [LIMIT n] id ...: does
- * the ID come from the clock? (<ms>-* does not: its sequence follows from the
- * stream's last ID alone, which is the same everywhere.)
- */
-static bool xadd_takes_time(const struct resp_request *r)
+int mp_xadd_star(const struct resp_request *r)
 {
 	int i = 2;
 
@@ -73,10 +66,10 @@ static bool xadd_takes_time(const struct resp_request *r)
 		} else if ((trim || mp_arg_is(r->argv[i], "limit")) && more >= 1) {
 			i += 2;
 		} else {
-			return mp_arg_is(r->argv[i], "*");
+			return mp_arg_is(r->argv[i], "*") ? i : 0;
 		}
 	}
-	return false;
+	return 0;
 }
 
 /*
@@ -232,11 +225,11 @@ static const struct mp_special specials[] = {
 	WRITE("pfcount"),
 
 	/* Not deterministic. */
-	REFUSE("spop", RANDOM),
+	REWRITE("spop", SPOP),
 	REFUSE("xautoclaim", STREAM_TIME),
 	REFUSE("xclaim", STREAM_TIME),
 	REFUSE("xreadgroup", STREAM_TIME),
-	UNLESS("xadd", WRITE, xadd_takes_time, STREAM_ID),
+	REWRITE("xadd", XADD),
 	UNLESS("sort", WRITE, sort_may_tie, SORT_TIES),
 	/* "~" trims whole nodes, which are equal where contents and configuration are. */
 	WRITE("xtrim"),

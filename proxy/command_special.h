@@ -19,4 +19,11 @@ const struct mp_special *mp_special_find(const char *name);
 /* Does a C string (lower case) equal the argument, as Redis compares: ignoring case, up to a NUL?
  */
 bool mp_arg_is(struct mp_slice arg, const char *word);
+
+/*
+ * XADD key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold] [LIMIT n] id ...: the
+ * argument that is the ID "*", which comes from the clock; 0: it is another.
+ * (<ms>-* does not: its sequence follows from the stream's last ID alone.)
+ */
+int mp_xadd_star(const struct resp_request *request);
 #endif

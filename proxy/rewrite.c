@@ -13,6 +13,7 @@
 #include "command_special.h"
 #include "deadline_effects.h"
 #include "decimal.h"
+#include "rewrite_scripts.h"
 
 #define NOT_AN_INTEGER "ERR value is not an integer or out of range"
 #define NOT_AN_INT "ERR value is out of range, value must between -2147483648 and 2147483647"
@@ -461,6 +462,42 @@ static size_t rewrite_swapdb(const struct rewriting *w)
 	return emit_unchanged(w);
 }
 
+/* ------------------------------------------------------------- clock and luck */
+
+static size_t rewrite_xadd(const struct rewriting *w)
+{
+	int star = mp_xadd_star(w->request);
+	size_t len;
+
+	if (star == 0)
+		return emit_unchanged(w);
+	len = mp_encode_xadd(w->request, star, w->now_ms, w->out, w->cap);
+	return len ? len : refuse(w, "ERR muproxy: out of memory; nothing was executed");
+}
+
+/* Not predictable, and not the same for all requests of a millisecond; what it is is logged. */
+static uint32_t next_seed(int64_t now_ms)
+{
+	static uint64_t state;
+
+	state = (state ^ (uint64_t)now_ms) * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (uint32_t)(state >> 33) % 2147483646 + 1;
+}
+
+static size_t rewrite_spop(const struct rewriting *w)
+{
+	const struct resp_request *r = w->request;
+	int64_t count = -1;
+
+	if (r->argc > 3)
+		return refuse(w, SYNTAX_ERROR);
+	if (r->argc == 3 && !mp_parse_i64(r->argv[2], &count))
+		return refuse(w, "ERR value is out of range, must be positive");
+	if (r->argc == 3 && count < 0)
+		return refuse(w, "ERR value is out of range, must be positive");
+	return mp_encode_spop(r->argv[1], count, next_seed(w->now_ms), w->out, w->cap);
+}
+
 /* ---------------------------------------------------------------- dispatch */
 
 static size_t (*const rewrites[])(const struct rewriting *) = {
@@ -469,6 +506,7 @@ static size_t (*const rewrites[])(const struct rewriting *) = {
 	[MP_REWRITE_GETEX] = rewrite_getex,       [MP_REWRITE_RESTORE] = rewrite_restore,
 	[MP_REWRITE_FLUSHALL] = rewrite_flushall, [MP_REWRITE_MOVE] = rewrite_move,
 	[MP_REWRITE_COPY] = rewrite_copy,         [MP_REWRITE_SWAPDB] = rewrite_swapdb,
+	[MP_REWRITE_XADD] = rewrite_xadd,         [MP_REWRITE_SPOP] = rewrite_spop,
 	[MP_REWRITE_NOTE] = emit_unchanged,
 };
 

@@ -1,0 +1,25 @@
+/*
+ * rewrite_scripts.h - commands whose effect depends on the server's clock or
+ * luck, as scripts that depend on their arguments alone (DESIGN 6.4;
+ * DETERMINISM, Redis 9 and 12).
+ */
+#ifndef MP_REWRITE_SCRIPTS_H
+#define MP_REWRITE_SCRIPTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "resp.h"
+
+/* Both return the length of the command in wire form, and write it only if it fits cap. */
+
+/*
+ * XADD with the ID "*", which is argument `star`: it becomes <now_ms>-*, or if
+ * the stream is ahead of that, whatever comes behind its last ID.
+ */
+size_t mp_encode_xadd(const struct resp_request *request, int star, int64_t now_ms, char *out,
+		      size_t cap);
+/* SPOP of count members (-1: the form without a count), drawn by the seed. */
+size_t mp_encode_spop(struct mp_slice key, int64_t count, uint32_t seed, char *out, size_t cap);
+
+#endif
