@@ -355,6 +355,7 @@ uint64_t mu_background_step(struct mu *mu, uint64_t now_ns)
 			read_peer(mu, id, tick);
 	}
 	record_membership(mu);
+	mu_recover_step(mu);
 	mu_coldstart_step(mu); /* before a grant, which ends what it is prepared for */
 	mu_grant_step(mu);
 	mu_campaign_step(mu);

@@ -250,7 +250,7 @@ void mu_coldstart_step(struct mu *mu)
 		publish_cold(mu);
 		return;
 	}
-	if (readmit) {
+	if (readmit > mu->bg.readmitted) {
 		/* Rule 2: from here on at least that leader's ballot counts as granted. */
 		if (readmit > mu->record->granted)
 			mu_record_granted(mu, readmit);

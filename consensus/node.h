@@ -130,7 +130,8 @@ struct mu_data {
 	uint64_t setbacks;         /* ...as long as shared.setbacks is this */
 	uint64_t timestamp_ms;     /* highest seen in the log */
 	uint64_t fence_next, fence_done;
-	bool appended; /* since the last step */
+	uint64_t taken; /* enum mu_forget: what has been done about it */
+	bool appended;  /* since the last step */
 	bool draining;
 	uint64_t epoch, members;
 	struct mu_adoption adoption;
@@ -183,6 +184,7 @@ struct mu_background {
 	uint64_t highest;       /* ballot seen anywhere */
 	uint64_t pending_grant; /* ballot that waits for the data plane to stop */
 	bool holder_current;    /* whom the record does not name has no permission */
+	uint64_t readmitted;    /* readmissions up to this ballot are past */
 	uint64_t given_ballot;  /* the fabric's permission was given for it, 0: to nobody */
 	struct mu_watch watch[MU_ID_SLOTS];
 };
@@ -373,6 +375,10 @@ void mu_campaign_abandon(struct mu *mu);
 
 /* Era and LSN that the backend named; false if it is silent, or is naming them now. */
 bool mu_backend_named(const struct mu *mu, uint64_t *era, uint64_t *applied);
+
+/* --- recover.c --- */
+bool mu_recover_take(struct mu *mu, enum mu_forget wish);
+void mu_recover_step(struct mu *mu);
 
 /* --- coldstart.c --- */
 void mu_coldstart_step(struct mu *mu);

@@ -31,6 +31,13 @@ struct mu_peer_facts {
 	_Atomic bool alive;
 };
 
+/* What is to be in the backend before the log is forgotten (recover.c). */
+enum mu_forget {
+	MU_FORGET_NOTHING = 0,
+	MU_FORGET_TAKE_COMMITTED,
+	MU_FORGET_TAKE_ALL,
+};
+
 struct mu_shared {
 	/* background -> data */
 	_Alignas(64) _Atomic uint64_t lead_ballot;
@@ -41,7 +48,8 @@ struct mu_shared {
 	_Atomic uint64_t leader; /* who leads, as far as is known here; 0: nobody */
 	_Atomic uint64_t leader_ballot;
 	_Atomic uint64_t members;
-	_Atomic uint64_t setbacks; /* counts: a peer needs more of the log than it said before */
+	_Atomic uint64_t forgetting; /* enum mu_forget; at first from any thread */
+	_Atomic uint64_t setbacks;   /* counts: a peer needs more of the log than it said before */
 	struct mu_peer_facts peer[MU_ID_SLOTS];
 
 	/* data -> background */
@@ -55,6 +63,7 @@ struct mu_shared {
 	_Atomic uint64_t applied_stamp;
 	_Atomic uint64_t applied_era; /* as the backend named it, or the log's own */
 	_Atomic uint64_t applied_lsn;
+	_Atomic uint64_t taken;     /* the enum mu_forget that caught_up is meant for */
 	_Atomic uint64_t caught_up; /* nothing committed waits to be applied */
 	_Atomic uint64_t oldest_lsn;
 	_Atomic uint64_t backend;

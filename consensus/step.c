@@ -70,6 +70,7 @@ static void keep_connected(struct mu *mu)
 static void publish(struct mu *mu)
 {
 	struct mu_shared *s = &mu->shared;
+	uint64_t taken = mu->data.taken;
 	const struct mu_data *d = &mu->data;
 	const struct mu_reader *r = &d->reader;
 
@@ -81,6 +82,8 @@ static void publish(struct mu *mu)
 	/* Control entries are nobody's to apply, so the applied LSN alone does not tell. */
 	MU_SET(s->caught_up, r->placed && !r->stale && r->at.lsn == d->commit.lsn &&
 				     MU_GET(s->applied_lsn) >= r->handed_lsn);
+	if (MU_GET(s->taken) != taken)
+		MU_SET(s->taken, taken);
 	MU_SET(s->pulse, MU_GET(s->pulse) + 1);
 }
 
@@ -150,6 +153,9 @@ uint64_t mu_step(struct mu *mu, uint64_t now_ns)
 	case MU_DATA_PASSIVE:
 		keep_connected(mu);
 		mu_follow(mu);
+		d->taken = MU_GET(mu->shared.forgetting);
+		if (d->taken && !mu_recover_take(mu, d->taken))
+			d->taken = MU_FORGET_NOTHING;
 		break;
 	case MU_DATA_TAILS:
 	case MU_DATA_ADOPT:

@@ -7,6 +7,7 @@
 #include <event2/http.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "net.h"
@@ -16,7 +17,7 @@ enum { BACKLOG = 64, TIMEOUT_S = 10, MAX_HEADER_BYTES = 8192, MAX_BODY_BYTES = 1
 
 struct admin {
 	const struct conf *conf;
-	const struct replica *replica;
+	struct replica *replica;
 	struct evhttp *http;
 };
 
@@ -86,6 +87,30 @@ static void on_metrics(struct evhttp_request *request, void *ctx)
 		evbuffer_free(body);
 }
 
+/* Changes something, so it is a POST, and says what it costs: no crawler's accident. */
+static void on_recover(struct evhttp_request *request, void *ctx)
+{
+	struct admin *admin = ctx;
+	struct evbuffer *body = evbuffer_new();
+	const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(request));
+	const char *why = "ok: this replica forgets its log once its backend has all of it";
+	int code = HTTP_OK;
+
+	if (evhttp_request_get_command(request) != EVHTTP_REQ_POST || !query ||
+	    strcmp(query, "accept-loss") != 0) {
+		code = HTTP_BADREQUEST;
+		why = "POST /recover?accept-loss, and nothing else";
+	} else if (!replica_accept_loss(admin->replica, &why)) {
+		code = 409;
+	}
+	if (body)
+		evbuffer_add_printf(body, "%s\n", why);
+	answer(request, code, code == HTTP_OK ? "OK" : "Refused", "text/plain; charset=utf-8",
+	       body);
+	if (body)
+		evbuffer_free(body);
+}
+
 static bool listen_http(struct admin *admin, char *why, size_t why_bytes)
 {
 	int fd = mp_listen(admin->conf->admin_listen, BACKLOG, why, why_bytes);
@@ -101,8 +126,8 @@ static bool listen_http(struct admin *admin, char *why, size_t why_bytes)
 	return true;
 }
 
-struct admin *admin_open(struct event_base *base, const struct conf *conf,
-			 const struct replica *replica, char *err, size_t err_bytes)
+struct admin *admin_open(struct event_base *base, const struct conf *conf, struct replica *replica,
+			 char *err, size_t err_bytes)
 {
 	struct admin *admin = calloc(1, sizeof(*admin));
 	char why[320] = "out of memory";
@@ -118,13 +143,14 @@ struct admin *admin_open(struct event_base *base, const struct conf *conf,
 		admin_close(admin);
 		return NULL;
 	}
-	evhttp_set_allowed_methods(admin->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
+	evhttp_set_allowed_methods(admin->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST);
 	evhttp_set_timeout(admin->http, TIMEOUT_S);
 	evhttp_set_max_headers_size(admin->http, MAX_HEADER_BYTES);
 	evhttp_set_max_body_size(admin->http, MAX_BODY_BYTES);
 	evhttp_set_cb(admin->http, "/status", on_status, admin);
 	evhttp_set_cb(admin->http, "/healthz", on_healthz, admin);
 	evhttp_set_cb(admin->http, "/metrics", on_metrics, admin);
+	evhttp_set_cb(admin->http, "/recover", on_recover, admin);
 	return admin;
 }
 

@@ -17,8 +17,8 @@
 struct admin;
 
 /* Binds conf->admin_listen. NULL: one line "file:line: reason" in err. */
-struct admin *admin_open(struct event_base *base, const struct conf *conf,
-			 const struct replica *replica, char *err, size_t err_bytes);
+struct admin *admin_open(struct event_base *base, const struct conf *conf, struct replica *replica,
+			 char *err, size_t err_bytes);
 void admin_close(struct admin *admin);
 
 #endif

@@ -60,7 +60,8 @@ static void on_answer(struct evhttp_request *request, void *ctx)
 	event_base_loopbreak(x->base);
 }
 
-static void run(struct exchange *x, const char *host, int port, const char *path, int timeout_ms)
+static void run(struct exchange *x, enum evhttp_cmd_type method, const char *host, int port,
+		const char *path, int timeout_ms)
 {
 	struct timeval timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
 	struct evhttp_connection *connection;
@@ -73,15 +74,15 @@ static void run(struct exchange *x, const char *host, int port, const char *path
 		evhttp_connection_set_timeout_tv(connection, &timeout);
 		evhttp_add_header(evhttp_request_get_output_headers(request), "Host", host);
 		/* The request is the connection's from here on. */
-		if (evhttp_make_request(connection, request, EVHTTP_REQ_GET, path) == 0)
+		if (evhttp_make_request(connection, request, method, path) == 0)
 			event_base_dispatch(x->base);
 	}
 	if (connection)
 		evhttp_connection_free(connection);
 }
 
-int http_get(const char *address, const char *path, int timeout_ms, char **body, char *err,
-	     size_t err_bytes)
+static int ask(enum evhttp_cmd_type method, const char *address, const char *path, int timeout_ms,
+	       char **body, char *err, size_t err_bytes)
 {
 	struct exchange x = {0};
 	char host[256];
@@ -97,7 +98,7 @@ int http_get(const char *address, const char *path, int timeout_ms, char **body,
 		snprintf(err, err_bytes, "out of memory");
 		return -1;
 	}
-	run(&x, host, port, path, timeout_ms);
+	run(&x, method, host, port, path, timeout_ms);
 	event_base_free(x.base);
 	if (x.code == 0) {
 		snprintf(err, err_bytes, "%s does not answer", address);
@@ -105,4 +106,16 @@ int http_get(const char *address, const char *path, int timeout_ms, char **body,
 	}
 	*body = x.body;
 	return x.code;
+}
+
+int http_get(const char *address, const char *path, int timeout_ms, char **body, char *err,
+	     size_t err_bytes)
+{
+	return ask(EVHTTP_REQ_GET, address, path, timeout_ms, body, err, err_bytes);
+}
+
+int http_post(const char *address, const char *path, int timeout_ms, char **body, char *err,
+	      size_t err_bytes)
+{
+	return ask(EVHTTP_REQ_POST, address, path, timeout_ms, body, err, err_bytes);
 }

@@ -1,4 +1,4 @@
-/* http_get.h - one blocking HTTP GET, for programs that ask a replica's admin port. */
+/* http_get.h - one blocking HTTP request, for programs that ask a replica's admin port. */
 #ifndef MUPROXY_HTTP_GET_H
 #define MUPROXY_HTTP_GET_H
 
@@ -11,5 +11,8 @@
  */
 int http_get(const char *address, const char *path, int timeout_ms, char **body, char *err,
 	     size_t err_bytes);
+/* The same with POST, and an empty body. */
+int http_post(const char *address, const char *path, int timeout_ms, char **body, char *err,
+	      size_t err_bytes);
 
 #endif

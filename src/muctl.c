@@ -1,7 +1,7 @@
 /*
  * muctl.c - the operator's tool: asks a replica's admin port and shows the
- * answer. Exit codes: 0 all well, 1 the replica cannot be reached or answers
- * nonsense, 2 wrong usage.
+ * answer. Exit codes: 0 all well, 1 the replica cannot be reached, refuses, or
+ * answers nonsense, 2 wrong usage.
  */
 #include "config.h"
 
@@ -20,14 +20,19 @@ enum { TIMEOUT_MS = 3000 };
 
 static const char usage_text[] =
 	"usage: muctl [--admin HOST:PORT] status [--json]\n"
+	"       muctl [--admin HOST:PORT] recover --accept-loss\n"
 	"\n"
 	"  status              a table of the group as that replica sees it\n"
+	"  recover             go on where most replicas have lost their memory for\n"
+	"                      good: say it to each one that has not (all are to run).\n"
+	"                      The group starts anew from the server that has applied\n"
+	"                      most; --accept-loss: what only lost memories held is lost\n"
 	"\n"
 	"  --admin HOST:PORT   the admin address of any replica (127.0.0.1:7301)\n"
 	"  --json              the same as JSON\n"
 	"  --help, --version\n"
 	"\n"
-	"exit code: 0, 1 if the replica cannot be reached, 2 for wrong usage\n";
+	"exit code: 0, 1 if the replica cannot be reached or refuses, 2 for wrong usage\n";
 
 static int usage_error(const char *what)
 {
@@ -145,17 +150,35 @@ static int show_status(const char *admin, bool as_json)
 	return EXIT_OK;
 }
 
+static int recover(const char *admin, bool accept_loss)
+{
+	char err[320], *body;
+	int code;
+
+	if (!accept_loss)
+		return usage_error("recover loses what only lost memories held: say --accept-loss");
+	code = http_post(admin, "/recover?accept-loss", TIMEOUT_MS, &body, err, sizeof(err));
+	if (code < 0) {
+		fprintf(stderr, "muctl: %s\n", err);
+		return strstr(err, "is not host:port") ? EXIT_USAGE : EXIT_UNREACHABLE;
+	}
+	if (code == 200)
+		fputs(body, stdout);
+	else
+		fprintf(stderr, "muctl: %s refuses: %s", admin, body);
+	free(body);
+	return code == 200 ? EXIT_OK : EXIT_UNREACHABLE;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"admin", required_argument, NULL, 'a'},
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
+		{"admin", required_argument, NULL, 'a'}, {"json", no_argument, NULL, 'j'},
+		{"accept-loss", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},     {NULL, 0, NULL, 0},
 	};
 	const char *admin = "127.0.0.1:7301";
-	bool as_json = false;
+	bool as_json = false, accept_loss = false;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "a:jhV", options, NULL)) != -1) {
@@ -165,6 +188,9 @@ int main(int argc, char **argv)
 			break;
 		case 'j':
 			as_json = true;
+			break;
+		case 'l':
+			accept_loss = true;
 			break;
 		case 'h':
 			fputs(usage_text, stdout);
@@ -180,6 +206,8 @@ int main(int argc, char **argv)
 		return usage_error("no command given");
 	if (optind + 1 < argc)
 		return usage_error("too many arguments");
+	if (strcmp(argv[optind], "recover") == 0)
+		return recover(admin, accept_loss);
 	if (strcmp(argv[optind], "status") != 0) {
 		fprintf(stderr, "muctl: unknown command '%s' (try muctl --help)\n", argv[optind]);
 		return EXIT_USAGE;

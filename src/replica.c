@@ -439,6 +439,11 @@ void replica_group_status(const struct replica *r, struct mu_group_status *statu
 	mu_group_status(r->mu, status);
 }
 
+bool replica_accept_loss(struct replica *r, const char **why)
+{
+	return mu_accept_loss(r->mu, why) == MU_OK;
+}
+
 void replica_proxy_stats(const struct replica *r, struct mp_proxy_stats *stats)
 {
 	mp_proxy_get_stats(r->proxy, stats);

@@ -43,6 +43,11 @@ bool replica_close(struct replica *replica);
 
 /* What it knows of its group, and its counters. */
 void replica_group_status(const struct replica *replica, struct mu_group_status *status);
+/*
+ * The operator's word to go on without what lost memories held (mu_accept_loss()).
+ * False, with the reason, if nothing is to be done. Any thread.
+ */
+bool replica_accept_loss(struct replica *replica, const char **why);
 void replica_proxy_stats(const struct replica *replica, struct mp_proxy_stats *stats);
 double replica_uptime_s(const struct replica *replica);
 

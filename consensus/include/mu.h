@@ -224,6 +224,18 @@ uint64_t mu_background_step(struct mu *mu, uint64_t now_ns);
  */
 bool mu_data_wanted(struct mu *mu);
 
+/* --------------------------------------------------------------- recovery */
+
+/*
+ * The operator's word that what only lost memories held may be lost (rule 11):
+ * where a minority of the members remembers and the rest is blank and alive,
+ * this replica, which remembers, is to forget, once its backend has all that can
+ * be had from its log. When all have, the group starts cold. Any thread; goes on
+ * in the background plane. MU_ERR_INVALID, with the reason, if that is not the
+ * state of the group as seen from here.
+ */
+enum mu_error mu_accept_loss(struct mu *mu, const char **why);
+
 /* ------------------------------------------------------------- inspection */
 
 struct mu_replica_status {

@@ -1,13 +1,14 @@
 """Killing and stopping parts of a group under load."""
 
 import os
+import re
 import signal
 import subprocess
 import time
 
 import pytest
 
-from harness import Group, Load, process_lives, wait_for
+from harness import MUCTL, Group, Load, process_lives, wait_for
 
 
 def start_loads(group, ids=None):
@@ -253,3 +254,50 @@ def test_a_ring_that_wraps_many_times(group):
         assert one.call("GET", "wrap:0").endswith(b"399")
     assert all(process_lives(group.read_pid(i)) for i in group.ids)
     backends_agree(group)
+
+
+def run(program, *arguments):
+    return subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60, check=False)
+
+
+def lose_memory(group, i):
+    """Kill a replica and remove its log, as if its machine had gone."""
+    with open(group.conf(i)) as conf:
+        directory = re.search(r"^memory-dir\s*=\s*(\S+)", conf.read(), re.M).group(1)
+    group.kill(i)
+    names = [name for name in os.listdir(directory) if name.startswith(f"replica-{i}")]
+    assert names
+    for name in names:
+        os.unlink(os.path.join(directory, name))
+
+
+def test_go_on_by_the_operators_word():
+    """Two of three memories are gone: nobody leads until that is accepted."""
+    with Group() as group:
+        leader = group.wait_leader()
+        with group.redis(leader) as redis:
+            redis.call("set", "greeting", "hello")
+        group.wait_level()
+        refused = run(MUCTL, "--admin", group.admin(1), "recover", "--accept-loss")
+        assert refused.returncode == 1 and "nothing needs to be given up" in refused.stderr
+        for i in (2, 3):
+            lose_memory(group, i)
+        for i in (2, 3):
+            group.start_replica(i)
+        wait_for(lambda: all(group.status(1)["replicas"][i - 1]["alive"]
+                             and group.status(1)["replicas"][i - 1]["role"] == "blank"
+                             for i in (2, 3)), "the blank replicas")
+        assert group.status(1)["leader"] == 0
+        refused = run(MUCTL, "--admin", group.admin(2), "recover", "--accept-loss")
+        assert refused.returncode == 1 and "has lost its memory itself" in refused.stderr
+        assert run(MUCTL, "--admin", group.admin(1), "recover").returncode == 2
+        wait_for(lambda: run(MUCTL, "--admin", group.admin(1), "recover",
+                             "--accept-loss").returncode == 0, "replica 1 to forget")
+        group.wait_leader()
+        group.wait_level()
+        for i in group.ids:
+            with group.redis(i) as redis:
+                assert redis.call("get", "greeting") == b"hello"
+                redis.call("set", "greeted", i)
+        backends_agree(group)

@@ -177,10 +177,28 @@ static void take_entries(struct node *node)
 	}
 }
 
+/* Another log: it began anew. What was read of the old one is no measure. */
+static void notice_era(struct node *node)
+{
+	struct process *process = &node->process;
+	struct run *run = node->run;
+
+	if (process->view.era == 0 || process->view.era == process->era)
+		return;
+	process->era = process->view.era;
+	process->seeking = true;
+	process->queue.count = 0;
+	if (!run->recovering)
+		return;
+	run->recovering = false;
+	oracle_all_lost(&run->oracle, faults_best_index(run));
+}
+
 void application_after_step(struct node *node)
 {
 	struct process *process = &node->process;
 
+	notice_era(node);
 	if (!node->backend.up || node->backend.stale || process->seeking)
 		return;
 	backend_advance(node);

@@ -103,19 +103,15 @@ static void crash_inside(struct run *run, struct node *node)
 
 static void crash_all(struct run *run, bool lose_memory)
 {
-	int64_t best = -1;
-
 	for (unsigned id = 1; id <= run->plan.replicas; id++) {
 		struct node *node = &run->node[id];
 
 		if (node->alive || (lose_memory && sim_memory(run->world, id, 0) != NULL))
 			node_crash(node, lose_memory);
-		if (node->backend.durable > best)
-			best = node->backend.durable;
 		restart_later(node);
 	}
 	if (lose_memory)
-		oracle_all_lost(&run->oracle, best);
+		oracle_all_lost(&run->oracle, faults_best_index(run));
 }
 
 static void lose(struct run *run, struct node *node)
@@ -581,5 +577,44 @@ void faults_lose_minority(struct run *run)
 		for (unsigned to = 1; to <= run->plan.replicas; to++)
 			cut_both(run, id, to, 0, UINT64_MAX / 2);
 		spare--;
+	}
+}
+
+int64_t faults_best_index(const struct run *run)
+{
+	int64_t best = -1;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		if (run->node[id].backend.durable > best)
+			best = run->node[id].backend.durable;
+	return best;
+}
+
+void faults_lose_majority(struct run *run)
+{
+	unsigned blanks = (unsigned)sim_random_between(&run->faults, run->plan.replicas / 2 + 1,
+						       run->plan.replicas - 1);
+	unsigned first = any_node(run)->id;
+
+	run->phase = PHASE_PROGRESS;
+	for (unsigned i = 0; i < run->plan.replicas; i++) {
+		struct node *node = &run->node[(first + i) % run->plan.replicas + 1];
+
+		/* Whoever led does not know it yet: that ends with it. */
+		node_crash(node, i < blanks);
+	}
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		node_start(&run->node[id]);
+}
+
+void faults_accept_loss(struct run *run)
+{
+	const char *why;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++) {
+		struct node *node = &run->node[id];
+
+		if (node->alive && mu_accept_loss(node->process.mu, &why) == MU_OK)
+			run_trace(run, node, "is told to go on without what is lost");
 	}
 }

@@ -16,6 +16,8 @@
 #define PROGRESS_PROPOSALS 40
 /* Once all are level, for so long the leader must not change. */
 #define STEADY_TICKS 200
+/* So long a majority of blank replicas is left alone. */
+#define BLIND_TICKS 100
 /* Larger rings take too long to go round. */
 #define MOST_DEGRADED_BYTES 16384
 /* So long no other leader may come, once all is well enough for one to stay. */
@@ -255,6 +257,32 @@ static void demand_degraded_progress(struct run *run)
 	demand_level(run);
 }
 
+/*
+ * Most memories are lost, and some are not: nobody may lead until the operator
+ * says that what is lost is lost.
+ */
+static void demand_recovery(struct run *run)
+{
+	uint64_t until_ns = run_now(run) + BLIND_TICKS * run->plan.config.tick_ns;
+	uint64_t deadline_ns = until_ns + run->plan.progress_bound_ns;
+
+	if (sim_random_chance(&run->faults, 700))
+		return;
+	faults_lose_majority(run);
+	while (run_now(run) < until_ns && sim_clock_advance(run->clock))
+		if (leaders(run) > 0 &&
+		    run->last_election_ns > until_ns - BLIND_TICKS * run->plan.config.tick_ns)
+			run_fail(run, "a leader, though a majority remembers nothing");
+	run->recovering = true;
+	while (run->recovering) {
+		if (run_now(run) > deadline_ns || !sim_clock_advance(run->clock))
+			fail_progress(run);
+		faults_accept_loss(run);
+	}
+	demand_progress(run, 0);
+	demand_level(run);
+}
+
 /* ------------------------------------------------------------------------ running */
 
 static void run_start(struct run *run, const struct plan *plan, bool trace)
@@ -310,6 +338,7 @@ void run_execute(const struct plan *plan, bool trace, struct run_summary *summar
 		demand_level(run);
 		demand_steadiness(run);
 		demand_degraded_progress(run);
+		demand_recovery(run);
 	}
 	*summary = (struct run_summary){
 		.digest = run->digest,

@@ -94,6 +94,7 @@ struct process {
 	struct mu_fabric *fabric;
 	struct plane_thread thread[MU_PLANES];
 	struct mu_view view;
+	uint64_t era;   /* of the log that is read */
 	bool seeking;   /* the log's reader does not stand behind the backend's position yet */
 	int64_t handed; /* index of the last entry handed out */
 	enum mu_backend_health health;
@@ -142,6 +143,7 @@ struct run {
 	uint64_t last_election_ns;
 	uint64_t elections, crashes, losses, transfers, fences; /* statistics */
 	uint64_t written_off;
+	bool recovering; /* by the operator's word: the next era has lost what it has lost */
 	struct node node[MU_ID_SLOTS];
 };
 
@@ -210,6 +212,12 @@ void faults_heal(struct run *run, bool degraded);
  */
 void faults_lose_backends(struct run *run);
 void faults_lose_minority(struct run *run);
+/* More memories are lost than a majority can do without, for good; all processes run. */
+void faults_lose_majority(struct run *run);
+/* The operator tells all that remember to go on without. */
+void faults_accept_loss(struct run *run);
+/* Where the backend stands that has applied most. */
+int64_t faults_best_index(const struct run *run);
 /* FAULT_CRASH_INSIDE struck: the replica will be restarted. */
 void faults_died_inside(struct node *node);
 /* A replica's role changed: the moment that schedules like to strike at. */
