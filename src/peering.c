@@ -381,8 +381,11 @@ struct peering *peering_open(const struct peering_options *options, char *err, s
 				BACKLOG, err, err_bytes);
 	if (p->listener >= 0) {
 		p->places = peering_places_open(others);
-		if (p->places && open_events(p))
+		if (p->places && open_events(p)) {
+			memset(p->options.address, 0, sizeof(p->options.address));
+			p->options.listen = NULL;
 			return p;
+		}
 		snprintf(err, err_bytes, "no event loop for the peers: %s", strerror(errno));
 	}
 	free_peering(p);

@@ -43,8 +43,8 @@ struct peering_options {
 void peering_options_init(struct peering_options *options);
 
 /*
- * Bind the port. Nobody is answered yet. What options point to must outlive
- * the peering. NULL, with one line in err, if it cannot.
+ * Bind the port. Nobody is answered yet. The secret must outlive the
+ * peering, what else options point to need not. NULL, with one line in err, if it cannot.
  */
 struct peering *peering_open(const struct peering_options *options, char *err, size_t err_bytes);
 /* The port that it is bound to. */

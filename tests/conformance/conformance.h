@@ -46,6 +46,8 @@ struct conformance_fabric {
 	unsigned slowness;
 	/* Replicas may run in threads and processes of their own. */
 	bool concurrent;
+	/* It starts threads itself: the thread sanitizer bears no forked replicas of it. */
+	bool has_threads;
 	/*
 	 * Whether `writer` is in the middle of a write into `target`'s log, as the
 	 * target's memory shows it. NULL: cannot be told; tests that stop a writer
@@ -83,6 +85,8 @@ struct group *group_new(void);
 void group_free(struct group *group);
 struct mu_fabric_config group_config(struct group *group, unsigned id);
 uint64_t group_op_timeout_ns(void);
+/* Whether replicas may be forked, in this build; if not, tests that need it are left out. */
+bool group_may_fork(void);
 /* So many rounds, or fewer for a slow fabric. */
 unsigned group_rounds(unsigned rounds);
 /* Open a replica, which must succeed; or close it. */

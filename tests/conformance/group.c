@@ -47,6 +47,15 @@ uint64_t group_op_timeout_ns(void)
 	return fabric_under_test->op_timeout_ns ? fabric_under_test->op_timeout_ns : OP_TIMEOUT_NS;
 }
 
+bool group_may_fork(void)
+{
+#ifdef __SANITIZE_THREAD__
+	return fabric_under_test->concurrent && !fabric_under_test->has_threads;
+#else
+	return fabric_under_test->concurrent;
+#endif
+}
+
 unsigned group_rounds(unsigned rounds)
 {
 	return fabric_under_test->slowness ? rounds / fabric_under_test->slowness : rounds;

@@ -28,11 +28,11 @@ struct tcp_place {
 
 /* Which peering belongs to which fabric of this process. */
 struct joined {
-	struct mu_fabric *fabric;
+	struct mu_fabric *fabric; /* NULL: the place is free */
 	struct peering *peering;
-	char address[MU_ID_SLOTS][32];
 };
 static struct joined joined[MU_ID_SLOTS];
+static pthread_mutex_t joined_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void *tcp_group_new(void)
 {
@@ -81,12 +81,41 @@ static void close_inherited(void)
 	opener = getpid();
 }
 
+/* The place of this fabric's peering, or, for NULL, one that is free. */
 static struct joined *find(const struct mu_fabric *fabric)
 {
 	for (unsigned i = 0; i < MU_ID_SLOTS; i++)
 		if (joined[i].fabric == fabric)
 			return &joined[i];
 	return NULL;
+}
+
+static void remember(const struct joined *place)
+{
+	struct joined *room;
+
+	pthread_mutex_lock(&joined_lock);
+	room = find(NULL);
+	if (room != NULL)
+		*room = *place;
+	pthread_mutex_unlock(&joined_lock);
+	assert_non_null(room);
+}
+
+static struct peering *forget(const struct mu_fabric *fabric)
+{
+	struct peering *peering = NULL;
+	struct joined *place;
+
+	pthread_mutex_lock(&joined_lock);
+	place = find(fabric);
+	if (place != NULL) {
+		peering = place->peering;
+		*place = (struct joined){0};
+	}
+	pthread_mutex_unlock(&joined_lock);
+	assert_non_null(peering);
+	return peering;
 }
 
 /* What the fabrics complained of last. */
@@ -113,20 +142,21 @@ static bool last_line_has(const char *words)
 
 /* As the fabric's own, and then the peering goes too. */
 static const struct mu_fabric_ops *real_ops;
+static struct mu_fabric_ops fixture_ops;
+static pthread_mutex_t ops_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void close_both(struct mu_fabric *fabric)
 {
-	struct joined *place = find(fabric);
+	struct peering *peering = forget(fabric);
 
-	assert_non_null(place);
 	real_ops->close(fabric);
-	peering_close(place->peering);
-	*place = (struct joined){0};
+	peering_close(peering);
 }
 
-static struct peering *join(struct joined *where, const struct tcp_place *place,
-			    const struct mu_fabric_config *config, char *err, size_t err_bytes)
+static struct peering *join(const struct tcp_place *place, const struct mu_fabric_config *config,
+			    char *err, size_t err_bytes)
 {
+	char address[MU_ID_SLOTS][32];
 	struct peering_options options;
 
 	peering_options_init(&options);
@@ -135,43 +165,49 @@ static struct peering *join(struct joined *where, const struct tcp_place *place,
 	for (unsigned id = 1; id < MU_ID_SLOTS; id++) {
 		if (!(config->member_mask & (1U << id)))
 			continue;
-		snprintf(where->address[id], sizeof(where->address[id]), "127.%u.%u.%u:%d",
+		snprintf(address[id], sizeof(address[id]), "127.%u.%u.%u:%d",
 			 1 + place->number / 250 % 250, 1 + place->number % 250, id, PORT);
-		options.address[id] = where->address[id];
+		options.address[id] = address[id];
 	}
 	return peering_open(&options, err, err_bytes);
+}
+
+static void change_ops(struct mu_fabric *fabric)
+{
+	pthread_mutex_lock(&ops_lock);
+	if (real_ops == NULL) {
+		real_ops = fabric->ops;
+		fixture_ops = *real_ops;
+		fixture_ops.close = close_both;
+	}
+	pthread_mutex_unlock(&ops_lock);
+	fabric->ops = &fixture_ops;
 }
 
 static int tcp_open_replica(void *ctx, const struct mu_fabric_config *config,
 			    struct mu_fabric **out, char *err, size_t err_bytes)
 {
-	static struct mu_fabric_ops ops;
 	const struct tcp_place *place = ctx;
 	struct mu_fabric_tcp_options options = {.directory = place->directory, .log = take_line};
-	struct joined *where;
+	struct joined where = {0};
 
 	close_inherited();
-	where = find(NULL);
-	assert_non_null(where);
-	where->peering = join(where, place, config, err, err_bytes);
-	if (where->peering == NULL) {
+	where.peering = join(place, config, err, err_bytes);
+	if (where.peering == NULL) {
 		/* The port is what an id has one of, before the memory comes into it. */
 		if (strstr(err, "in use"))
 			snprintf(err, err_bytes, "replica %u is already running", config->id);
 		return -1;
 	}
-	options.peering = peering_base(where->peering);
+	options.peering = peering_base(where.peering);
 	if (mu_fabric_tcp_open(out, config, &options, err, err_bytes) != 0) {
-		peering_close(where->peering);
-		*where = (struct joined){0};
+		peering_close(where.peering);
 		return -1;
 	}
-	where->fabric = *out;
-	real_ops = (*out)->ops;
-	ops = *real_ops;
-	ops.close = close_both;
-	(*out)->ops = &ops;
-	assert_int_equal(peering_start(where->peering), 0);
+	where.fabric = *out;
+	change_ops(*out);
+	remember(&where);
+	assert_int_equal(peering_start(where.peering), 0);
 	return 0;
 }
 
@@ -214,6 +250,7 @@ const struct conformance_fabric tcp_fixture = {
 	.op_timeout_ns = 2000000000,
 	.slowness = 5,
 	.concurrent = true,
+	.has_threads = true,
 	.is_writing = tcp_is_writing,
 #ifdef MU_FAULTS
 	.break_revocation = tcp_break_revocation,
@@ -230,7 +267,7 @@ struct raw {
 	struct group *group;
 	struct mu_fabric *target;
 	const uint8_t *memory;
-	struct joined where;
+	struct peering *peering;
 	struct mu_peering *base;
 	_Atomic int stream; /* the last that came; -1: none, -2: failed */
 	uint32_t sequence;
@@ -282,17 +319,17 @@ static void raw_start(struct raw *raw)
 	raw->memory = raw->target->ops->local(raw->target, LOG);
 	assert_int_equal(raw->target->ops->grant_write(raw->target, RAW_ID, MINE), 0);
 	config = group_config(raw->group, RAW_ID);
-	raw->where.peering = join(&raw->where, raw->group->place, &config, err, sizeof(err));
-	assert_non_null(raw->where.peering);
-	raw->base = peering_base(raw->where.peering);
+	raw->peering = join(raw->group->place, &config, err, sizeof(err));
+	assert_non_null(raw->peering);
+	raw->base = peering_base(raw->peering);
 	raw->base->ops->attach(raw->base, &events, raw);
-	assert_int_equal(peering_start(raw->where.peering), 0);
+	assert_int_equal(peering_start(raw->peering), 0);
 }
 
 static void raw_stop(struct raw *raw)
 {
 	raw->base->ops->attach(raw->base, NULL, NULL);
-	peering_close(raw->where.peering);
+	peering_close(raw->peering);
 	group_free(raw->group);
 }
 

@@ -148,7 +148,7 @@ static void f9_an_id_runs_once(void **state)
 	(void)state;
 	group_open(group, 2);
 	assert_open_refused(group, &config, "already running");
-	if (fabric_under_test->concurrent) {
+	if (group_may_fork()) {
 		child = fork();
 		if (child == 0) {
 			struct mu_fabric *fabric;

@@ -295,7 +295,7 @@ static void f7_a_stopped_target_holds_nothing_up(void **state)
 	char byte;
 
 	(void)state;
-	if (!fabric_under_test->concurrent)
+	if (!group_may_fork())
 		skip();
 	group = group_new();
 	assert_int_equal(pipe(ready), 0);

@@ -107,7 +107,7 @@ static void run_race(size_t block_bytes, bool process, unsigned rounds)
 {
 	struct race race;
 
-	if (!fabric_under_test->concurrent)
+	if (process ? !group_may_fork() : !fabric_under_test->concurrent)
 		skip();
 	race_start(&race, block_bytes, process);
 	assert_int_equal(race_rounds(&race, rounds), rounds);
@@ -161,7 +161,7 @@ static void f4_a_writer_stopped_in_a_write(void **state)
 	struct link other;
 
 	(void)state;
-	if (fabric_under_test->is_writing == NULL)
+	if (fabric_under_test->is_writing == NULL || !group_may_fork())
 		skip();
 	race_start(&race, 1 << 20, true);
 	group_open(race.group, 3);
@@ -195,7 +195,7 @@ static void f5_a_stopped_writers_finished_writes_stay(void **state)
 	struct race race;
 
 	(void)state;
-	if (fabric_under_test->is_writing == NULL)
+	if (fabric_under_test->is_writing == NULL || !group_may_fork())
 		skip();
 	race_start(&race, 256 << 10, true);
 	for (unsigned i = 0; i < group_rounds(40); i++) {
@@ -216,7 +216,7 @@ static void f4_a_writer_killed_in_a_write(void **state)
 	struct race race;
 
 	(void)state;
-	if (fabric_under_test->is_writing == NULL)
+	if (fabric_under_test->is_writing == NULL || !group_may_fork())
 		skip();
 	race_start(&race, 1 << 20, true);
 	for (unsigned i = 0; i < group_rounds(40); i++) {
@@ -246,7 +246,7 @@ static void f4_a_writer_killed_while_it_streams(void **state)
 	struct race race;
 
 	(void)state;
-	if (!fabric_under_test->concurrent)
+	if (!group_may_fork())
 		skip();
 	race_start(&race, 64 << 10, true);
 	for (unsigned i = 0; i < group_rounds(60); i++) {
@@ -371,7 +371,7 @@ static void f4_stopped_and_continued_at_any_moment(void **state)
 	struct nuisance remote = {.race = &race}, local = {.race = &race};
 
 	(void)state;
-	if (fabric_under_test->is_writing == NULL)
+	if (fabric_under_test->is_writing == NULL || !group_may_fork())
 		skip();
 	race_start(&race, 32 << 10, true);
 	group_open(race.group, 3);
