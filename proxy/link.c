@@ -170,8 +170,8 @@ static const char *hello_fault(const struct mp_link *link, const struct mp_frame
 	if (hello->replica == options->id || hello->replica == 0 ||
 	    hello->replica > MU_MAX_REPLICAS || !options->peer_address[hello->replica])
 		return "not another member of the group";
-	if (link->outbound && hello->replica != link->peer)
-		return "not the replica that this address was given for";
+	if (link->peer && hello->replica != link->peer)
+		return "not the replica that it has to be";
 	return NULL;
 }
 

@@ -47,7 +47,7 @@ struct mp_link {
 	bool paused;  /* not read from until mp_link_resume() */
 	bool adopted; /* set by frame(): it took the memory of `in`, up to the frame's end, over */
 	bool congested; /* the socket is full: writable is waited for */
-	unsigned peer;  /* outbound: who it has to be; inbound: who it said it is, 0: not yet */
+	unsigned peer;  /* who it has to be, or said it is; 0: not known yet */
 	uint64_t peer_nonce;
 	uint64_t ballot;   /* that the leading end has told, 0: none, or deposed */
 	uint64_t heard_ns; /* when something was received last */

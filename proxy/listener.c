@@ -53,7 +53,7 @@ static void accept_one(struct mp_listener *listener, int fd)
 		mp_session_accept(listener->proxy, fd, MP_MEMCACHED);
 		break;
 	default:
-		mp_relay_in_accept(listener->proxy, fd);
+		mp_relay_in_accept(listener->proxy, fd, 0);
 		break;
 	}
 }
@@ -110,7 +110,8 @@ bool mp_listeners_open(struct mp_proxy *proxy, char *err, size_t err_bytes)
 
 	if (!open_one(proxy, MP_LISTEN_REDIS, options->redis_listen, err, err_bytes) ||
 	    !open_one(proxy, MP_LISTEN_MEMCACHED, options->memcached_listen, err, err_bytes) ||
-	    !open_one(proxy, MP_LISTEN_PEER, options->peer_address[options->id], err, err_bytes))
+	    !open_one(proxy, MP_LISTEN_PEER,
+		      options->dial ? NULL : options->peer_address[options->id], err, err_bytes))
 		return false;
 	start(&proxy->listeners.at[MP_LISTEN_PEER]);
 	return true;

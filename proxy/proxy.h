@@ -19,6 +19,13 @@ struct mp_proxy_options {
 	uint64_t origin_nonce; /* random, of this process */
 	/* host:port or unix:/path of every member's relay listener, the own one included */
 	const char *peer_address[MU_ID_SLOTS];
+	/*
+	 * Where the members are joined by somebody else: ask him for a connection
+	 * to a peer, which mp_proxy_link() then brings. The addresses above are
+	 * neither listened on nor dialled then. NULL: they are.
+	 */
+	void (*dial)(void *ctx, unsigned peer);
+	void *dial_ctx;
 	const char *redis_listen;     /* host:port, NULL: Redis is off */
 	const char *memcached_listen; /* host:port, NULL: Memcached is off */
 	const char *redis_backend;    /* unix:/path or host:port; NULL if Redis is off */
@@ -53,6 +60,11 @@ struct mp_proxy *mp_proxy_open(struct event_base *base, struct mu *mu,
  * when it next must run at the latest (monotonic ns; now_ns itself: at once).
  */
 uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns);
+/*
+ * A connection to or from a peer, who is known to be that peer; takes fd over.
+ * -1: the one that was asked for is not to be had. On the data thread.
+ */
+void mp_proxy_link(struct mp_proxy *proxy, unsigned peer, int fd, bool dialled);
 /* Stop accepting; finish what was taken. Poll mp_proxy_drained(). */
 void mp_proxy_drain(struct mp_proxy *proxy);
 bool mp_proxy_drained(const struct mp_proxy *proxy);

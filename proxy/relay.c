@@ -20,7 +20,7 @@ bool mp_relay_open(struct mp_proxy *proxy, char *err, size_t err_bytes)
 	for (unsigned id = 1; id < MU_ID_SLOTS; id++) {
 		const char *address = proxy->options.peer_address[id];
 
-		if (!address || id == proxy->options.id)
+		if (!address || id == proxy->options.id || proxy->options.dial)
 			continue;
 		if (!mp_address_parse(address, &relay->out.address[id], why, sizeof(why))) {
 			snprintf(err, err_bytes, "peer %u: %s", id, why);
@@ -28,6 +28,14 @@ bool mp_relay_open(struct mp_proxy *proxy, char *err, size_t err_bytes)
 		}
 	}
 	return true;
+}
+
+void mp_proxy_link(struct mp_proxy *proxy, unsigned peer, int fd, bool dialled)
+{
+	if (dialled)
+		mp_relay_out_dialled(proxy, peer, fd);
+	else if (fd >= 0)
+		mp_relay_in_accept(proxy, fd, peer);
 }
 
 static void flush_links(struct mp_link_list *links)

@@ -19,6 +19,7 @@ TAILQ_HEAD(mp_link_list, mp_link);
 
 struct mp_relay_out {
 	struct mp_link *link;           /* NULL: none */
+	bool dialling;                  /* somebody was asked for a connection */
 	struct mp_request_list relayed; /* in the order in which they were sent */
 	struct mp_address address[MU_ID_SLOTS];
 	uint64_t next_try_ns;
@@ -50,13 +51,15 @@ bool mp_relay_out_open(const struct mp_proxy *proxy);
 /* ... and is there room on the way to it? */
 bool mp_relay_out_room(const struct mp_proxy *proxy);
 void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r);
+/* The connection that was asked for (proxy.h), or -1. */
+void mp_relay_out_dialled(struct mp_proxy *proxy, unsigned peer, int fd);
 /* Once a turn: be connected to whoever leads. Returns when it wants another turn. */
 uint64_t mp_relay_out_turn(struct mp_proxy *proxy);
 
 /* --- the leader's end */
 
-/* A connection to our relay listener; takes the socket over. */
-void mp_relay_in_accept(struct mp_proxy *proxy, int fd);
+/* A connection of a peer, 0: of whom is yet to be said; takes the socket over. */
+void mp_relay_in_accept(struct mp_proxy *proxy, int fd, unsigned peer);
 /* Once a turn, after proposing: tell of having become, or ceased to be, the leader. */
 void mp_relay_in_turn(struct mp_proxy *proxy);
 /* Take no more requests. */

@@ -181,9 +181,9 @@ static const struct mp_link_events events = {
 	.closed = on_closed,
 };
 
-void mp_relay_in_accept(struct mp_proxy *proxy, int fd)
+void mp_relay_in_accept(struct mp_proxy *proxy, int fd, unsigned peer)
 {
-	struct mp_link *link = mp_link_new(proxy, fd, 0, false, &events);
+	struct mp_link *link = mp_link_new(proxy, fd, peer, false, &events);
 
 	if (!link) {
 		close(fd);

@@ -154,15 +154,10 @@ void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r)
 	STAT_ADD(proxy, relayed, 1);
 }
 
-static void connect_to(struct mp_proxy *proxy, unsigned peer)
+static void take_socket(struct mp_proxy *proxy, unsigned peer, int fd)
 {
 	struct mp_relay_out *out = &proxy->relay.out;
-	int fd;
 
-	if (out->peer != peer)
-		out->failures = 0;
-	out->peer = peer;
-	fd = mp_connect_begin(&out->address[peer], out->failures);
 	if (fd >= 0) {
 		out->link = mp_link_new(proxy, fd, peer, true, &events);
 		if (out->link)
@@ -173,6 +168,34 @@ static void connect_to(struct mp_proxy *proxy, unsigned peer)
 	complain(out, peer, strerror(errno));
 	out->failures++;
 	out->next_try_ns = mp_now_ns(proxy) + RETRY_MAX_MS * UINT64_C(1000000);
+}
+
+static void connect_to(struct mp_proxy *proxy, unsigned peer)
+{
+	struct mp_relay_out *out = &proxy->relay.out;
+
+	if (out->peer != peer)
+		out->failures = 0;
+	out->peer = peer;
+	if (!proxy->options.dial) {
+		take_socket(proxy, peer, mp_connect_begin(&out->address[peer], out->failures));
+	} else if (!out->dialling) {
+		out->dialling = true;
+		proxy->options.dial(proxy->options.dial_ctx, peer);
+	}
+}
+
+void mp_relay_out_dialled(struct mp_proxy *proxy, unsigned peer, int fd)
+{
+	struct mp_relay_out *out = &proxy->relay.out;
+
+	out->dialling = false;
+	if (!out->link && out->peer == peer) {
+		errno = EHOSTUNREACH;
+		take_socket(proxy, peer, fd);
+	} else if (fd >= 0) {
+		close(fd);
+	}
 }
 
 /* A leader that is connected but says nothing although it owes replies is as good as lost. */
@@ -210,5 +233,5 @@ uint64_t mp_relay_out_turn(struct mp_proxy *proxy)
 	if (now_ns < out->next_try_ns)
 		return out->next_try_ns;
 	connect_to(proxy, leader);
-	return out->link ? UINT64_MAX : out->next_try_ns;
+	return out->link || out->dialling ? UINT64_MAX : out->next_try_ns;
 }

@@ -102,22 +102,39 @@ static char *read_line(char *buffer, int size, void *ctx)
 	return buffer;
 }
 
+/* A member's address may be a name that nobody knows as yet: it is looked up when it is dialled. */
+static bool check_address(const char *value, char *why, size_t why_bytes)
+{
+	char host[256];
+	int port;
+
+	if (strncmp(value, "unix:", 5) != 0 && mp_address_split(value, host, sizeof(host), &port) &&
+	    host[0] && port > 0)
+		return true;
+	snprintf(why, why_bytes, "'%s' is not host:port or [v6]:port", value);
+	return false;
+}
+
 static bool take_member(struct reading *r, unsigned id, const char *key, const char *value)
 {
 	struct conf *conf = r->conf;
-	struct mp_address address;
+	bool is_address = strcmp(key, "address") == 0;
+	struct mp_address parsed;
 	char why[300];
 
 	if (id > MU_MAX_REPLICAS)
 		return fail(r, r->line, "no replica has the id %u", id);
-	if (strcmp(key, "peer") != 0)
+	if (!is_address && strcmp(key, "peer") != 0)
 		return fail(r, r->line, "unknown key '%s' in [member %u]", key, id);
 	if (conf->member[id])
-		return fail(r, r->line, "[member %u] peer is given twice (first in line %d)", id,
+		return fail(r, r->line, "[member %u] %s is given twice (first in line %d)", id,
+			    conf->member_has_address[id] ? "address" : "peer",
 			    conf->member_line[id]);
-	if (!mp_address_parse(value, &address, why, sizeof(why)))
-		return fail(r, r->line, "peer: %s", why);
+	if (is_address ? !check_address(value, why, sizeof(why))
+		       : !mp_address_parse(value, &parsed, why, sizeof(why)))
+		return fail(r, r->line, "%s: %s", key, why);
 	conf->member[id] = strdup(value);
+	conf->member_has_address[id] = is_address;
 	conf->member_line[id] = r->line;
 	return conf->member[id] || fail(r, r->line, "out of memory");
 }
@@ -216,6 +233,19 @@ static bool check_key(struct reading *r)
 	return conf->key_hex || read_key_file(r);
 }
 
+/* On one host members meet at a relay, and on several wherever the peering listens. */
+static bool check_member_key(struct reading *r, unsigned id)
+{
+	const struct conf *conf = r->conf;
+	bool one_host = conf->fabric == CONF_FABRIC_SHM;
+
+	if (conf->member_has_address[id] != one_host)
+		return true;
+	return fail(r, conf->member_line[id], "[member %u]: %s", id,
+		    one_host ? "with fabric = shm it has a peer, not an address"
+			     : "with this fabric it has an address, not a peer");
+}
+
 static bool check_members(struct reading *r)
 {
 	struct conf *conf = r->conf;
@@ -224,12 +254,15 @@ static bool check_members(struct reading *r)
 	for (id = 1; id <= MU_MAX_REPLICAS; id++) {
 		if (!conf->member[id])
 			continue;
+		if (!check_member_key(r, id))
+			return false;
 		conf->mu.member_mask |= 1U << id;
 		conf->proxy.peer_address[id] = conf->member[id];
 	}
 	if (!(conf->mu.member_mask & (1U << conf->mu.id)))
 		return fail(r, line_of(conf, "replica", "id"),
-			    "id: there is no [member %u] section with a peer address", conf->mu.id);
+			    "id: there is no [member %u] section that says where it is",
+			    conf->mu.id);
 	return true;
 }
 

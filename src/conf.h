@@ -17,7 +17,11 @@ enum conf_wait {
 	CONF_WAIT_ADAPTIVE, /* spin briefly after work, then sleep */
 	CONF_WAIT_SPIN,     /* never sleep: for a core of its own */
 };
-enum conf_fabric { CONF_FABRIC_SHM };
+enum conf_fabric {
+	CONF_FABRIC_SHM,  /* all on one host */
+	CONF_FABRIC_TCP,  /* anywhere */
+	CONF_FABRIC_AUTO, /* the best that all members have */
+};
 
 /* Upper bound on the number of settings. */
 #define CONF_MAX_SETTINGS 64
@@ -33,6 +37,7 @@ struct conf {
 	uint32_t log_level;       /* enum mp_log_level */
 	uint32_t wait;            /* enum conf_wait */
 	uint32_t fabric;          /* enum conf_fabric */
+	const char *peer_listen;  /* where the own peering listens; NULL: at the own address */
 	uint64_t spin_ns;
 	uint64_t op_timeout_ns;
 	uint32_t drain_timeout_ms;
@@ -42,7 +47,8 @@ struct conf {
 	/* Where and how each was said, for messages; the strings above point in here. */
 	char *given[CONF_MAX_SETTINGS]; /* NULL: left at its default */
 	int given_line[CONF_MAX_SETTINGS];
-	char *member[MU_ID_SLOTS];
+	char *member[MU_ID_SLOTS];            /* its peer, or its address */
+	bool member_has_address[MU_ID_SLOTS]; /* ... which of the two was given */
 	int member_line[MU_ID_SLOTS];
 	int lines;
 };

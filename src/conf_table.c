@@ -13,7 +13,7 @@
 
 static const char *const log_words[] = {"error", "warn", "info", "debug", NULL};
 static const char *const wait_words[] = {"adaptive", "spin", NULL};
-static const char *const fabric_words[] = {"shm", NULL};
+static const char *const fabric_words[] = {"shm", "tcp", "auto", NULL};
 
 #define AT(field) offsetof(struct conf, field)
 #define MS(n) (n)
@@ -25,6 +25,7 @@ const struct conf_setting conf_settings[] = {
 	{"replica", "key", CONF_KEY, AT(key_hex), 0, 0, NULL},
 	{"replica", "key-file", CONF_TEXT, AT(key_file), 0, 0, NULL},
 	{"replica", "fabric", CONF_WORD, AT(fabric), 0, 0, fabric_words},
+	{"replica", "peer-listen", CONF_TCP, AT(peer_listen), 0, 0, NULL},
 	{"replica", "memory-dir", CONF_TEXT, AT(memory_dir), 0, 0, NULL},
 	{"replica", "ring-size", CONF_POWER, AT(mu.ring_bytes), 1 << 20, 1ULL << 40, NULL},
 	{"replica", "pid-file", CONF_TEXT, AT(pid_file), 0, 0, NULL},

@@ -243,6 +243,20 @@ static bool make_key(char hex[65])
 	return true;
 }
 
+static void print_member(FILE *out, const struct dev_files *files,
+			 const struct dev_options *options, unsigned id)
+{
+	char path[PATH_MAX];
+
+	fprintf(out, "\n[member %u]\n", id);
+	if (strcmp(options->fabric, "tcp") == 0) {
+		fprintf(out, "address = 127.0.0.1:%d\n", options->peer_port + (int)id - 1);
+		return;
+	}
+	dev_path(files, id, "peer.sock", path);
+	fprintf(out, "peer = unix:%s\n", path);
+}
+
 static void print_conf(FILE *out, const struct dev_files *files, const struct dev_options *options,
 		       unsigned id, const char *key)
 {
@@ -256,11 +270,10 @@ static void print_conf(FILE *out, const struct dev_files *files, const struct de
 		"ring-size = %" PRIu64 "\n",
 		id, files->dir, id, id, key, files->memory, files->ring_bytes);
 	dev_path(files, id, "muproxy.pid", path);
-	fprintf(out, "pid-file = %s\nlog-level = %s\n", path, options->log_level);
-	for (peer = 1; peer <= files->replicas; peer++) {
-		dev_path(files, peer, "peer.sock", path);
-		fprintf(out, "\n[member %u]\npeer = unix:%s\n", peer, path);
-	}
+	fprintf(out, "pid-file = %s\nlog-level = %s\nfabric = %s\n", path, options->log_level,
+		options->fabric);
+	for (peer = 1; peer <= files->replicas; peer++)
+		print_member(out, files, options, peer);
 	dev_path(files, id, "redis.sock", path);
 	fprintf(out, "\n[redis]\nlisten = 127.0.0.1:%d\nbackend = unix:%s\n",
 		options->redis_port + (int)id - 1, path);

@@ -34,10 +34,11 @@ static const char usage_text[] =
 	"\n"
 	"  --dir DIR             where its files go (a new folder under /tmp)\n"
 	"  --replicas N          3, 5 or 7 (3)\n"
-	"  --fabric shm          how the replicas reach each other's memory (shm)\n"
+	"  --fabric shm|tcp      how the replicas reach each other's memory (shm)\n"
 	"  --redis-port PORT     of replica 1 (7101)\n"
 	"  --memcached-port PORT of replica 1 (7201)\n"
 	"  --admin-port PORT     of replica 1 (7301)\n"
+	"  --peer-port PORT      of replica 1, for the other replicas with --fabric tcp (7401)\n"
 	"  --log-level LEVEL     error, warn, info or debug (info)\n"
 	"  --ring-size SIZE      of each replica's log, e.g. 64M (up to 256M, as there is room)\n"
 	"  --keep                leave configurations and logs in DIR when it stops\n";
@@ -70,10 +71,11 @@ static bool take_option(struct dev_options *o, const char *name, const char *val
 			return false;
 		}
 	} else if (strcmp(name, "fabric") == 0) {
-		if (strcmp(value, "shm") != 0) {
-			dev_complain("--fabric: '%s' is not one of: shm", value);
+		if (strcmp(value, "shm") != 0 && strcmp(value, "tcp") != 0) {
+			dev_complain("--fabric: '%s' is not one of: shm, tcp", value);
 			return false;
 		}
+		o->fabric = value;
 	} else if (strcmp(name, "replicas") == 0) {
 		if (!take_number(name, value, 3, MU_MAX_REPLICAS, &number))
 			return false;
@@ -87,6 +89,7 @@ static bool take_option(struct dev_options *o, const char *name, const char *val
 	} else {
 		int *port = strcmp(name, "redis-port") == 0       ? &o->redis_port
 			    : strcmp(name, "memcached-port") == 0 ? &o->memcached_port
+			    : strcmp(name, "peer-port") == 0      ? &o->peer_port
 								  : &o->admin_port;
 
 		return take_number(name, value, 1, 65535 - MU_MAX_REPLICAS, port);
@@ -103,6 +106,7 @@ int dev_take_options(struct dev_options *o, int argc, char **argv)
 		{"redis-port", required_argument, NULL, 'o'},
 		{"memcached-port", required_argument, NULL, 'o'},
 		{"admin-port", required_argument, NULL, 'o'},
+		{"peer-port", required_argument, NULL, 'o'},
 		{"log-level", required_argument, NULL, 'o'},
 		{"ring-size", required_argument, NULL, 'o'},
 		{"keep", no_argument, NULL, 'k'},
@@ -116,6 +120,8 @@ int dev_take_options(struct dev_options *o, int argc, char **argv)
 		.redis_port = 7101,
 		.memcached_port = 7201,
 		.admin_port = 7301,
+		.peer_port = 7401,
+		.fabric = "shm",
 		.log_level = "info",
 	};
 	while ((c = getopt_long(argc, argv, "h", options, &which)) != -1) {

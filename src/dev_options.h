@@ -8,7 +8,9 @@
 struct dev_options {
 	const char *dir; /* NULL: a temporary one */
 	unsigned replicas;
+	const char *fabric;                         /* "shm", or "tcp" */
 	int redis_port, memcached_port, admin_port; /* of replica 1 */
+	int peer_port;                              /* ... with tcp */
 	const char *log_level;
 	uint64_t ring_bytes; /* 0: what the tmpfs has room for */
 	bool keep;           /* leave configurations and logs behind */

@@ -46,14 +46,15 @@ bool dev_find_programs(struct dev *dev)
 /* All ports are bound at once, so that ranges which overlap are found, too. */
 bool dev_check_ports(const struct dev_options *o)
 {
-	const int first[] = {o->redis_port, o->memcached_port, o->admin_port};
-	static const char *const names[] = {"redis", "memcached", "admin"};
-	int fds[3 * MU_MAX_REPLICAS], count = 0;
+	const int first[] = {o->redis_port, o->memcached_port, o->admin_port, o->peer_port};
+	static const char *const names[] = {"redis", "memcached", "admin", "peer"};
+	const int kinds = strcmp(o->fabric, "tcp") == 0 ? 4 : 3;
+	int fds[4 * MU_MAX_REPLICAS], count = 0;
 	char address[32], why[320];
 	bool free_ports = true;
 	int kind, id;
 
-	for (kind = 0; kind < 3; kind++) {
+	for (kind = 0; kind < kinds; kind++) {
 		for (id = 0; id < (int)o->replicas && free_ports; id++) {
 			snprintf(address, sizeof(address), "127.0.0.1:%d", first[kind] + id);
 			fds[count] = mp_listen(address, 1, why, sizeof(why));

@@ -74,8 +74,8 @@ static void print_header(const json_t *status)
 	char ballot[48];
 
 	print_ballot(ballot, sizeof(ballot), number_of(status, "ballot"));
-	printf("group %s, seen from replica %" JSON_INTEGER_FORMAT ": ", text_of(status, "group"),
-	       number_of(status, "id"));
+	printf("group %s over %s, seen from replica %" JSON_INTEGER_FORMAT ": ",
+	       text_of(status, "group"), text_of(status, "fabric"), number_of(status, "id"));
 	if (leader)
 		printf("leader %" JSON_INTEGER_FORMAT ", ballot %s; ", leader, ballot);
 	else

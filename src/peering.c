@@ -354,7 +354,6 @@ static struct peering *new_peering(const struct peering_options *options)
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
 		p->channel[id].peering = p;
 		p->channel[id].peer = id;
-		p->channel[id].lost_ms = peering_now_ms();
 		if (options->address[id])
 			p->members |= 1U << id;
 	}
@@ -413,6 +412,8 @@ int peering_start(struct peering *p)
 	sigset_t all, before;
 	int rc;
 
+	PEERING_EACH(p, id)
+		p->channel[id].lost_ms = peering_now_ms();
 	/* Signals are for the thread that opened the replica. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -32,6 +32,9 @@ struct peering_options {
 	const uint8_t *secret;
 	size_t secret_bytes; /* 0: none */
 	uint32_t facts;      /* told to all peers; what it means is the user's affair */
+	/* What else must be the same at all members, so that it is refused in time. */
+	uint32_t fabric; /* a number for what is to run over it */
+	uint64_t ring_bytes;
 
 	uint32_t connect_ms; /* until a TCP connection has come about */
 	uint32_t greet_ms;   /* until a greeting is over, and the peer has made its mind up */

@@ -38,6 +38,8 @@ static bool make_hello(struct greeting *g, unsigned to)
 		.group_id = p->options.group_id,
 		.nonce = p->nonce,
 		.facts = atomic_load(&p->facts),
+		.fabric = p->options.fabric,
+		.ring_bytes = p->options.ring_bytes,
 	};
 	return peering_challenge(g->mine.challenge);
 }
@@ -180,6 +182,10 @@ static const char *hello_fault(const struct greeting *g, char text[PEERING_REFUS
 	if (theirs->has_secret != g->mine.has_secret)
 		return theirs->has_secret ? "it has a secret, and here is none"
 					  : "it has no secret, and here is one";
+	if (theirs->fabric != p->options.fabric)
+		return "it is configured with another fabric";
+	if (theirs->ring_bytes != p->options.ring_bytes)
+		return "it is configured with another ring-size";
 	if (theirs->purpose >= PEERING_PURPOSES || (g->dialled && theirs->purpose != g->purpose))
 		return "an unknown purpose";
 	return NULL;

@@ -58,7 +58,8 @@ struct peering_hello {
 	uint64_t group_id;
 	uint64_t nonce; /* of the process */
 	uint32_t facts;
-	uint32_t zero;
+	uint32_t fabric;
+	uint64_t ring_bytes;
 	uint8_t challenge[PEERING_CHALLENGE_BYTES];
 };
 
@@ -84,7 +85,7 @@ struct peering_state {
 };
 
 static_assert(sizeof(struct peering_head) == 16, "format of the greeting");
-static_assert(sizeof(struct peering_hello) == 64, "format of the greeting");
+static_assert(sizeof(struct peering_hello) == 72, "format of the greeting");
 static_assert(sizeof(struct peering_proof) == 32, "format of the greeting");
 static_assert(sizeof(struct peering_frame) == 4, "format of the channel");
 static_assert(sizeof(struct peering_state) == 8, "format of the channel");

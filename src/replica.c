@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "fabrics.h"
 #include "log.h"
 
 enum {
@@ -30,6 +31,15 @@ enum {
 	RESIGN_NS = 50 * 1000 * 1000,
 };
 
+/* A connection to or from a peer, for the proxy; fd -1: there is none to be had. */
+struct handed {
+	unsigned peer;
+	int fd;
+	bool dialled;
+};
+/* More at once than all peers could have a use for are closed. */
+enum { HANDED_MAX = 4 * MU_MAX_REPLICAS };
+
 enum stage {
 	STAGE_RUNNING,
 	STAGE_DRAINING, /* asked to stop: finishing what was taken */
@@ -39,7 +49,7 @@ enum stage {
 struct replica {
 	const struct conf *conf;
 	struct mu_config mu_config; /* conf's, with the seed filled in */
-	struct mu_fabric *fabric;
+	struct fabrics fabrics;
 	struct mu *mu;
 	struct mp_proxy *proxy;
 	uint64_t opened_ns;
@@ -55,6 +65,11 @@ struct replica {
 	int wake_fd; /* written by other threads to wake the data thread */
 	pthread_t data_thread, background_thread;
 	bool started;
+	/* Connections for the proxy, from the peering's thread to the data thread. */
+	pthread_mutex_t handed_lock;
+	struct handed handed[HANDED_MAX];
+	unsigned handed_count;
+
 	_Atomic int stage; /* enum stage */
 	_Atomic bool background_stop;
 };
@@ -97,6 +112,50 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
 	r->own_events++;
 	r->timer_ns = UINT64_MAX;
 }
+
+/* ------------------------------------------ connections for the proxy */
+
+/* On the peering's thread. What cannot be taken is closed: the peer will dial again. */
+static void on_connection(void *ctx, unsigned peer, int fd, bool dialled)
+{
+	struct replica *r = ctx;
+	bool taken;
+
+	pthread_mutex_lock(&r->handed_lock);
+	taken = r->handed_count < HANDED_MAX;
+	if (taken)
+		r->handed[r->handed_count++] = (struct handed){peer, fd, dialled};
+	pthread_mutex_unlock(&r->handed_lock);
+	if (!taken && fd >= 0)
+		close(fd);
+	wake_data_thread(r);
+}
+
+static void take_connections(struct replica *r)
+{
+	struct handed handed[HANDED_MAX];
+	unsigned count;
+
+	if (!r->fabrics.peering)
+		return;
+	pthread_mutex_lock(&r->handed_lock);
+	count = r->handed_count;
+	memcpy(handed, r->handed, count * sizeof(*handed));
+	r->handed_count = 0;
+	pthread_mutex_unlock(&r->handed_lock);
+	for (unsigned i = 0; i < count; i++)
+		mp_proxy_link(r->proxy, handed[i].peer, handed[i].fd, handed[i].dialled);
+}
+
+static void dial_peer(void *ctx, unsigned peer)
+{
+	struct replica *r = ctx;
+
+	/* If one is under way, then that one will come. */
+	peering_dial(r->fabrics.peering, peer);
+}
+
+/* ---------------------------------------------------- the data thread */
 
 /*
  * See to it that the loop wakes at deadline_ns at the latest. A timer that is
@@ -163,6 +222,7 @@ static void *run_data_thread(void *ctx)
 		if (run_events(r, latest, !spin && latest > now))
 			spin_until = clock_ns() + r->conf->spin_ns;
 		now = clock_ns();
+		take_connections(r);
 		next = mp_proxy_turn(r->proxy, now);
 		if (atomic_load_explicit(&r->stage, memory_order_relaxed) == STAGE_DRAINING &&
 		    step_drain(r, now, &drain_deadline, &resigned))
@@ -253,17 +313,17 @@ static bool open_consensus(struct replica *r, char *err, size_t err_bytes)
 		.format = format_memory,
 		.format_ctx = &r->mu_config,
 	};
+	const struct peering_user user = {on_connection, r};
 	char why[400];
 	enum mu_error error;
 	int i;
 
 	for (i = 0; i < MU_REGIONS; i++)
 		fabric.region_bytes[i] = mu_region_bytes(&r->mu_config, (enum mu_region)i);
-	assert(conf->fabric == CONF_FABRIC_SHM);
-	if (mu_fabric_shm_open(&r->fabric, &fabric, conf->memory_dir, why, sizeof(why)) != 0)
+	if (!fabrics_open(&r->fabrics, conf, &fabric, &user, why, sizeof(why)))
 		return fail_at(conf, strstr(why, "group") ? "group" : "memory-dir", err, err_bytes,
 			       why);
-	error = mu_open(&r->mu, &r->mu_config, r->fabric);
+	error = mu_open(&r->mu, &r->mu_config, r->fabrics.fabric);
 	if (error == MU_ERR_MISMATCH) {
 		snprintf(why, sizeof(why),
 			 "the memory of replica %u in %s is of another group, key or ring-size",
@@ -298,11 +358,11 @@ static bool open_loop(struct replica *r)
 /* Let the data thread sleep until what it has posted completes. */
 static bool watch_fabric(struct replica *r, char *err, size_t err_bytes)
 {
-	int (*wait_fd)(struct mu_fabric *, enum mu_plane) = r->fabric->ops->wait_fd;
+	int (*wait_fd)(struct mu_fabric *, enum mu_plane) = r->fabrics.fabric->ops->wait_fd;
 
 	if (!wait_fd)
 		return true;
-	r->fabric_event = event_new(r->base, wait_fd(r->fabric, MU_PLANE_DATA),
+	r->fabric_event = event_new(r->base, wait_fd(r->fabrics.fabric, MU_PLANE_DATA),
 				    EV_READ | EV_PERSIST, on_fabric, r);
 	if (r->fabric_event && event_add(r->fabric_event, NULL) == 0)
 		return true;
@@ -316,6 +376,10 @@ static bool open_proxy(struct replica *r, char *err, size_t err_bytes)
 	char why[400];
 
 	options.origin_nonce = random_u64();
+	if (r->fabrics.peering) {
+		options.dial = dial_peer;
+		options.dial_ctx = r;
+	}
 	r->proxy = mp_proxy_open(r->base, r->mu, &options, why, sizeof(why));
 	return r->proxy || fail_at(r->conf, "listen", err, err_bytes, why);
 }
@@ -328,8 +392,11 @@ static void free_replica(struct replica *r)
 		event_free(r->fabric_event);
 	if (r->mu)
 		mu_close(r->mu);
-	if (r->fabric)
-		r->fabric->ops->close(r->fabric);
+	fabrics_close(&r->fabrics);
+	for (unsigned i = 0; i < r->handed_count; i++)
+		if (r->handed[i].fd >= 0)
+			close(r->handed[i].fd);
+	pthread_mutex_destroy(&r->handed_lock);
 	if (r->wake_event)
 		event_free(r->wake_event);
 	if (r->timer_event)
@@ -356,6 +423,7 @@ struct replica *replica_open(const struct conf *conf, char *err, size_t err_byte
 	r->mu_config.random_seed = random_u64();
 	r->opened_ns = clock_ns();
 	r->wake_fd = r->timer_fd = -1;
+	pthread_mutex_init(&r->handed_lock, NULL);
 	if (!open_loop(r))
 		snprintf(err, err_bytes, "no event loop: %s", strerror(errno));
 	else if (open_consensus(r, err, err_bytes) && watch_fabric(r, err, err_bytes) &&
@@ -452,4 +520,9 @@ void replica_proxy_stats(const struct replica *r, struct mp_proxy_stats *stats)
 double replica_uptime_s(const struct replica *r)
 {
 	return (double)(clock_ns() - r->opened_ns) / 1e9;
+}
+
+const char *replica_fabric(const struct replica *r)
+{
+	return r->fabrics.fabric->ops->name;
 }

@@ -49,6 +49,8 @@ void replica_group_status(const struct replica *replica, struct mu_group_status 
  */
 bool replica_accept_loss(struct replica *replica, const char **why);
 void replica_proxy_stats(const struct replica *replica, struct mp_proxy_stats *stats);
+/* The fabric that it runs on: "shm", "tcp", ... */
+const char *replica_fabric(const struct replica *replica);
 double replica_uptime_s(const struct replica *replica);
 
 #endif

@@ -51,6 +51,7 @@ void report_take(struct report *report, const struct conf *conf, const struct re
 	report->conf = conf;
 	replica_group_status(replica, &report->group);
 	replica_proxy_stats(replica, &report->proxy);
+	report->fabric = replica_fabric(replica);
 	report->uptime_s = replica_uptime_s(replica);
 	report->draining = replica_draining(replica);
 }
@@ -213,12 +214,13 @@ json_t *report_json(const struct report *report)
 		if (group->replica[id].member)
 			json_array_append_new(replicas, replica_json(report, id));
 	}
-	return json_pack("{s:s, s:i, s:i, s:f, s:s, s:i, s:I, s:b, s:s, s:o, s:o, s:o}", "version",
-			 MU_VERSION_STRING, "id", (int)group->id, "pid", (int)getpid(), "uptime_s",
-			 report->uptime_s, "group", report->conf->group, "leader",
-			 (int)group->leader, "ballot", (json_int_t)group->ballot, "serving",
-			 serving, "reason", why, "replicas", replicas, "proxy", proxy_json(report),
-			 "servers", servers_json(report->conf));
+	return json_pack("{s:s, s:i, s:i, s:f, s:s, s:s, s:i, s:I, s:b, s:s, s:o, s:o, s:o}",
+			 "version", MU_VERSION_STRING, "id", (int)group->id, "pid", (int)getpid(),
+			 "uptime_s", report->uptime_s, "group", report->conf->group, "fabric",
+			 report->fabric, "leader", (int)group->leader, "ballot",
+			 (json_int_t)group->ballot, "serving", serving, "reason", why, "replicas",
+			 replicas, "proxy", proxy_json(report), "servers",
+			 servers_json(report->conf));
 }
 
 /* ------------------------------------------------------------ Prometheus */

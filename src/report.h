@@ -15,6 +15,7 @@ struct report {
 	const struct conf *conf;
 	struct mu_group_status group;
 	struct mp_proxy_stats proxy;
+	const char *fabric; /* its name */
 	double uptime_s;
 	bool draining;
 };

@@ -26,6 +26,8 @@ if not os.access(MUPROXY, os.X_OK):
                      "in MUPROXY_BUILD")
 # A sanitized or busy build is slower: every deadline is multiplied by this.
 PATIENCE = float(os.environ.get("MUPROXY_PATIENCE", "1"))
+# How the replicas of a group reach each other, where a test does not say.
+FABRIC = os.environ.get("MUPROXY_FABRIC", "shm")
 
 
 def wait_for(condition, what, deadline_s=20.0):
@@ -86,10 +88,10 @@ def rss_bytes(pid):
 class Group:
     """`muproxy dev`, its ports and files."""
 
-    def __init__(self, replicas=3, ring_size="16M", directory=None):
+    def __init__(self, replicas=3, ring_size="16M", directory=None, fabric=FABRIC):
         self.replicas = replicas
         self.ids = range(1, replicas + 1)
-        first = free_ports(30)
+        first = free_ports(40)
         self.redis_port0 = first
         self.memcached_port0 = first + 10
         self.admin_port0 = first + 20
@@ -102,6 +104,7 @@ class Group:
             "--redis-port", str(self.redis_port0),
             "--memcached-port", str(self.memcached_port0),
             "--admin-port", str(self.admin_port0),
+            "--fabric", fabric, "--peer-port", str(first + 30),
         ]
         if ring_size:
             arguments += ["--ring-size", ring_size]

@@ -267,6 +267,27 @@ static void group_is_name_and_key(void **state)
 			"[replica]\nid = 1\ngroup = h\nmemory-dir = /x\n" KEY_LINE MEMBER REDIS));
 }
 
+/* On several hosts members have addresses, and names are not looked up here. */
+static void members_on_several_hosts(void **state)
+{
+	char err[800] = "";
+	struct conf conf;
+
+	(void)state;
+	if (conf_load(&conf,
+		      write_file("x.conf",
+				 REPLICA "fabric = tcp\npeer-listen = 0.0.0.0:7400\n"
+					 "[member 1]\naddress = [fd00::1]:7400\n"
+					 "[member 2]\naddress = no-such-host.invalid:7400\n" REDIS),
+		      err, sizeof(err)) < 0)
+		fail_msg("%s", err);
+	assert_int_equal(conf.fabric, CONF_FABRIC_TCP);
+	assert_int_equal(conf.mu.member_mask, 1 << 1 | 1 << 2);
+	assert_string_equal(conf.member[2], "no-such-host.invalid:7400");
+	assert_string_equal(conf.peer_listen, "0.0.0.0:7400");
+	conf_free(&conf);
+}
+
 static void key_from_a_file(void **state)
 {
 	char text[400], path[128], err[800] = "";
@@ -298,6 +319,12 @@ static const struct wrong wrongs[] = {
 	{MINIMAL "[member x]\n", 11, "[member 1] to [member 7]"},
 	{MINIMAL "[member 2]\npier = unix:/x\n", 12, "unknown key 'pier' in [member 2]"},
 	{MINIMAL "[member 2]\npeer = unix:/x\npeer = unix:/y\n", 13, "given twice"},
+	{MINIMAL "[member 2]\npeer = unix:/x\naddress = a:1\n", 13, "given twice"},
+	{REPLICA "fabric = tcp\n" MEMBER REDIS, 8, "has an address, not a peer"},
+	{MINIMAL "[member 2]\naddress = a:1\n", 12, "has a peer, not an address"},
+	{MINIMAL "[member 2]\naddress = unix:/x\n", 12, "is not host:port"},
+	{MINIMAL "[member 2]\naddress = :7\n", 12, "is not host:port"},
+	{MINIMAL "[member 2]\naddress = a:0\n", 12, "is not host:port"},
 	{MINIMAL "[limits]\nmax-clients = 10q\n", 12, "not a whole number"},
 	{MINIMAL "[limits]\nmax-clients = 0\n", 12, "not between 1 and 1000000"},
 	{MINIMAL "[limits]\nmax-clients = -1\n", 12, "not a whole number"},
@@ -414,6 +441,7 @@ int main(void)
 		cmocka_unit_test(values_arrive),
 		cmocka_unit_test(limits_fit_a_small_ring),
 		cmocka_unit_test(group_is_name_and_key),
+		cmocka_unit_test(members_on_several_hosts),
 		cmocka_unit_test(key_from_a_file),
 		cmocka_unit_test(what_is_wrong_is_told),
 		cmocka_unit_test(long_lines_are_told),

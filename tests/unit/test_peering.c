@@ -470,6 +470,16 @@ static void other_id(struct member *m)
 	other_members(m);
 }
 
+static void other_fabric(struct member *m)
+{
+	m->options.fabric = 9;
+}
+
+static void other_ring(struct member *m)
+{
+	m->options.ring_bytes = 4096;
+}
+
 static void those_told_something_else_are_refused(void **state)
 {
 	(void)state;
@@ -477,6 +487,8 @@ static void those_told_something_else_are_refused(void **state)
 	assert_refused(other_secret, "another secret", "another secret");
 	assert_refused(no_secret, "no secret", "no secret");
 	assert_refused(other_members, "other members", "1,2,3 there, 1,2 here");
+	assert_refused(other_fabric, "another fabric", "another fabric");
+	assert_refused(other_ring, "another ring-size", "another ring-size");
 	assert_refused(other_id, "other members", "other members");
 }
 
