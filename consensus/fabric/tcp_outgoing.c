@@ -15,6 +15,8 @@
 enum {
 	PARTS_MAX = 64, /* of one sendmsg */
 	IDLE_LOOK_NS = 1000000,
+	NUDGE_NS = 2000000,
+	NUDGED_MAX = TCP_QUEUE_ENTRIES / 4, /* operations under way; with more, no nudges */
 };
 /* In `arrived`, beside descriptors. */
 enum { NOTHING_ARRIVED = -2, NO_STREAM = -1 };
@@ -137,6 +139,9 @@ int tcp_outgoing_post(struct tcp_outgoing *out, const struct tcp_operation *oper
 
 	if (out->state != MU_CONNECTION_UP || out->tail - out->head == TCP_QUEUE_ENTRIES)
 		return -1;
+	/* Its clock is its deadline's: posting must not cost another look at it. */
+	if (out->sent == out->tail)
+		out->spoke_ns = operation->deadline_ns - out->config->op_timeout_ns;
 	*new = *operation;
 	new->request.sequence = ++out->sequence;
 	out->tail++;
@@ -184,6 +189,27 @@ static void count_sent(struct tcp_outgoing *out, size_t bytes)
 		out->sent++;
 	}
 	assert(out->sent_bytes == 0);
+}
+
+/*
+ * An answer that stays away may have been lost on the way, or its request may.
+ * TCP notices that at once if something behind it arrives, and else only after
+ * its retransmission timeout, which is 200 ms at least: an age here. So there
+ * is something behind it, as long as it stays away, in either direction.
+ */
+static void nudge(struct tcp_outgoing *out, uint64_t now_ns)
+{
+	struct tcp_operation operation = {
+		.request = {.op = TCP_NUDGE},
+		.deadline_ns = now_ns + out->config->op_timeout_ns,
+	};
+
+	if (out->over == out->tail || out->sent != out->tail || now_ns < out->spoke_ns + NUDGE_NS ||
+	    out->tail - out->over > NUDGED_MAX)
+		return;
+	tcp_outgoing_post(out, &operation);
+	out->spoke_ns = now_ns;
+	tcp_outgoing_flush(out);
 }
 
 void tcp_outgoing_flush(struct tcp_outgoing *out)
@@ -369,6 +395,8 @@ static void progress(struct tcp_outgoing *out, uint64_t now_ns)
 	tcp_outgoing_flush(out);
 	if (out->fd >= 0 && is_to_be_looked_at(out, now_ns))
 		receive(out);
+	if (out->fd >= 0)
+		nudge(out, now_ns);
 	/* After looking: this process may have been stopped while the replies came. */
 	if (out->fd >= 0 && is_overdue(out, now_ns))
 		fail(out);
@@ -388,11 +416,12 @@ int tcp_outgoing_poll(struct tcp_outgoing *out, uint64_t now_ns, struct mu_compl
 	int taken = 0;
 
 	progress(out, now_ns);
-	for (; taken < max && out->head != out->over; out->head++, taken++) {
+	for (; taken < max && out->head != out->over; out->head++) {
 		const struct tcp_operation *operation = at(out, out->head);
 
-		completions[taken] = (struct mu_completion){operation->cookie, (uint8_t)out->peer,
-							    operation->status};
+		if (operation->request.op != TCP_NUDGE)
+			completions[taken++] = (struct mu_completion){
+				operation->cookie, (uint8_t)out->peer, operation->status};
 	}
 	return taken;
 }

@@ -42,6 +42,7 @@ struct tcp_outgoing {
 	bool wants_room;      /* epoll tells when more can be sent */
 	int fd;               /* -1: none */
 	uint64_t deadline_ns; /* of the welcome */
+	uint64_t spoke_ns;    /* when something was sent last */
 	uint64_t looked_ns;   /* while idle: when its end was looked for last */
 	uint32_t sequence;
 

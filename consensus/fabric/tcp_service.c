@@ -208,7 +208,7 @@ static enum progress begin(struct tcp_service *service, struct incoming *in)
 	in->at = in->request.offset;
 	in->left = in->request.len;
 	in->permit = (struct tcp_permit){0};
-	if (in->request.op == TCP_READ)
+	if (in->request.op != TCP_WRITE)
 		reply(in, MU_FABRIC_OK);
 	return PROGRESS;
 }

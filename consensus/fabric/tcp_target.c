@@ -69,6 +69,11 @@ const char *tcp_target_fault(const struct tcp_target *target, const struct tcp_r
 {
 	size_t bytes;
 
+	if (request->op == TCP_NUDGE)
+		return request->region || request->zero || request->len || request->offset ||
+				       request->ballot
+			       ? "an operation out of bounds"
+			       : NULL;
 	if (request->op != TCP_WRITE && request->op != TCP_READ)
 		return "an operation that does not exist";
 	if (request->region != MU_REGION_BACKGROUND && request->region != MU_REGION_REPLICATION)

@@ -20,7 +20,11 @@ struct tcp_welcome {
 	uint64_t background_bytes, replication_bytes; /* of the regions */
 };
 
-enum tcp_op { TCP_WRITE = 1, TCP_READ = 2 };
+enum tcp_op {
+	TCP_WRITE = 1,
+	TCP_READ = 2,
+	TCP_NUDGE = 3, /* nothing, which is answered: all else in the request is 0 */
+};
 
 struct tcp_request {
 	uint8_t op;

@@ -404,6 +404,7 @@ static void tcp_requests_that_make_no_sense_end_the_connection(void **state)
 		{{.op = TCP_WRITE, .region = LOG, .sequence = 1, .len = 0}, "out of bounds"},
 		{{.op = TCP_WRITE, .region = LOG, .sequence = 1, .len = 8, .zero = 1},
 		 "out of bounds"},
+		{{.op = TCP_NUDGE, .sequence = 1, .len = 8}, "out of bounds"},
 		{{.op = TCP_WRITE, .region = SLOTS, .sequence = 1, .len = 8, .offset = 60},
 		 "more than a line"},
 		{{.op = TCP_WRITE, .region = LOG, .sequence = 2, .len = 8}, "out of sequence"},
