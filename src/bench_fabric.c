@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "bench_fabric.h"
+#include "bench_tcp.h"
 
 /* The replication region is a file of its own. */
 static uint8_t *map_shm_floor(const char *directory, unsigned id, uint64_t offset, size_t bytes)
@@ -30,7 +31,9 @@ static uint8_t *map_shm_floor(const char *directory, unsigned id, uint64_t offse
 }
 
 static const struct bench_fabric fabrics[] = {
-	{"shm", mu_fabric_shm_open, map_shm_floor},
+	{"shm", mu_fabric_shm_open, map_shm_floor, NULL, "memcpy()"},
+	{"tcp", bench_tcp_open, NULL, bench_tcp_exchange,
+	 "a bare ping-pong over TCP, answered by a majority"},
 };
 
 const struct bench_fabric *bench_fabric_at(size_t i)

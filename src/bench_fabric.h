@@ -5,6 +5,7 @@
 #ifndef MUPROXY_BENCH_FABRIC_H
 #define MUPROXY_BENCH_FABRIC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,8 +20,17 @@ struct bench_fabric {
 	/*
 	 * Map `bytes` of replica id's replication region from `offset` on, for copies
 	 * that no fabric is part of; NULL, with the reason on stderr, if that fails.
+	 * NULL where memory is not shared; then there is exchange().
 	 */
 	uint8_t *(*map_floor)(const char *directory, unsigned id, uint64_t offset, size_t bytes);
+	/*
+	 * Send `count` messages of len bytes to every follower by the bare means that
+	 * the fabric stands on; back when so many have answered that a proposal would
+	 * be committed. False if that fails.
+	 */
+	bool (*exchange)(const char *directory, unsigned replicas, const uint8_t *bytes, size_t len,
+			 unsigned count);
+	const char *floor; /* what map_floor or exchange measure, in words */
 };
 
 /* NULL if this build has no such fabric. */

@@ -71,7 +71,9 @@ struct bench_measure *bench_measure_new(struct bench_group *group)
 	measure->group = group;
 	measure->floor_offset = bench_extra_offset(options);
 	ready = allocate(measure);
-	for (unsigned id = 2; id <= group->run.options->replicas && ready; id++) {
+	for (unsigned id = 2; id <= options->replicas && ready; id++) {
+		if (options->fabric->map_floor == NULL)
+			break;
 		measure->floor[id] = options->fabric->map_floor(
 			group->run.directory, id, measure->floor_offset, options->ring_bytes);
 		ready = measure->floor[id] != NULL;
@@ -290,6 +292,32 @@ static void run_copies(struct bench_measure *measure, const struct bench_case *w
 	}
 }
 
+static bool run_exchanges(struct bench_measure *measure, const struct bench_case *what,
+			  uint64_t bytes, unsigned long count)
+{
+	const struct bench_run *run = &measure->group->run;
+
+	for (unsigned long i = 0; i < count; i++) {
+		uint64_t start_ns = clock_ns();
+
+		if (!run->options->fabric->exchange(run->directory, run->options->replicas,
+						    measure->bytes, bytes, what->outstanding))
+			return false;
+		bench_samples_add(&measure->copy, clock_ns() - start_ns);
+	}
+	return true;
+}
+
+/* Bare of the fabric, too. */
+static bool run_bare(struct bench_measure *measure, const struct bench_case *what, uint64_t bytes,
+		     unsigned long count)
+{
+	if (measure->group->run.options->fabric->exchange != NULL)
+		return run_exchanges(measure, what, bytes, count);
+	run_copies(measure, what, bytes, count);
+	return true;
+}
+
 /* --------------------------------------------------------------------- cases */
 
 /* What one case has come to so far. */
@@ -316,7 +344,8 @@ static bool run_turn(struct progress *progress, unsigned long count)
 	spent_ns = clock_ns() - start_ns;
 	if (!run_writes(measure, progress->what, progress->log_bytes, count))
 		return false;
-	run_copies(measure, progress->what, progress->log_bytes, count);
+	if (!run_bare(measure, progress->what, progress->log_bytes, count))
+		return false;
 	progress->burst_ns += spent_ns;
 	return true;
 }

@@ -22,7 +22,7 @@ static const char usage[] =
 	"tracers\n"
 	"Measure libmu, with all replicas on this machine, each a process.\n"
 	"\n"
-	"  --fabric NAME           the fabric to measure (shm)\n"
+	"  --fabric NAME           the fabric to measure: shm or tcp (shm)\n"
 	"  --replicas 3|5|7        (3)\n"
 	"  --ring-bytes N          size of the log ring, a power of two (16 MiB or more, to fit)\n"
 	"  --dir DIR               where the replicas' memory lies meanwhile (/dev/shm)\n"

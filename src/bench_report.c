@@ -22,7 +22,8 @@ void bench_report_begin(const struct bench_options *options)
 	       "that shows the commit;\n");
 	printf("#   with more than one outstanding, all of them are proposed in one turn\n");
 	printf("# floor: the same bytes to the same followers without the protocol, p50: `write` "
-	       "by the fabric,\n#   `copy` by memcpy(); x: latency p50 / write\n");
+	       "by the fabric,\n#   `copy` by %s; x: latency p50 / write\n",
+	       options->fabric->floor);
 	printf("# operations/s: in bursts that fit the ring, and sustained, when followers have to "
 	       "apply in time\n");
 	if (options->csv)

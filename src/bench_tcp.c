@@ -1,0 +1,219 @@
+/* bench_tcp.c - see the header. A process has one replica at a time. */
+#include "config.h"
+
+#include "bench_tcp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "net.h"
+#include "peering.h"
+
+enum { PEERING_PORT = 7400, ECHO_PORT = 7401, ECHO_BYTES = 256 << 10 };
+/* Replies here wait for a thread to be scheduled, which memory does not. */
+#define OP_TIMEOUT_NS 100000000u
+
+/* 127.x.y.id, x and y from the directory's name, which no other run has. */
+static void address_of(const char *directory, unsigned id, int port, char text[32])
+{
+	unsigned hash = 5381;
+
+	for (; *directory; directory++)
+		hash = hash * 33 + (unsigned char)*directory;
+	snprintf(text, 32, "127.%u.%u.%u:%d", 1 + hash / 250 % 250, 1 + hash % 250, id, port);
+}
+
+/* ------------------------------------------------------------ bare ping-pong */
+
+/* Reads messages, each behind its length, and answers each with as many bytes as a length has. */
+static void echo(int fd)
+{
+	uint8_t *sink = malloc(ECHO_BYTES);
+	uint64_t len, left;
+
+	while (sink && recv(fd, &len, sizeof(len), MSG_WAITALL) == sizeof(len)) {
+		for (left = len; left > 0;) {
+			ssize_t n = recv(fd, sink, left < ECHO_BYTES ? left : ECHO_BYTES, 0);
+
+			if (n <= 0)
+				break;
+			left -= (uint64_t)n;
+		}
+		if (left > 0 || send(fd, &len, sizeof(len), MSG_NOSIGNAL) != sizeof(len))
+			break;
+	}
+	free(sink);
+	close(fd);
+}
+
+/* Ends with the process: one peer at a time is enough. */
+static void *run_echo(void *ctx)
+{
+	int listener = (int)(intptr_t)ctx, fd;
+
+	while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+		mp_tune(fd);
+		echo(fd);
+	}
+	return NULL;
+}
+
+static bool start_echo(const char *directory, unsigned id, char *err, size_t err_bytes)
+{
+	char address[32];
+	pthread_t thread;
+	int listener;
+
+	address_of(directory, id, ECHO_PORT, address);
+	listener = mp_listen(address, 8, err, err_bytes);
+	if (listener < 0)
+		return false;
+	fcntl(listener, F_SETFL, 0);
+	if (pthread_create(&thread, NULL, run_echo, (void *)(intptr_t)listener) == 0) {
+		pthread_detach(thread);
+		return true;
+	}
+	close(listener);
+	snprintf(err, err_bytes, "no thread");
+	return false;
+}
+
+struct partner {
+	int fd;        /* 0: not connected */
+	uint64_t owed; /* bytes of answers yet to come */
+};
+
+static bool meet(struct partner *partner, const char *directory, unsigned id)
+{
+	struct mp_address place;
+	char address[32], err[200];
+
+	if (partner->fd > 0)
+		return true;
+	address_of(directory, id, ECHO_PORT, address);
+	if (!mp_address_parse(address, &place, err, sizeof(err)))
+		return false;
+	partner->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (partner->fd < 0 ||
+	    connect(partner->fd, (struct sockaddr *)&place.at[0].address, place.at[0].len) < 0) {
+		fprintf(stderr, "mubench: %s: %s\n", address, strerror(errno));
+		return false;
+	}
+	mp_tune(partner->fd);
+	return true;
+}
+
+static bool say(struct partner *partner, const uint8_t *bytes, size_t len)
+{
+	uint64_t head = len;
+	struct iovec parts[] = {{&head, sizeof(head)}, {(void *)bytes, len}};
+	struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+
+	partner->owed += sizeof(head);
+	return sendmsg(partner->fd, &message, MSG_NOSIGNAL) == (ssize_t)(sizeof(head) + len);
+}
+
+/* As the fabric's poll(): a look that does not wait. False: it is gone. */
+static bool listen_to(struct partner *partner)
+{
+	uint8_t sink[4096];
+	size_t most = partner->owed < sizeof(sink) ? partner->owed : sizeof(sink);
+	ssize_t n = most > 0 ? recv(partner->fd, sink, most, MSG_DONTWAIT) : 0;
+
+	if (n > 0)
+		partner->owed -= (uint64_t)n;
+	return n > 0 || most == 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+bool bench_tcp_exchange(const char *directory, unsigned replicas, const uint8_t *bytes, size_t len,
+			unsigned count)
+{
+	static struct partner partners[MU_ID_SLOTS];
+	unsigned needed = replicas / 2, done = 0; /* with the one who asks they are a majority */
+
+	for (unsigned id = 2; id <= replicas; id++)
+		if (!meet(&partners[id], directory, id))
+			return false;
+	for (unsigned i = 0; i < count; i++)
+		for (unsigned id = 2; id <= replicas; id++)
+			if (!say(&partners[id], bytes, len))
+				return false;
+	while (done < needed) {
+		done = 0;
+		for (unsigned id = 2; id <= replicas; id++) {
+			if (!listen_to(&partners[id]))
+				return false;
+			done += partners[id].owed == 0;
+		}
+	}
+	return true;
+}
+
+/* --------------------------------------------------------------------- fabric */
+
+static struct peering *peering;
+static const struct mu_fabric_ops *tcp_ops;
+
+/* The peering ends with its fabric. */
+static void close_both(struct mu_fabric *fabric)
+{
+	tcp_ops->close(fabric);
+	peering_close(peering);
+	peering = NULL;
+}
+
+static bool join(const struct mu_fabric_config *config, const char *directory, char *err,
+		 size_t err_bytes)
+{
+	char address[MU_ID_SLOTS][32];
+	struct peering_options options;
+
+	mp_log_init(MP_LOG_ERROR, config->id);
+	peering_options_init(&options);
+	options.id = config->id;
+	options.group_id = config->group_id;
+	for (unsigned id = 1; id < MU_ID_SLOTS; id++) {
+		if (!(config->member_mask >> id & 1))
+			continue;
+		address_of(directory, id, PEERING_PORT, address[id]);
+		options.address[id] = address[id];
+	}
+	peering = peering_open(&options, err, err_bytes);
+	return peering != NULL;
+}
+
+int bench_tcp_open(struct mu_fabric **out, const struct mu_fabric_config *config,
+		   const char *directory, char *err, size_t err_bytes)
+{
+	static struct mu_fabric_ops ops;
+	struct mu_fabric_config patient = *config;
+	struct mu_fabric_tcp_options options = {.directory = directory};
+
+	if (patient.op_timeout_ns < OP_TIMEOUT_NS)
+		patient.op_timeout_ns = OP_TIMEOUT_NS;
+	if (!start_echo(directory, config->id, err, err_bytes) ||
+	    !join(config, directory, err, err_bytes))
+		return -1;
+	options.peering = peering_base(peering);
+	if (mu_fabric_tcp_open(out, &patient, &options, err, err_bytes) != 0) {
+		peering_close(peering);
+		return -1;
+	}
+	tcp_ops = (*out)->ops;
+	ops = *tcp_ops;
+	ops.close = close_both;
+	(*out)->ops = &ops;
+	if (peering_start(peering) == 0)
+		return 0;
+	snprintf(err, err_bytes, "no thread for the peers");
+	close_both(*out);
+	return -1;
+}
