@@ -413,7 +413,7 @@ int peering_start(struct peering *p)
 	int rc;
 
 	PEERING_EACH(p, id)
-		p->channel[id].lost_ms = peering_now_ms();
+	p->channel[id].lost_ms = peering_now_ms();
 	/* Signals are for the thread that opened the replica. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
