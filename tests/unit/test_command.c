@@ -15,6 +15,7 @@
 
 #include "client.h"
 #include "command.h"
+#include "command_special.h"
 #include "servers.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -238,15 +239,6 @@ static void commands_are_found(void **state)
 		{"xread count 2 streams block 0", "xread", MP_CLASS_READ},
 		{"xread block 0 streams k $", "xread", MP_CLASS_REFUSED},
 		{"xread count 2 BLOCK 0 streams k $", "xread", MP_CLASS_REFUSED},
-		{"xadd k 1-1 f v", "xadd", MP_CLASS_WRITE},
-		{"xadd k 5-* f v", "xadd", MP_CLASS_WRITE},
-		{"xadd k 1-1 * *", "xadd", MP_CLASS_WRITE},
-		{"xadd k * f v", "xadd", MP_CLASS_REFUSED},
-		{"xadd k nomkstream * f v", "xadd", MP_CLASS_REFUSED},
-		{"xadd k MAXLEN ~ 10 LIMIT 5 * f v", "xadd", MP_CLASS_REFUSED},
-		{"xadd k MINID = 10 * f v", "xadd", MP_CLASS_REFUSED},
-		{"xadd k MAXLEN 10 * f v", "xadd", MP_CLASS_REFUSED},
-		{"xadd k MAXLEN 10 7-7 f *", "xadd", MP_CLASS_WRITE},
 		{"sort k by w_* alpha", "sort", MP_CLASS_WRITE},
 		{"sort k by w_* store d", "sort", MP_CLASS_WRITE},
 		{"sort k alpha store d", "sort", MP_CLASS_WRITE},
@@ -456,6 +448,30 @@ static void blindness_depends_on_options(void **state)
 	}
 }
 
+static void the_place_of_a_clocks_id(void **state)
+{
+	static const struct {
+		const char *text;
+		int star;
+	} cases[] = {
+		{"xadd k 1-1 f v", 0},          {"xadd k 5-* f v", 0},
+		{"xadd k 1-1 * *", 0},          {"xadd k MAXLEN 10 7-7 f *", 0},
+		{"xadd k maxlen", 0},           {"xadd k * f v", 2},
+		{"xadd k nomkstream * f v", 3}, {"xadd k MAXLEN 10 * f v", 4},
+		{"xadd k MINID = 10 * f v", 5}, {"xadd k MAXLEN ~ 10 LIMIT 5 * f v", 7},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct request request;
+		char text[64];
+
+		snprintf(text, sizeof(text), "%s", cases[i].text);
+		split(&request, text);
+		assert_int_equal(mp_xadd_star(&request.r), cases[i].star);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -467,6 +483,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(unknown_commands_are_answered_as_by_the_server),
 		cmocka_unit_test(fetching_says_what_is_wrong),
 		cmocka_unit_test(blindness_depends_on_options),
+		cmocka_unit_test(the_place_of_a_clocks_id),
 	};
 
 	if (argc > 1 && strcmp(argv[1], "--dump") == 0)
