@@ -137,6 +137,7 @@ static void record_membership(struct mu *mu)
 
 static void score(const struct mu_config *config, struct mu_watch *w, bool moved)
 {
+	w->moved = moved;
 	if (moved)
 		w->score += config->score_gain;
 	else
@@ -196,10 +197,8 @@ static void read_peer(struct mu *mu, unsigned id, bool scored)
 	struct mu_watch *w = &mu->bg.watch[id];
 	struct mu_fabric *f = mu->fabric;
 
-	if (w->reading) {
-		w->scored = w->scored || scored;
+	if (w->reading)
 		return; /* a slow reading is no reading: the score stays */
-	}
 	w->reading = f->ops->state(f, MU_PLANE_BACKGROUND, id) == MU_CONNECTION_UP &&
 		     f->ops->post_read(f, MU_PLANE_BACKGROUND, id, MU_REGION_BACKGROUND, 0,
 				       w->lines, sizeof(w->lines), OP_READ_LINES) == 0;

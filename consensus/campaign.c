@@ -118,6 +118,24 @@ static bool candidate_is_at_work(const struct mu *mu)
 	       MU_FLAG_BYTE(w->state.word[MU_STATE_FLAGS], MU_FLAG_ROLE_SHIFT) == MU_ROLE_CANDIDATE;
 }
 
+/*
+ * Somebody who says that he leads is not alive yet, but coming: after a
+ * partition the others may well be a look ahead of him.
+ */
+static bool leader_is_coming(const struct mu *mu)
+{
+	MU_EACH_PEER(mu, id) {
+		const struct mu_watch *w = &mu->bg.watch[id];
+
+		if (!w->alive && w->moved && w->known &&
+		    MU_FLAG_BYTE(w->state.word[MU_STATE_FLAGS], MU_FLAG_ROLE_SHIFT) ==
+			    MU_ROLE_LEADER &&
+		    w->state.word[MU_STATE_BALLOT] >= mu->record->granted)
+			return true;
+	}
+	return false;
+}
+
 static void ask_all(struct mu *mu, uint64_t ballot)
 {
 	const uint64_t word[3] = {ballot, mu->record->incarnation, 0};
@@ -172,7 +190,8 @@ static void consider(struct mu *mu)
 	struct mu_background *bg = &mu->bg;
 	uint64_t patience;
 
-	if (!mu_eligible(mu) || bg->pending_grant || !leaderless(mu) || candidate_is_at_work(mu)) {
+	if (!mu_eligible(mu) || bg->pending_grant || !leaderless(mu) || candidate_is_at_work(mu) ||
+	    leader_is_coming(mu)) {
 		bg->leaderless_ns = 0;
 		return;
 	}

@@ -155,6 +155,7 @@ struct mu_watch {
 	bool scored; /* ...and what is being read counts for the score */
 	uint64_t counter;
 	unsigned score;
+	bool moved; /* its heartbeat, when last looked at for the score */
 	bool alive;
 	bool known; /* state and cold below were read intact since it was last dead */
 	struct mu_line state, cold;
