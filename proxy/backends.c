@@ -15,7 +15,8 @@
 enum {
 	RECONNECT_MIN_MS = 5,
 	RECONNECT_MAX_MS = 500,
-	FETCH_TIMEOUT_MS = 1000, /* of the command table, which is fetched blocking */
+	/* The command table is fetched blocking: this part of backend-timeout is enough. */
+	FETCH_TIMEOUT_PART = 5,
 	FETCH_RETRY_MS = 1000,
 };
 
@@ -154,7 +155,8 @@ static void fetch_commands(struct mp_proxy *proxy)
 
 	proxy->databases = (int)mp_backend_redis_databases(target->backend);
 	commands = mp_commands_fetch(proxy->options.redis_backend, proxy->options.redis_password,
-				     FETCH_TIMEOUT_MS, err, sizeof(err));
+				     (int)proxy->options.backend_timeout_ms / FETCH_TIMEOUT_PART,
+				     err, sizeof(err));
 	if (!commands) {
 		mp_warn("redis: no command table: %s", err);
 		proxy->apply.next_fetch_ns = mp_now_ns(proxy) + FETCH_RETRY_MS * UINT64_C(1000000);

@@ -10,6 +10,7 @@
 
 #include "bench_fabric.h"
 #include "bench_tcp.h"
+#include "bench_verbs.h"
 
 /* The replication region is a file of its own. */
 static uint8_t *map_shm_floor(const char *directory, unsigned id, uint64_t offset, size_t bytes)
@@ -34,6 +35,9 @@ static const struct bench_fabric fabrics[] = {
 	{"shm", mu_fabric_shm_open, map_shm_floor, NULL, "memcpy()"},
 	{"tcp", bench_tcp_open, NULL, bench_tcp_exchange,
 	 "a bare ping-pong over TCP, answered by a majority"},
+#ifdef HAVE_VERBS
+	{"verbs", bench_verbs_open, bench_verbs_map_floor, NULL, "memcpy()"},
+#endif
 };
 
 const struct bench_fabric *bench_fabric_at(size_t i)

@@ -369,6 +369,8 @@ static void set_defaults(struct conf *conf, const char *file)
 	conf->wait = CONF_WAIT_ADAPTIVE;
 	conf->fabric = CONF_FABRIC_SHM;
 	conf->mu.member_mask = 0;
+	conf->verbs_port = conf->verbs_gid_index = CONF_AUTO;
+	conf->verbs_timeout = conf->verbs_retries = CONF_AUTO;
 	conf->spin_ns = 20 * 1000;
 	conf->op_timeout_ns = 100 * 1000000;
 	conf->drain_timeout_ms = 3000;

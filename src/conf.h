@@ -18,10 +18,15 @@ enum conf_wait {
 	CONF_WAIT_SPIN,     /* never sleep: for a core of its own */
 };
 enum conf_fabric {
-	CONF_FABRIC_SHM,  /* all on one host */
-	CONF_FABRIC_TCP,  /* anywhere */
-	CONF_FABRIC_AUTO, /* the best that all members have */
+	CONF_FABRIC_SHM,   /* all on one host */
+	CONF_FABRIC_TCP,   /* anywhere */
+	CONF_FABRIC_AUTO,  /* the best that all members have */
+	CONF_FABRIC_VERBS, /* anywhere that RDMA leads to */
 };
+enum conf_barrier { CONF_BARRIER_STRICT, CONF_BARRIER_NONE };
+
+/* A number that is left to be chosen. */
+#define CONF_AUTO UINT32_MAX
 
 /* Upper bound on the number of settings. */
 #define CONF_MAX_SETTINGS 64
@@ -38,6 +43,10 @@ struct conf {
 	uint32_t wait;            /* enum conf_wait */
 	uint32_t fabric;          /* enum conf_fabric */
 	const char *peer_listen;  /* where the own peering listens; NULL: at the own address */
+	const char *verbs_device; /* NULL: choose */
+	uint32_t verbs_port, verbs_gid_index, verbs_timeout, verbs_retries; /* or CONF_AUTO */
+	uint32_t verbs_service_level;
+	uint32_t verbs_barrier; /* enum conf_barrier */
 	uint64_t spin_ns;
 	uint64_t op_timeout_ns;
 	uint32_t drain_timeout_ms;

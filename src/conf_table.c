@@ -13,7 +13,8 @@
 
 static const char *const log_words[] = {"error", "warn", "info", "debug", NULL};
 static const char *const wait_words[] = {"adaptive", "spin", NULL};
-static const char *const fabric_words[] = {"shm", "tcp", "auto", NULL};
+static const char *const fabric_words[] = {"shm", "tcp", "auto", "verbs", NULL};
+static const char *const barrier_words[] = {"strict", "none", NULL};
 
 #define AT(field) offsetof(struct conf, field)
 #define MS(n) (n)
@@ -31,6 +32,14 @@ const struct conf_setting conf_settings[] = {
 	{"replica", "pid-file", CONF_TEXT, AT(pid_file), 0, 0, NULL},
 	{"replica", "log-level", CONF_WORD, AT(log_level), 0, 0, log_words},
 	{"replica", "wait", CONF_WORD, AT(wait), 0, 0, wait_words},
+
+	{"verbs", "device", CONF_TEXT, AT(verbs_device), 0, 0, NULL},
+	{"verbs", "port", CONF_CHOICE, AT(verbs_port), 1, 255, NULL},
+	{"verbs", "gid-index", CONF_CHOICE, AT(verbs_gid_index), 0, 255, NULL},
+	{"verbs", "service-level", CONF_COUNT, AT(verbs_service_level), 0, 15, NULL},
+	{"verbs", "barrier", CONF_WORD, AT(verbs_barrier), 0, 0, barrier_words},
+	{"verbs", "transport-timeout", CONF_CHOICE, AT(verbs_timeout), 1, 31, NULL},
+	{"verbs", "transport-retries", CONF_CHOICE, AT(verbs_retries), 0, 6, NULL},
 
 	{"redis", "listen", CONF_TCP, AT(proxy.redis_listen), 0, 0, NULL},
 	{"redis", "backend", CONF_ADDRESS, AT(proxy.redis_backend), 0, 0, NULL},
@@ -124,6 +133,11 @@ static bool parse_number(const struct conf_setting *setting, const char *text, u
 			 char *err, size_t err_bytes)
 {
 	switch (setting->kind) {
+	case CONF_CHOICE:
+		*number = CONF_AUTO;
+		if (strcmp(text, "auto") == 0)
+			return true;
+		/* fall through */
 	case CONF_COUNT:
 		return conf_parse_count(text, number, err, err_bytes);
 	case CONF_BYTES32:
@@ -180,7 +194,8 @@ bool conf_set(struct conf *conf, size_t i, const char *text, char *err, size_t e
 		return set_text(conf, setting, text, err, err_bytes);
 	if (!parse_number(setting, text, &number, err, err_bytes))
 		return false;
-	if (!setting->words && (number < setting->least || number > setting->most)) {
+	if (!setting->words && !(setting->kind == CONF_CHOICE && number == CONF_AUTO) &&
+	    (number < setting->least || number > setting->most)) {
 		snprintf(err, err_bytes, "'%s' is not between %" PRIu64 " and %" PRIu64 "%s", text,
 			 setting->least, setting->most, unit);
 		return false;
@@ -220,7 +235,9 @@ void conf_print(const struct conf *conf, size_t i, char *out, size_t cap)
 		return;
 	}
 	memcpy(&number, place, is_wide(setting->kind) ? sizeof(uint64_t) : sizeof(uint32_t));
-	if (setting->kind == CONF_WORD)
+	if (setting->kind == CONF_CHOICE && number == CONF_AUTO)
+		snprintf(out, cap, "auto");
+	else if (setting->kind == CONF_WORD)
 		snprintf(out, cap, "%s", setting->words[number]);
 	else
 		snprintf(out, cap, "%" PRIu64 "%s", number, unit_of(setting->kind));

@@ -10,6 +10,7 @@ enum conf_kind {
 	CONF_TCP,     /* const char *: the same without unix: */
 	CONF_KEY,     /* const char *, and mu.checksum_key */
 	CONF_COUNT,   /* uint32_t */
+	CONF_CHOICE,  /* uint32_t, or the word auto: CONF_AUTO */
 	CONF_BYTES32, /* uint32_t */
 	CONF_BYTES,   /* uint64_t */
 	CONF_POWER,   /* uint64_t bytes, a power of two */

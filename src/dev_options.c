@@ -34,11 +34,11 @@ static const char usage_text[] =
 	"\n"
 	"  --dir DIR             where its files go (a new folder under /tmp)\n"
 	"  --replicas N          3, 5 or 7 (3)\n"
-	"  --fabric shm|tcp      how the replicas reach each other's memory (shm)\n"
+	"  --fabric shm|tcp|verbs  how the replicas reach each other's memory (shm)\n"
 	"  --redis-port PORT     of replica 1 (7101)\n"
 	"  --memcached-port PORT of replica 1 (7201)\n"
 	"  --admin-port PORT     of replica 1 (7301)\n"
-	"  --peer-port PORT      of replica 1, for the other replicas with --fabric tcp (7401)\n"
+	"  --peer-port PORT      of replica 1, for the other replicas unless --fabric shm (7401)\n"
 	"  --log-level LEVEL     error, warn, info or debug (info)\n"
 	"  --ring-size SIZE      of each replica's log, e.g. 64M (up to 256M, as there is room)\n"
 	"  --keep                leave configurations and logs in DIR when it stops\n";
@@ -71,8 +71,9 @@ static bool take_option(struct dev_options *o, const char *name, const char *val
 			return false;
 		}
 	} else if (strcmp(name, "fabric") == 0) {
-		if (strcmp(value, "shm") != 0 && strcmp(value, "tcp") != 0) {
-			dev_complain("--fabric: '%s' is not one of: shm, tcp", value);
+		if (strcmp(value, "shm") != 0 && strcmp(value, "tcp") != 0 &&
+		    strcmp(value, "verbs") != 0) {
+			dev_complain("--fabric: '%s' is not one of: shm, tcp, verbs", value);
 			return false;
 		}
 		o->fabric = value;

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "fabric_verbs.h"
 #include "log.h"
 
 /* Facts that members tell each other. */
@@ -31,12 +32,6 @@ struct choice {
 	bool verbs;
 	char why[200];
 };
-
-static bool has_verbs(char *why, size_t why_bytes)
-{
-	snprintf(why, why_bytes, "this build has no verbs");
-	return false;
-}
 
 /* Has somebody chosen? */
 static bool follow(struct peering *peering, uint32_t members, struct choice *choice)
@@ -104,7 +99,7 @@ static struct choice settle(struct peering *peering, const struct conf *conf)
 
 	if (conf->fabric != CONF_FABRIC_AUTO)
 		return choice;
-	able = has_verbs(lacking, sizeof(lacking));
+	able = fabric_verbs_usable(conf, lacking, sizeof(lacking));
 	peering_set_facts(peering, able ? FACT_HAS_VERBS : 0);
 	agree(peering, others, &choice);
 	if (!able) {
@@ -167,6 +162,13 @@ static bool open_tcp(struct fabrics *fabrics, const struct conf *conf,
 	return mu_fabric_tcp_open(&fabrics->fabric, config, &options, err, err_bytes) == 0;
 }
 
+static bool open_verbs(struct fabrics *fabrics, const struct conf *conf,
+		       const struct mu_fabric_config *config, char *err, size_t err_bytes)
+{
+	return fabric_verbs_open(&fabrics->fabric, conf, config, peering_base(fabrics->peering),
+				 err, err_bytes) == 0;
+}
+
 /*
  * The memory comes before the peering runs where that can be: what is wrong
  * with it is then said at once, and no peer sees a member come and go.
@@ -179,11 +181,15 @@ static bool open_over_peering(struct fabrics *fabrics, const struct conf *conf,
 	if (conf->fabric == CONF_FABRIC_TCP)
 		return open_tcp(fabrics, conf, config, err, err_bytes) &&
 		       start_peering(fabrics, err, err_bytes);
+	if (conf->fabric == CONF_FABRIC_VERBS)
+		return open_verbs(fabrics, conf, config, err, err_bytes) &&
+		       start_peering(fabrics, err, err_bytes);
 	if (!start_peering(fabrics, err, err_bytes))
 		return false;
 	choice = settle(fabrics->peering, conf);
 	mp_info("fabric: auto: %s (%s)", choice.verbs ? "verbs" : "tcp", choice.why);
-	return open_tcp(fabrics, conf, config, err, err_bytes);
+	return choice.verbs ? open_verbs(fabrics, conf, config, err, err_bytes)
+			    : open_tcp(fabrics, conf, config, err, err_bytes);
 }
 
 bool fabrics_open(struct fabrics *fabrics, const struct conf *conf,

@@ -18,6 +18,7 @@
 #include "admin.h"
 #include "conf.h"
 #include "dev.h"
+#include "fabric_verbs.h"
 #include "log.h"
 #include "pidfile.h"
 #include "replica.h"
@@ -33,6 +34,7 @@ static const char usage_text[] =
 	"       muproxy --check-config FILE check a configuration and say what is wrong\n"
 	"       muproxy dev [options]       run a whole group on this machine (muproxy dev "
 	"--help)\n"
+	"       muproxy --list-devices      list RDMA devices; * marks what would be chosen\n"
 	"       muproxy --help | --version\n"
 	"\n"
 	"Logs go to stderr. SIGTERM and SIGINT answer what was taken, then exit with 0.\n"
@@ -211,6 +213,17 @@ static int check(const char *file)
 	return EXIT_OK;
 }
 
+static int list_devices(void)
+{
+	int ports = fabric_verbs_list();
+
+	if (ports < 0)
+		fputs("muproxy: this build has no verbs (configure --with-verbs)\n", stderr);
+	else if (ports == 0)
+		fputs("muproxy: there is no RDMA device\n", stderr);
+	return ports > 0 ? EXIT_OK : EXIT_FAILED;
+}
+
 static int usage_error(const char *what)
 {
 	fprintf(stderr, "muproxy: %s (try muproxy --help)\n", what);
@@ -222,6 +235,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"check-config", required_argument, NULL, 'C'},
+		{"list-devices", no_argument, NULL, 'L'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
@@ -240,6 +254,8 @@ int main(int argc, char **argv)
 		case 'c':
 			file = optarg;
 			break;
+		case 'L':
+			return list_devices();
 		case 'h':
 			fputs(usage_text, stdout);
 			return EXIT_OK;

@@ -71,7 +71,7 @@ extern const struct conformance_fabric *fabric_under_test;
 #define PRIVATE_BYTES 4096u
 #define OP_TIMEOUT_NS 100000000u
 /* Nothing that a test waits for takes this long, however loaded the machine is. */
-#define DEADLINE_NS 20000000000u
+#define DEADLINE_NS 60000000000u
 
 #define BALLOT(round, id) ((uint64_t)(round) << 8 | (id))
 

@@ -463,6 +463,66 @@ static void verbs_options_out_of_range_are_refused(void **state)
 	group_free(group);
 }
 
+/* ------------------------------------------------------- what it costs */
+
+enum { TAKINGS = 60 };
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+	return (left > right) - (left < right);
+}
+
+static double median_us(uint64_t *ns)
+{
+	qsort(ns, TAKINGS, sizeof(*ns), compare);
+	return (double)ns[TAKINGS / 2] / 1000;
+}
+
+/* No bound is put on it: it is for whoever reads the output. */
+static void verbs_passing_the_permission_on_takes(void **state)
+{
+	struct group *group = group_new();
+	uint64_t flags_ns[TAKINGS], barrier_ns[TAKINGS], grant_ns[TAKINGS], write_ns[TAKINGS];
+	struct link link[2];
+	struct mu_fabric *target;
+
+	(void)state;
+	group_open(group, 1);
+	group_open(group, 3);
+	target = group_open(group, 2);
+	link[0] = link_up(group, 1, DATA, 2);
+	link[1] = link_up(group, 3, DATA, 2);
+	link_grant(&link[1], BALLOT(1, 3));
+	for (unsigned i = 0; i < TAKINGS; i++) {
+		const struct link *next = &link[i % 2];
+		const uint64_t ballot = BALLOT(i + 2, i % 2 ? 3 : 1);
+		struct mu_verbs_revocation took;
+		uint64_t start_ns;
+
+		/* The next one has been connected for long, as a rule. */
+		link_reconnect(next);
+		assert_int_equal(target->ops->revoke_write(target), 0);
+		took = mu_verbs_last_revocation(target);
+		start_ns = clock_ns();
+		link_grant(next, ballot);
+		grant_ns[i] = clock_ns() - start_ns;
+		start_ns = clock_ns();
+		assert_int_equal(link_write(next, LOG, 0, "first one", 8, ballot), MU_FABRIC_OK);
+		write_ns[i] = clock_ns() - start_ns;
+		flags_ns[i] = took.flags_ns;
+		barrier_ns[i] = took.barrier_ns;
+		/* Whose queue pair was destroyed may not have heard yet. */
+		WAIT_UNTIL(group, link_state(&link[(i + 1) % 2]) != MU_CONNECTION_UP);
+	}
+	printf("# medians of %d: revoke %.1f us, barrier %.1f us, grant %.1f us, first write %.1f "
+	       "us\n",
+	       TAKINGS, median_us(flags_ns), median_us(barrier_ns), median_us(grant_ns),
+	       median_us(write_ns));
+	group_free(group);
+}
+
 const struct CMUnitTest verbs_tests[] = {
 	cmocka_unit_test(verbs_a_peer_lost_a_thousand_times_leaks_nothing),
 	cmocka_unit_test(verbs_large_reads_leave_nothing_registered),
@@ -471,5 +531,6 @@ const struct CMUnitTest verbs_tests[] = {
 	cmocka_unit_test(verbs_a_sleeper_is_woken_by_completions),
 	cmocka_unit_test(verbs_too_little_lockable_memory_is_told_with_the_remedy),
 	cmocka_unit_test(verbs_options_out_of_range_are_refused),
+	cmocka_unit_test(verbs_passing_the_permission_on_takes),
 	{0},
 };

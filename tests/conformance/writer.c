@@ -56,6 +56,7 @@ static bool wait_for_connection(struct writer *writer, struct mu_fabric *fabric)
 		if (is_over(writer->board))
 			return false;
 		fabric->ops->connect(fabric, DATA, WRITER_TARGET);
+		sched_yield();
 	}
 	return true;
 }

@@ -1,0 +1,192 @@
+# programs: build/muproxy build/muctl redis-server redis-cli memcached
+# Runs in the guest: a group of three replicas over verbs, each with a real
+# redis-server and memcached, on one RDMA device. Writes through every replica
+# while the leader is killed, and while the next one is stopped: what was
+# acknowledged is there at the end, at every replica.
+set -u
+key=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
+writes=${WRITES-100}
+
+fail() {
+	echo "FAILED: $*"
+	tail -n 15 /tmp/replica-*.log
+	exit 1
+}
+
+# wait_for SECONDS WHAT COMMAND...: until it succeeds.
+wait_for() {
+	local deadline=$(($(date +%s) + $1)) what=$2
+	shift 2
+	until "$@" >/dev/null 2>&1; do
+		[ "$(date +%s)" -lt "$deadline" ] || fail "waited in vain for $what"
+		usleep 100000
+	done
+}
+
+# All times are those of an emulated machine.
+write_configuration() {
+	local id=$1
+
+	cat >/tmp/replica-$id.conf <<END
+[replica]
+id = $id
+group = vm
+key = $key
+fabric = ${FABRIC-verbs}
+memory-dir = /dev/shm
+ring-size = 4M
+[member 1]
+address = 10.77.0.1:7401
+[member 2]
+address = 10.77.0.1:7402
+[member 3]
+address = 10.77.0.1:7403
+[redis]
+listen = 127.0.0.1:710$id
+backend = unix:/run/redis-$id.sock
+[memcached]
+listen = 127.0.0.1:720$id
+backend = unix:/run/memcached-$id.sock
+[admin]
+listen = 127.0.0.1:730$id
+[timing]
+tick = 20ms
+op-timeout = 1s
+data-stall = 20s
+takeover-timeout = 3s
+backend-timeout = 20s
+hold-timeout = 60s
+unknown-timeout = 60s
+END
+}
+
+start_replica() {
+	muproxy -c /tmp/replica-$1.conf 2>>/tmp/replica-$1.log &
+	eval "pid_$1=$!"
+}
+
+pid_of() { eval "echo \$pid_$1"; }
+
+# ask ID COMMAND...: the reply, of a client of replica ID.
+ask() {
+	local id=$1
+	shift
+	timeout 60 redis-cli -p 710$id "$@"
+}
+
+is_ok() { [ "$(ask "$@")" = OK ]; }
+is_equal() {
+	local want=$1
+	shift
+	[ "$(ask "$@")" = "$want" ]
+}
+
+# leader_seen_by ID
+leader_seen_by() {
+	wget -q -O - http://127.0.0.1:730$1/status | grep -o '"leader": *[0-9]*' | head -1 | tr -dc 0-9
+}
+has_leader_other_than() {
+	local leader
+	leader=$(leader_seen_by "$1") && [ "${leader:-0}" != 0 ] && [ "$leader" != "$2" ]
+}
+
+# memcached_says ID 'COMMAND\r\n...' WORDS
+memcached_says() {
+	printf "$2" | timeout 20 nc -w 5 127.0.0.1 720$1 | grep -q "$3"
+}
+
+# write_through ID ROUND: one connection; a line of /tmp/acked for each write that was answered OK.
+write_through() {
+	local n=0
+	while [ $n -lt "$writes" ]; do
+		n=$((n + 1))
+		echo "SET $2:$1:$n $n"
+	done | redis-cli -p 710$1 >/tmp/replies-$2-$1 2>&1
+	# Answers come in order, one a line; an error has its own words.
+	awk -v round="$2" -v id="$1" 'NF { n++ } $0 == "OK" { print round ":" id ":" n, n }' \
+		/tmp/replies-$2-$1 >/tmp/acked-$2-$1
+}
+
+# Every acknowledged write is what this replica answers.
+check_at() {
+	local id=$1 round=$2 file
+	for file in /tmp/acked-$round-*; do
+		cut -d' ' -f1 "$file" | sed 's/^/GET /' | redis-cli -p 710$id >/tmp/got
+		cut -d' ' -f2 "$file" | cmp -s - /tmp/got ||
+			fail "replica $id has lost some of what $file says was acknowledged"
+	done
+}
+
+# acked ROUND: how many writes.
+acked() { cat /tmp/acked-$1-* | wc -l; }
+some_replies() { [ "$(cat /tmp/replies-$1-* 2>/dev/null | wc -l)" -gt 20 ]; }
+
+# disturbed_round NAME SIGNAL: writers at the two followers while the leader gets the signal.
+disturbed_round() {
+	local round=$1 leader others="" id writers=""
+
+	leader=$(leader_seen_by 1)
+	rm -f /tmp/acked-* /tmp/replies-*
+	for id in 1 2 3; do
+		[ $id = "$leader" ] || others="$others $id"
+	done
+	for id in $others; do
+		write_through $id "$round" &
+		writers="$writers $!"
+	done
+	wait_for 60 "some writes" some_replies "$round"
+	kill -"$2" "$(pid_of "$leader")"
+	echo "# $round: replica $leader led, and got SIG$2"
+	for id in $others; do
+		wait_for 90 "another leader" has_leader_other_than $id "$leader"
+	done
+	wait $writers
+	[ "$(acked "$round")" -gt $writes ] || fail "only $(acked "$round") writes were acknowledged"
+	for id in $others; do
+		check_at $id "$round"
+	done
+	victim=$leader
+}
+
+muproxy --list-devices | tee /tmp/devices
+grep -q '^\* rxe0 ' /tmp/devices || fail "the device is not chosen"
+for id in 1 2 3; do
+	redis-server --port 0 --unixsocket /run/redis-$id.sock --databases 17 --save '' \
+		--dir /tmp --daemonize no >/tmp/redis-$id.log 2>&1 &
+	memcached -u root -m 32 -s /run/memcached-$id.sock >/tmp/memcached-$id.log 2>&1 &
+done
+for id in 1 2 3; do
+	wait_for 60 "redis-server $id" redis-cli -s /run/redis-$id.sock ping
+	write_configuration $id
+	start_replica $id
+done
+
+for id in 1 2 3; do
+	wait_for 90 "replica $id to take a write" is_ok $id SET from:$id $id
+	wait_for 60 "memcached by replica $id" \
+		memcached_says $id "set mc:$id 0 0 1\r\n$id\r\n" STORED
+done
+for id in 1 2 3; do
+	for from in 1 2 3; do
+		is_equal $from $id GET from:$from || fail "replica $id does not read from:$from"
+		memcached_says $id "get mc:$from\r\n" "^$from" || fail "replica $id: no mc:$from"
+	done
+done
+echo "# reads and writes through every replica: $(date +%T)"
+
+disturbed_round killed KILL
+start_replica $victim
+wait_for 90 "replica $victim to be back" is_ok $victim SET back yes
+check_at $victim killed
+echo "# killed: $(acked killed) acknowledged writes are at every replica: $(date +%T)"
+
+disturbed_round stopped STOP
+kill -CONT "$(pid_of $victim)"
+wait_for 90 "replica $victim to be back" is_ok $victim SET back again
+check_at $victim stopped
+echo "# stopped: $(acked stopped) acknowledged writes are at every replica: $(date +%T)"
+
+for id in 1 2 3; do
+	kill -TERM "$(pid_of $id)"
+	wait "$(pid_of $id)" || fail "replica $id did not end well"
+done
