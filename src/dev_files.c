@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,6 +258,32 @@ static void print_member(FILE *out, const struct dev_files *files,
 	fprintf(out, "peer = unix:%s\n", path);
 }
 
+/* By right or by limit: trying is the only way to know. */
+static bool may_be_realtime(void)
+{
+	struct sched_param param = {.sched_priority = 1};
+
+	if (sched_setscheduler(0, SCHED_FIFO, &param) != 0)
+		return false;
+	param.sched_priority = 0;
+	sched_setscheduler(0, SCHED_OTHER, &param);
+	return true;
+}
+
+static void print_timing(FILE *out)
+{
+	fprintf(out,
+		"\n[timing]\n"
+		"# Every replica and every server shares this machine's cores: who spins is in "
+		"the way.\n"
+		"spin = 0\n");
+	if (!may_be_realtime())
+		fprintf(out, "# Without real-time priority heartbeats wait for a core like "
+			     "everybody, and "
+			     "leaders\n# are to stay also while something is being compiled.\n"
+			     "tick = 5ms\n");
+}
+
 static void print_conf(FILE *out, const struct dev_files *files, const struct dev_options *options,
 		       unsigned id, const char *key)
 {
@@ -281,11 +308,7 @@ static void print_conf(FILE *out, const struct dev_files *files, const struct de
 	fprintf(out, "\n[memcached]\nlisten = 127.0.0.1:%d\nbackend = unix:%s\n",
 		options->memcached_port + (int)id - 1, path);
 	fprintf(out, "\n[admin]\nlisten = 127.0.0.1:%d\n", options->admin_port + (int)id - 1);
-	fprintf(out,
-		"\n[timing]\n"
-		"# Every replica and every server shares this machine's cores: who spins is in "
-		"the way.\n"
-		"spin = 0\n");
+	print_timing(out);
 }
 
 static bool write_confs(const struct dev_files *files, const struct dev_options *options, char *err,
