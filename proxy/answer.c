@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "mc_binary.h"
 #include "state.h"
 
 void mp_drop(struct mp_proxy *proxy, struct mp_request *r)
@@ -16,12 +17,32 @@ void mp_drop(struct mp_proxy *proxy, struct mp_request *r)
 	mp_requests_put(&proxy->requests, &proxy->chunks, r);
 }
 
+/*
+ * Tokens in a shadow's answer are no good. As long as the leader may still
+ * answer it only counts for want of a better one (doubt.c).
+ */
+static bool put_aside(struct mp_proxy *proxy, struct mp_request *shadow, struct mp_request *twin,
+		      struct mp_slice reply)
+{
+	if (twin->state != MP_REQUEST_RELAYED || twin->streamed || reply.len == 0)
+		return false;
+	mp_bytes_release(&proxy->chunks, &twin->canned);
+	if (!mp_chunks_copy(&proxy->chunks, reply, &twin->canned))
+		return false;
+	twin->has_spare = true;
+	mp_requests_charge(&proxy->requests, twin);
+	mp_drop(proxy, shadow);
+	return true;
+}
+
 void mp_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice piece, bool last)
 {
 	if (r->shadow) {
 		struct mp_request *twin = r->twin;
 
 		assert(last);
+		if (twin && r->meta.tokens && put_aside(proxy, r, twin, piece))
+			return;
 		mp_drop(proxy, r);
 		if (twin && mp_doubt_leave(proxy, twin))
 			mp_answer(proxy, twin, piece, true);
@@ -53,6 +74,24 @@ size_t mp_format_error(enum mp_protocol protocol, const char *text, char *out, s
 	return bytes - 1;
 }
 
+size_t mp_format_error_to(enum mp_protocol protocol, struct mp_slice raw, const char *text,
+			  char *out, size_t bytes)
+{
+	struct mc_writer w = {out, bytes, 0};
+	struct mc_request request = {0};
+	char line[MP_ERROR_BYTES];
+	size_t len = mp_format_error(protocol, text, out, bytes);
+
+	if (protocol != MP_MEMCACHED || raw.len < MC_BINARY_HEADER_BYTES ||
+	    (unsigned char)raw.data[0] != MC_BINARY_REQUEST)
+		return len;
+	snprintf(line, sizeof(line), "%.*s", (int)len, out);
+	mc_read_header(&request, raw.data);
+	mc_put_error_line(&w, &request, (struct mp_slice){line, strlen(line)});
+	assert(w.bytes <= bytes);
+	return w.bytes;
+}
+
 void mp_answer_error(struct mp_proxy *proxy, struct mp_request *r, const char *format, ...)
 {
 	char text[MP_ERROR_BYTES], reply[MP_ERROR_BYTES + 32];
@@ -62,6 +101,7 @@ void mp_answer_error(struct mp_proxy *proxy, struct mp_request *r, const char *f
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	slice.len = mp_format_error(r->meta.protocol, text, reply, sizeof(reply));
+	slice.len = mp_format_error_to(r->meta.protocol, mp_bytes_slice(&r->raw), text, reply,
+				       sizeof(reply));
 	mp_answer(proxy, r, slice, true);
 }

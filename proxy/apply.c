@@ -85,9 +85,10 @@ static void end(struct mp_proxy *proxy, const struct mu_entry *entry, const stru
 /* Out of memory for a canned reply costs its client the answer, not the write. */
 static bool keep_canned(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice reply)
 {
+	mp_bytes_release(&proxy->chunks, &r->canned);
+	r->has_spare = false;
 	if (reply.len == 0)
 		return true;
-	mp_bytes_release(&proxy->chunks, &r->canned);
 	return mp_chunks_copy(&proxy->chunks, reply, &r->canned);
 }
 
@@ -106,6 +107,15 @@ static void speak(struct mp_backend *backend, const struct mp_request *r)
 		backend->ops->speak(backend, r->meta.ttl ? 0 : r->meta.resp);
 }
 
+/* A decision that came to nothing. */
+static void answer_unexecuted(struct mp_proxy *proxy, struct mp_target *target,
+			      struct mp_request *r, struct mp_slice reply)
+{
+	if (r->meta.protocol == MP_MEMCACHED && keep_canned(proxy, r, reply))
+		reply = mp_memcached_reply(proxy, target, r, (struct mp_slice){0});
+	mp_answer(proxy, r, reply, true);
+}
+
 /* r: whose write it is, in no list, or NULL. */
 static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *record, uint64_t lsn,
 			struct mp_request *r)
@@ -116,7 +126,7 @@ static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *rec
 	if (r) {
 		r->lsn = lsn;
 		if (record->wire.len == 0) {
-			mp_answer(proxy, r, record->reply, true);
+			answer_unexecuted(proxy, target, r, record->reply);
 			return;
 		}
 		if (keep_canned(proxy, r, record->reply)) {
@@ -379,6 +389,13 @@ void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)
 	struct mp_slice bytes = mp_bytes_slice(question ? &r->question : &r->raw);
 
 	assert(target->state == MP_BACKEND_READY);
+	if (!question && r->meta.translate) {
+		bytes = mp_memcached_question(proxy, r);
+		if (bytes.len == 0) {
+			mp_answer_error(proxy, r, "ERR muproxy: out of memory");
+			return;
+		}
+	}
 	start_running(proxy, target, r);
 	if (r->meta.ttl)
 		bytes = ask_deadline(proxy, r);

@@ -153,6 +153,8 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *, const struct m
 					     const struct mp_backend_events *, void *ctx, char *err,
 					     size_t err_bytes);
 
+/* How large an item may be, in bytes (memcached -I); 0: not yet READY once. */
+uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *);
 /* The databases that clients may see (one less than the server has); 0: not yet READY once. */
 uint32_t mp_backend_redis_databases(const struct mp_backend *);
 /* The server's version, "" if it is not known yet. */

@@ -18,16 +18,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "backend_base.h"
 #include "mc_text.h"
+#include "memcached_clock.h"
 #include "memcached_greeting.h"
 
-enum { LARGE_BYTES = 64 << 10 }; /* what is larger is sent at once, rather than copied */
+enum {
+	LARGE_BYTES = 64 << 10, /* what is larger is sent at once, rather than copied */
+	CLOCK_JITTER_S = 2,     /* clocks that differ by so little are the same */
+	LINE_BYTES = 2048,      /* of a command of the log */
+};
 
 enum slot_kind {
 	SLOT_REPLY, /* one reply; the owner's, or nobody's */
-	SLOT_SET,   /* the same, to a set: its key is the oldest in `keys` */
+	SLOT_SET,   /* the same, to a command that may store: its key is the oldest in `keys` */
 	SLOT_FLUSH, /* the same, to a flush_all */
 	SLOT_STORE, /* our own set of the applied LSN */
 };
@@ -35,11 +41,13 @@ enum slot_kind {
 struct memcached {
 	struct mp_base base; /* first */
 	struct memcached_greeting greeting;
-	struct event *pause; /* in the greeting */
+	struct event *pause;     /* in the greeting */
+	struct event *flush_due; /* a flush_all of the log with a time has taken place */
+	int64_t clock_offset_ms; /* what its clock shows, less our monotonic clock */
 	struct mc_framer framer;
 	/*
-	 * Of every set under way its key, behind a byte with the key's length: if
-	 * the set fails, it is needed again.
+	 * Of every set under way how its key is deleted, behind two bytes with
+	 * that command's length: if the set fails, it is needed.
 	 */
 	struct mp_buffer keys;
 	bool set_failed; /* the head's set, or store, did not store */
@@ -56,11 +64,29 @@ static void greet(struct mp_base *base)
 	memcached_greeting_start(&mc->greeting, &base->wire.out);
 }
 
+static int64_t clock_ms(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* By how many seconds a Unix time has to be moved for this server to mean the same. */
+static int64_t clock_shift_s(const struct memcached *mc)
+{
+	int64_t theirs_ms = mc->clock_offset_ms + clock_ms(CLOCK_MONOTONIC);
+	int64_t shift_s = (theirs_ms - clock_ms(CLOCK_REALTIME)) / 1000;
+
+	return shift_s > CLOCK_JITTER_S || shift_s < -CLOCK_JITTER_S ? shift_s : 0;
+}
+
 static void become_ready(struct memcached *mc)
 {
 	const struct memcached_greeting *g = &mc->greeting;
 	char who[160];
 
+	mc->clock_offset_ms = g->time_s * 1000 - clock_ms(CLOCK_MONOTONIC);
 	snprintf(who, sizeof(who),
 		 "Memcached %s, pid %" PRIu64 ", started %" PRIu64 ", applied LSN %" PRIu64,
 		 g->version, g->pid, g->started, g->applied_lsn);
@@ -137,7 +163,8 @@ static bool is_failure(struct mp_base *base, struct mp_slice reply, enum mp_take
 	else if (slot->kind == SLOT_STORE)
 		mc->set_failed = !starts_with(reply, "STORED");
 	else if (mode == MP_TAKE_OWN)
-		return !starts_with(reply, "DELETED") && !starts_with(reply, "NOT_FOUND");
+		return !starts_with(reply, "DELETED") && !starts_with(reply, "NOT_FOUND") &&
+		       !starts_with(reply, "HD") && !starts_with(reply, "NF");
 	else
 		return mode == MP_TAKE_WRITE && starts_with(reply, "SERVER_ERROR");
 	return false;
@@ -154,16 +181,15 @@ static bool is_failure(struct mp_base *base, struct mp_slice reply, enum mp_take
 static void after_set(struct memcached *mc)
 {
 	struct mp_wire *wire = &mc->base.wire;
-	const char *key = mp_buffer_data(&mc->keys) + 1;
-	size_t len = (unsigned char)key[-1];
+	const char *command = mp_buffer_data(&mc->keys) + sizeof(uint16_t);
+	uint16_t len;
 
-	if (mc->set_failed && len > 0) {
+	memcpy(&len, command - sizeof(len), sizeof(len));
+	if (mc->set_failed) {
 		mp_base_expect(&mc->base, SLOT_REPLY, NULL, MP_TAKE_OWN);
-		mp_wire_put(wire, "delete ", 7);
-		mp_wire_put(wire, key, len);
-		mp_wire_put(wire, "\r\n", 2);
+		mp_wire_put(wire, command, len);
 	}
-	mp_buffer_consume(&mc->keys, 1 + len);
+	mp_buffer_consume(&mc->keys, sizeof(len) + len);
 }
 
 /* The head, of that kind, is answered. */
@@ -225,26 +251,24 @@ static void lose(struct mp_base *base)
 
 /* -------------------------------------------------------------- what is sent */
 
-/* The second word of a command. */
-static struct mp_slice key_of(struct mp_slice command)
+/* How the key of a command that stores (mc_encode.h) is deleted. */
+static void remember_key(struct memcached *mc, struct mp_slice line)
 {
-	const char *end = command.data + command.len, *at = memchr(command.data, ' ', command.len);
-	struct mp_slice key = {at ? at + 1 : end, 0};
+	const char *at = line.data, *end = at + line.len - 2;
+	bool is_meta = *mc_next_word(&at, end).data == 'm', is_base64;
+	struct mp_slice key = mc_next_word(&at, end), flag = mc_next_word(&at, end);
+	char command[LINE_BYTES];
+	uint16_t len;
 
-	while (key.data + key.len < end && !strchr(" \r\n", key.data[key.len]))
-		key.len++;
-	/* No key at all to memcached, which will say so. */
-	if (key.len > MC_MAX_KEY_BYTES)
-		key.len = 0;
-	return key;
-}
-
-static void remember_key(struct memcached *mc, struct mp_slice key)
-{
-	char len = (char)(unsigned char)key.len;
-
-	if (!mp_buffer_append(&mc->keys, &len, 1) ||
-	    !mp_buffer_append(&mc->keys, key.data, key.len))
+	if (starts_with(line, "ms "))
+		flag = mc_next_word(&at, end); /* behind the length */
+	is_base64 = is_meta && flag.len == 1 && *flag.data == 'b';
+	len = (uint16_t)snprintf(command, sizeof(command),
+				 is_base64 ? "md %.*s b\r\n" : "delete %.*s\r\n", (int)key.len,
+				 key.data);
+	assert(len < sizeof(command));
+	if (!mp_buffer_append(&mc->keys, &len, sizeof(len)) ||
+	    !mp_buffer_append(&mc->keys, command, len))
 		mp_wire_break(&mc->base.wire, "out of memory");
 }
 
@@ -266,22 +290,82 @@ static void op_begin(struct mp_backend *backend, uint64_t lsn, bool blind)
 	mc->in_unit = true;
 }
 
+static void put_line(struct memcached *mc, struct mp_slice line)
+{
+	int64_t shift_s = clock_shift_s(mc);
+	char shifted[LINE_BYTES];
+	struct mc_writer w = {shifted, sizeof(shifted), 0};
+
+	if (shift_s == 0) {
+		mp_wire_put(&mc->base.wire, line.data, line.len);
+		return;
+	}
+	memcached_shift_deadlines(&w, line, shift_s);
+	if (w.bytes <= sizeof(shifted))
+		mp_wire_put(&mc->base.wire, shifted, w.bytes);
+	else
+		mp_wire_put(&mc->base.wire, line.data, line.len);
+}
+
+/*
+ * A flush_all of the future takes our own item, too, when it is due: it has to
+ * be stored again then.
+ */
+static void await_flush(struct memcached *mc, struct mp_slice line)
+{
+	const char *digits = line.data + strlen("flush_all");
+	int64_t left_s = strtoll(digits, NULL, 10) - clock_ms(CLOCK_REALTIME) / 1000;
+	struct timeval delay = {.tv_sec = left_s + CLOCK_JITTER_S + 1};
+
+	if (left_s > 0)
+		event_add(mc->flush_due, &delay);
+}
+
+static void on_flush_due(evutil_socket_t fd, short what, void *arg)
+{
+	struct memcached *mc = arg;
+
+	(void)fd;
+	(void)what;
+	if (mc->base.backend.state != MP_BACKEND_READY)
+		return;
+	mp_base_unstore(&mc->base);
+	mp_base_store(&mc->base);
+	mp_wire_flush(&mc->base.wire);
+}
+
+static void put_command(struct memcached *mc, struct memcached_command command, void *owner)
+{
+	uint8_t kind = SLOT_REPLY;
+
+	if (starts_with(command.line, "set ") || starts_with(command.line, "ms ") ||
+	    starts_with(command.line, "mg "))
+		kind = SLOT_SET;
+	else if (starts_with(command.line, "flush_all"))
+		kind = SLOT_FLUSH;
+	mp_base_expect(&mc->base, kind, owner, MP_TAKE_WRITE);
+	if (kind == SLOT_SET)
+		remember_key(mc, command.line);
+	else if (kind == SLOT_FLUSH)
+		await_flush(mc, command.line);
+	put_line(mc, command.line);
+	if (command.block.len > 0)
+		put_bytes(mc, command.block);
+}
+
 static void op_write(struct mp_backend *backend, uint32_t database, struct mp_slice bytes,
 		     int commands, void *owner)
 {
 	struct memcached *mc = (struct memcached *)backend;
-	uint8_t kind = SLOT_REPLY;
 
-	/* More than one would have to be told apart, and the leader logs none such. */
-	assert(mc->in_unit && database == 0 && commands == 1);
-	if (starts_with(bytes, "set "))
-		kind = SLOT_SET;
-	else if (starts_with(bytes, "flush_all"))
-		kind = SLOT_FLUSH;
-	mp_base_expect(&mc->base, kind, owner, MP_TAKE_WRITE);
-	if (kind == SLOT_SET)
-		remember_key(mc, key_of(bytes));
-	put_bytes(mc, bytes);
+	assert(mc->in_unit && database == 0 && commands > 0);
+	while (commands-- > 0) {
+		struct memcached_command command = memcached_next_command(bytes);
+		size_t len = command.line.len + command.block.len;
+
+		put_command(mc, command, commands == 0 ? owner : NULL);
+		bytes = (struct mp_slice){bytes.data + len, bytes.len - len};
+	}
 }
 
 static void op_read(struct mp_backend *backend, uint32_t database, struct mp_slice bytes,
@@ -329,6 +413,8 @@ static void op_close(struct mp_backend *backend)
 	mp_base_close(&mc->base);
 	if (mc->pause)
 		event_free(mc->pause);
+	if (mc->flush_due)
+		event_free(mc->flush_due);
 	mp_buffer_free(&mc->keys);
 	free(mc);
 }
@@ -362,8 +448,11 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *base,
 {
 	struct memcached *mc = calloc(1, sizeof(*mc));
 
-	if (!mc || !(mc->pause = event_new(base, -1, 0, on_pause_end, mc))) {
+	if (!mc || !(mc->pause = event_new(base, -1, 0, on_pause_end, mc)) ||
+	    !(mc->flush_due = event_new(base, -1, 0, on_flush_due, mc))) {
 		snprintf(err, err_bytes, "out of memory");
+		if (mc && mc->pause)
+			event_free(mc->pause);
 		free(mc);
 		return NULL;
 	}
@@ -373,4 +462,9 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *base,
 		return NULL;
 	}
 	return &mc->base.backend;
+}
+
+uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *backend)
+{
+	return ((const struct memcached *)backend)->greeting.item_size_max;
 }

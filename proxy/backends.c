@@ -22,45 +22,6 @@ enum {
 
 /* ----------------------------------------------------------------- replies */
 
-/* What a backend says instead of having done it: that is news for the client. */
-static bool is_error(struct mp_slice reply)
-{
-	static const char *const kinds[] = {"SERVER_ERROR", "CLIENT_ERROR", "ERROR"};
-
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		size_t len = strlen(kinds[i]);
-
-		if (reply.len >= len && memcmp(reply.data, kinds[i], len) == 0)
-			return true;
-	}
-	return false;
-}
-
-/*
- * CAS tokens in the clients' form. Where another replica leads, the own
- * backend's are good for nothing: id 0 makes a term that nobody leads under.
- */
-static struct mp_slice with_tokens(struct mp_proxy *proxy, struct mp_target *target,
-				   struct mp_slice reply)
-{
-	uint64_t ballot = proxy->pipeline.ballot;
-	uint64_t term = mc_term(ballot ? ballot : target->leader_ballot & ~(uint64_t)0xff);
-	size_t len, cap = reply.len + 4096;
-
-	for (;;) {
-		char *room;
-
-		mp_buffer_clear(&target->rewritten);
-		room = mp_buffer_reserve(&target->rewritten, cap);
-		if (!room)
-			return (struct mp_slice){"SERVER_ERROR out of memory\r\n", 28};
-		len = mc_cas_rewrite(term, reply, room, cap);
-		if (len <= cap)
-			return (struct mp_slice){room, len};
-		cap = len;
-	}
-}
-
 static void on_whole_reply(struct mp_target *target, struct mp_request *r, struct mp_slice reply)
 {
 	struct mp_proxy *proxy = target->proxy;
@@ -87,17 +48,19 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 		reply = mp_info_reply(proxy, r, reply, &target->rewritten);
 	if (r->meta.ttl)
 		reply = mp_ttl_reply((enum mp_rewrite)r->meta.ttl, reply, r->now_ms, number);
-	if (r->canned.len > 0 && !is_error(reply))
-		reply = mp_bytes_slice(&r->canned);
-	else if (r->meta.tokens)
-		reply = with_tokens(proxy, target, reply);
+	if (r->meta.protocol == MP_MEMCACHED) {
+		if (mp_memcached_follow_up(proxy, r, reply))
+			return;
+		reply = mp_memcached_reply(proxy, target, r, reply);
+	}
 	mp_answer(proxy, r, reply, true);
 }
 
 static bool needs_whole(const struct mp_request *r)
 {
-	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.tokens ||
-	       r->shadow || r->meta.ttl || r->meta.info || r->purpose != MP_PURPOSE_CLIENT;
+	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.translate ||
+	       r->shadow || r->meta.ttl || r->meta.info || r->purpose != MP_PURPOSE_CLIENT ||
+	       (r->meta.protocol == MP_MEMCACHED && mp_request_writes(r));
 }
 
 static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)
@@ -178,6 +141,8 @@ static void on_ready(struct mp_target *target, uint64_t applied_lsn)
 	if (target->protocol == MP_REDIS) {
 		fetch_commands(proxy);
 		mp_expiry_restart(proxy, mp_backend_redis_volatile_keys(target->backend));
+	} else {
+		mp_memcached_set_limits(proxy, mp_backend_memcached_item_size_max(target->backend));
 	}
 }
 

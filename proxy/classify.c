@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "backend.h"
-#include "mc_decide.h"
+#include "mc_encode.h"
 #include "state.h"
 
 /* Plain SETs are what most writes are: no need to look at them again for the log. */
@@ -73,7 +73,9 @@ enum mp_verdict mp_classify_memcached(const struct mc_request *request,
 			 MP_MEMCACHED_OWN_PREFIX);
 		return MP_VERDICT_ERROR;
 	}
+	meta->translate = mc_needs_translation(request);
 	meta->tokens = mc_has_tokens(request);
+	meta->part = request->verb == MC_GAT_PART || request->verb == MC_GATS_PART;
 	switch (mc_class_of(request)) {
 	case MC_CLASS_READ:
 		meta->class = MP_REQUEST_READ;
@@ -123,7 +125,7 @@ bool mp_reparse_memcached(struct mp_proxy *proxy, struct mp_slice raw, struct mc
 {
 	size_t used;
 
-	if (!proxy->mc && !(proxy->mc = mc_parser_new(&proxy->mc_limits)))
+	if (!proxy->mc && !(proxy->mc = mc_parser_internal(&proxy->mc_limits)))
 		return false;
 	if (mc_parse(proxy->mc, raw.data, raw.len, &used, request) == MC_DONE && used == raw.len)
 		return true;

@@ -109,7 +109,10 @@ static void say_lost(struct mp_proxy *proxy, struct mp_request *write)
 		}
 	}
 	take_out(proxy, write);
-	mp_answer_error(proxy, write, REPLY_LOST);
+	if (write->has_spare)
+		mp_answer(proxy, write, mp_bytes_slice(&write->canned), true);
+	else
+		mp_answer_error(proxy, write, REPLY_LOST);
 }
 
 /*
@@ -232,7 +235,7 @@ static void settle_before(struct mp_proxy *proxy, struct mp_request *claimed)
 
 			if (read)
 				mp_apply_read(proxy, read);
-		} else if (is_claimable(r) && r->state == MP_REQUEST_RELAYED) {
+		} else if (is_claimable(r) && r->state == MP_REQUEST_RELAYED && r->lsn == 0) {
 			r->skipped = true;
 		} else if (is_claimable(r) && r->lsn == 0) {
 			take_out(proxy, r);

@@ -7,6 +7,7 @@
 
 #include "answer.h"
 #include "classify.h"
+#include "mc_decide.h"
 #include "state.h"
 
 enum {
@@ -227,7 +228,7 @@ static bool decide(struct mp_proxy *proxy, struct mp_lock *lock, struct mc_decis
 	struct mc_request request;
 	struct mc_item item;
 
-	if (!look_into(proxy, lock->holder, &request) || !mc_parse_fetched(answer, &item))
+	if (!look_into(proxy, lock->holder, &request) || !mc_parse_item(answer, &item))
 		return false;
 	for (;;) {
 		char *room;
@@ -274,7 +275,7 @@ static void run(struct mp_proxy *proxy, struct mp_lock *lock)
 		record.len = decision.record_bytes;
 		reply.data = decision.reply;
 		reply.len = decision.reply_bytes;
-		mp_pipeline_add_decided(proxy, r, record, reply);
+		mp_pipeline_add_decided(proxy, r, record, decision.commands, reply);
 	} else {
 		mp_answer_error(proxy, r,
 				"ERR muproxy: the backend did not tell the item; "

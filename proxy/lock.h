@@ -18,7 +18,7 @@
 #include <uthash.h>
 
 #include "buffer.h"
-#include "mc_decide.h"
+#include "mc_encode.h"
 #include "request.h"
 #include "slice.h"
 

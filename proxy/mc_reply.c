@@ -42,7 +42,10 @@ static enum mc_result frame_line(struct mc_framer *f, const char *line, size_t l
 		f->last = meta;
 		return MC_MORE;
 	}
-	return starts(line, len, "STAT ") ? MC_MORE : MC_DONE;
+	return starts(line, len, "STAT ") || starts(line, len, "ITEM ") ||
+			       starts(line, len, "PREFIX ")
+		       ? MC_MORE
+		       : MC_DONE;
 }
 
 /* A piece of a line. */

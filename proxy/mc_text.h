@@ -1,8 +1,10 @@
 /*
- * mc_text.h - the Memcached text protocol, fed bytes, yielding requests and
- * the bounds of replies. Same manner as resp.h. What is accepted and what is
- * answered to the rest is what memcached 1.6 accepts and answers.
- * Protocol: memcached's doc/protocol.txt.
+ * mc_text.h - what Memcached clients send, fed bytes, yielding requests, and
+ * the bounds of servers' replies. Same manner as resp.h. All three protocols:
+ * text, meta and binary. What is accepted and what is answered to the rest is
+ * what memcached 1.6 accepts and answers. As there, a connection's first byte
+ * tells whether it speaks the binary protocol.
+ * Protocols: memcached's doc/protocol.txt and doc/protocol-binary.xml.
  */
 #ifndef MP_MC_TEXT_H
 #define MP_MC_TEXT_H
@@ -11,52 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mc_request.h"
 #include "slice.h"
-
-#define MC_MAX_KEY_BYTES 250
-
-enum mc_verb {
-	MC_GET,
-	MC_GETS,
-	MC_GAT,
-	MC_GATS,
-	MC_SET,
-	MC_ADD,
-	MC_REPLACE,
-	MC_APPEND,
-	MC_PREPEND,
-	MC_CAS,
-	MC_DELETE,
-	MC_INCR,
-	MC_DECR,
-	MC_TOUCH,
-	MC_FLUSH_ALL,
-	MC_VERSION,
-	MC_STATS,
-	MC_QUIT,
-	MC_REFUSED, /* known to memcached, not served here: request->refusal says why */
-	MC_UNKNOWN, /* none: what came was wrong */
-};
-
-/*
- * One request. Slices point into the caller's buffer and are valid until it
- * moves; keys itself belongs to the parser and is valid until its next call.
- * Bytes are as sent: before anybody else reads a request, write it anew
- * (mc_decide.h), for the parsers may differ over what is odd about it.
- */
-struct mc_request {
-	enum mc_verb verb;
-	int key_count; /* of get, gets, gat, gats (which may have none); else 1 if it names one */
-	const struct mp_slice *keys;
-	uint32_t flags;
-	int64_t exptime; /* as sent: 0 never, < 0 at once, <= 30 days relative, else absolute */
-	uint64_t number; /* incr/decr delta, cas unique */
-	struct mp_slice value;
-	bool noreply;
-	struct mp_slice args; /* stats: what follows the verb */
-	const char *refusal;  /* e.g. "meta commands are not served yet" */
-	struct mp_slice raw;  /* the bytes as sent */
-};
 
 struct mc_limits {
 	size_t max_value_bytes; /* memcached -I, default 1 MiB */
@@ -72,7 +30,14 @@ enum mc_result {
 };
 
 struct mc_parser;
-struct mc_parser *mc_parser_new(const struct mc_limits *limits); /* NULL: no memory */
+/* limits are looked at with every request. NULL: no memory. */
+struct mc_parser *mc_parser_new(const struct mc_limits *limits);
+/*
+ * For requests that a parser has seen already: each may be of another protocol,
+ * and there are commands that clients have not: "+gat <exptime> <key>" and
+ * "+gats ...", the part for one key of a gat of several, whose reply has no END.
+ */
+struct mc_parser *mc_parser_internal(const struct mc_limits *limits);
 void mc_parser_free(struct mc_parser *);
 /*
  * As resp_parse. What is wrong with a request is answered as memcached 1.6
@@ -89,11 +54,15 @@ void mc_parser_free(struct mc_parser *);
 enum mc_result mc_parse(struct mc_parser *, const char *data, size_t len, size_t *used,
 			struct mc_request *request);
 const char *mc_parser_error(const struct mc_parser *); /* without CRLF */
+/* The same as it is to be sent, in the client's protocol; empty if there is nothing to say. */
+struct mp_slice mc_parser_answer(struct mc_parser *);
+/* Does the connection speak the binary protocol? (False as long as nothing came.) */
+bool mc_parser_is_binary(const struct mc_parser *);
 size_t mc_parser_wants(const struct mc_parser *);
 
 /*
  * Finds the end of a reply: "VALUE ... <bytes>" blocks up to "END", "STAT"
- * lines up to "END", a meta command's "VA <bytes> ..." and its block, or one
+ * lines (ITEM, PREFIX) up to "END", a meta command's "VA <bytes> ..." and its block, or one
  * line. A zeroed framer is ready. MC_FATAL: no reply that we know of.
  */
 struct mc_framer {

@@ -39,13 +39,14 @@ void memcached_greeting_start(struct memcached_greeting *g, struct mp_buffer *ou
 
 void memcached_greeting_go_on(struct memcached_greeting *g, struct mp_buffer *out)
 {
-	static const char stats[] = "stats\r\n", get[] = "get " MEMCACHED_APPLIED_KEY "\r\n";
+	static const char *const questions[] = {
+		[MEMCACHED_ASKED_STATS] = "stats\r\n",
+		[MEMCACHED_ASKED_SETTINGS] = "stats settings\r\n",
+		[MEMCACHED_ASKED_LSN] = "get " MEMCACHED_APPLIED_KEY "\r\n",
+	};
 
 	/* Out of memory here ends in the greeting's timeout. */
-	if (g->asked_for_lsn)
-		mp_buffer_append(out, get, sizeof(get) - 1);
-	else
-		mp_buffer_append(out, stats, sizeof(stats) - 1);
+	mp_buffer_append(out, questions[g->step], strlen(questions[g->step]));
 }
 
 static enum memcached_greeting_outcome refuse(struct memcached_greeting *g, const char *why)
@@ -85,13 +86,25 @@ static enum memcached_greeting_outcome take_stats(struct memcached_greeting *g, 
 	g->pid = number_of(text, "pid");
 	g->started = number_of(text, "time") - number_of(text, "uptime");
 	g->items = number_of(text, "curr_items");
+	g->time_s = (int64_t)number_of(text, "time");
 	g->quiet_rounds = g->rounds > 0 && writes == g->writes ? g->quiet_rounds + 1 : 0;
 	g->writes = writes;
 	g->rounds++;
 	if (number_of(text, "curr_connections") > 1 && g->quiet_rounds < QUIET_ROUNDS &&
 	    g->rounds < MAX_ROUNDS)
 		return MEMCACHED_GREETING_PAUSE;
-	g->asked_for_lsn = true;
+	g->step = MEMCACHED_ASKED_SETTINGS;
+	memcached_greeting_go_on(g, out);
+	return MEMCACHED_GREETING_MORE;
+}
+
+static enum memcached_greeting_outcome take_settings(struct memcached_greeting *g, const char *text,
+						     struct mp_buffer *out)
+{
+	g->item_size_max = number_of(text, "item_size_max");
+	if (g->item_size_max == 0)
+		return refuse(g, "it does not tell how large items may be");
+	g->step = MEMCACHED_ASKED_LSN;
 	memcached_greeting_go_on(g, out);
 	return MEMCACHED_GREETING_MORE;
 }
@@ -108,7 +121,7 @@ static enum memcached_greeting_outcome claim(struct memcached_greeting *g, struc
 	int n = snprintf(command, sizeof(command),
 			 "set " MEMCACHED_APPLIED_KEY " 0 0 %zu\r\n%s\r\n", len, value);
 
-	g->claiming = true;
+	g->step = MEMCACHED_CLAIMING;
 	if (!mp_buffer_append(out, command, (size_t)n))
 		return refuse(g, "out of memory");
 	return MEMCACHED_GREETING_MORE;
@@ -156,7 +169,7 @@ enum memcached_greeting_outcome memcached_greeting_feed(struct memcached_greetin
 	enum memcached_greeting_outcome outcome;
 	size_t len = mp_buffer_len(in);
 
-	if (g->claiming)
+	if (g->step == MEMCACHED_CLAIMING)
 		return take_claimed(g, in);
 	if (len < sizeof(end) - 1)
 		return MEMCACHED_GREETING_MORE;
@@ -169,8 +182,10 @@ enum memcached_greeting_outcome memcached_greeting_feed(struct memcached_greetin
 					     : refuse(g, "it does not speak Memcached's protocol");
 	if (!mp_buffer_append(in, "", 1))
 		return refuse(g, "out of memory");
-	if (g->asked_for_lsn)
+	if (g->step == MEMCACHED_ASKED_LSN)
 		outcome = take_applied(g, mp_buffer_data(in), out);
+	else if (g->step == MEMCACHED_ASKED_SETTINGS)
+		outcome = take_settings(g, mp_buffer_data(in), out);
 	else
 		outcome = take_stats(g, mp_buffer_data(in), out);
 	mp_buffer_clear(in);

@@ -29,10 +29,16 @@ struct memcached_greeting {
 	char version[32];
 	uint64_t pid, started; /* Unix time, to about a second */
 	uint64_t era, applied_lsn;
+	uint64_t item_size_max; /* bytes, -I */
+	int64_t time_s;         /* its clock: Unix time, cut to a second */
 	char why[160];
 	/* private */
-	bool asked_for_lsn;
-	bool claiming; /* an empty server is being marked as ours */
+	enum {
+		MEMCACHED_ASKED_STATS,
+		MEMCACHED_ASKED_SETTINGS,
+		MEMCACHED_ASKED_LSN,
+		MEMCACHED_CLAIMING, /* an empty server is being marked as ours */
+	} step;
 	unsigned rounds, quiet_rounds;
 	uint64_t writes, items;
 };

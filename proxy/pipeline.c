@@ -408,13 +408,13 @@ void mp_pipeline_add_question(struct mp_proxy *proxy, struct mp_request *r)
 }
 
 void mp_pipeline_add_decided(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice wire,
-			     struct mp_slice reply)
+			     int commands, struct mp_slice reply)
 {
 	struct mp_record record = record_of(r);
 
 	record.flags = MP_RECORD_BLIND;
-	if (wire.len == 0)
-		record.commands = 0;
+	assert(commands >= 0 && commands <= UINT8_MAX && (commands == 0) == (wire.len == 0));
+	record.commands = (uint8_t)commands;
 	join(proxy, r, &record, wire, false, reply);
 }
 
@@ -511,6 +511,7 @@ void mp_pipeline_abandon(struct mp_proxy *proxy)
 	mp_expiry_abandon(proxy);
 	mp_router_drop_inbox(proxy);
 	mp_locks_abandon(proxy);
+	mp_memcached_abandon(proxy, ballot);
 	mp_doubt_settle(proxy);
 }
 

@@ -64,9 +64,12 @@ void mp_pipeline_add(struct mp_proxy *proxy, struct mp_request *r);
 /* Propose what was filled in, if the log has room. */
 void mp_pipeline_propose(struct mp_proxy *proxy);
 
-/* Put a decided conditional in (lock.c): its plain write (len 0: none), and its reply. */
+/*
+ * Put a decided conditional in (lock.c): the plain writes it came to (len 0:
+ * none), and its reply (struct mc_canned; len 0: it follows from the backend's).
+ */
 void mp_pipeline_add_decided(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice wire,
-			     struct mp_slice reply);
+			     int commands, struct mp_slice reply);
 enum mp_rewriting { MP_REWRITTEN, MP_REWRITE_REFUSED, MP_REWRITE_NO_MEMORY };
 /* Append a write's form for the log to out. error (MP_ERROR_BYTES): what the client is told. */
 enum mp_rewriting mp_pipeline_rewrite(struct mp_proxy *proxy, const struct mp_command *command,

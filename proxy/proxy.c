@@ -55,7 +55,7 @@ static bool make_parsers(struct mp_proxy *proxy)
 	if (proxy->mc_limits.max_value_bytes > most)
 		proxy->mc_limits.max_value_bytes = most;
 	proxy->resp = resp_parser_new(&proxy->resp_limits);
-	proxy->mc = mc_parser_new(&proxy->mc_limits);
+	proxy->mc = mc_parser_internal(&proxy->mc_limits);
 	return proxy->resp && proxy->mc;
 }
 
@@ -79,6 +79,7 @@ static struct mp_proxy *make(struct event_base *base, struct mu *mu,
 	mp_listeners_init(&proxy->listeners);
 	mp_sessions_init(&proxy->sessions);
 	mp_locks_init(&proxy->locks);
+	mp_memcached_init(&proxy->memcached);
 	return proxy;
 }
 
@@ -131,6 +132,7 @@ void mp_proxy_close(struct mp_proxy *proxy)
 	mp_pipeline_close(proxy);
 	mp_backends_close(proxy);
 	mp_relay_close(proxy);
+	mp_memcached_close(proxy);
 	mp_locks_close(&proxy->locks);
 	mp_expiry_close(&proxy->expiry);
 	mp_watch_close(&proxy->watch);

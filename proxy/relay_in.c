@@ -58,14 +58,16 @@ static void on_closed(struct mp_link *link, const char *why)
 }
 
 /* A request that is no good for the pipeline is answered at once, like a session would. */
-static void refuse(struct mp_link *link, const struct mp_frame_request *head, const char *error)
+static void refuse(struct mp_link *link, const struct mp_frame_request *head, struct mp_slice raw,
+		   const char *error)
 {
 	struct mp_frame_reply reply = {
 		.sequence = head->sequence, .handle = head->handle, .last = 1};
 	char text[MP_ERROR_BYTES + 32];
 	struct mp_slice tail = {text, 0};
 
-	tail.len = mp_format_error((enum mp_protocol)head->protocol, error, text, sizeof(text));
+	tail.len = mp_format_error_to((enum mp_protocol)head->protocol, raw, error, text,
+				      sizeof(text));
 	mp_link_send(link, MP_FRAME_REPLY, &reply, sizeof(reply), tail);
 }
 
@@ -152,7 +154,7 @@ static bool on_request(struct mp_link *link, struct mp_slice body, const char **
 	    head.ballot != link->ballot)
 		return true;
 	if (classify(proxy, &head, raw, &meta, error) != MP_VERDICT_SERVE) {
-		refuse(link, &head, error);
+		refuse(link, &head, raw, error);
 		return true;
 	}
 	meta.resp = head.resp;

@@ -46,7 +46,9 @@ struct mp_request_meta {
 	bool blind;       /* a blind write (command.h) */
 	bool rewrite;     /* a write whose bytes are not fit for the log as they are */
 	bool noreply;     /* Memcached: the client wants no answer */
-	bool tokens;      /* Memcached: the reply holds CAS tokens (gets) */
+	bool translate;   /* Memcached: the backend's reply is not the client's as it is */
+	bool tokens;      /* Memcached: the reply holds a token, which only the leader's can */
+	bool part;        /* Memcached: only a part of what the client asked for */
 	uint8_t resp;     /* Redis: the protocol's version that the reply is to have; 0: either */
 	bool transaction; /* raw is an envelope and commands (transaction.h) */
 	bool watch;       /* WATCH (watch.h) */
@@ -76,12 +78,13 @@ struct mp_request {
 	struct mp_request *twin;
 	struct mp_request_meta meta;
 	enum mp_request_state state;
-	bool shadow;   /* RUNNING only to answer its twin */
-	bool streamed; /* the client has a part of the reply already */
-	bool skipped;  /* a later write of its session was executed, and this one before it was not
-			*/
-	bool logged;   /* BATCHED: it has a record in the batch */
-	bool asked;    /* DECIDING: its question is with the backend */
+	bool shadow;    /* RUNNING only to answer its twin */
+	bool streamed;  /* the client has a part of the reply already */
+	bool skipped;   /* a later write of its session was executed, and this one before it was not
+			 */
+	bool has_spare; /* RELAYED or DOUBT: canned is what its shadow was answered */
+	bool logged;    /* BATCHED: it has a record in the batch */
+	bool asked;     /* DECIDING: its question is with the backend */
 	uint8_t purpose;      /* enum mp_request_purpose; but for CLIENT it is always RUNNING */
 	uint64_t now_ms;      /* what the log's clock showed for this read; 0: not looked at */
 	uint32_t handle;      /* the pool's name of it */

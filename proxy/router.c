@@ -101,6 +101,7 @@ void mp_router_run(struct mp_proxy *proxy)
 	if (to == HERE) {
 		if (!mp_expiry_turn(proxy))
 			return;
+		mp_memcached_run(proxy);
 		mp_locks_run(proxy);
 		run_inbox(proxy);
 	}

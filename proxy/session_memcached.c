@@ -1,40 +1,185 @@
 /* session_memcached.c - what Memcached clients send: taken, refused, or answered here. */
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "config.h"
+
 #include "classify.h"
+#include "mc_binary.h"
+#include "mc_translate.h"
 #include "session.h"
 #include "state.h"
 
-/* What a client is told that asked for no reply: nothing. */
-static void say(struct mp_session *s, bool noreply, const char *kind, const char *text)
+enum { ANSWER_BYTES = 2048 };
+
+static void say(struct mp_session *s, const char *data, size_t len)
 {
-	char line[MP_ERROR_BYTES + 32];
+	if (len > 0)
+		mp_session_say(s, (struct mp_slice){data, len});
+}
+
+/* An error, in the client's protocol. What asked for no reply gets none. */
+static void say_error(struct mp_session *s, const struct mc_request *request, const char *format,
+		      ...) __attribute__((format(printf, 3, 4)));
+static void say_error(struct mp_session *s, const struct mc_request *request, const char *format,
+		      ...)
+{
+	char line[MP_ERROR_BYTES + 64], frame[sizeof(line) + MC_BINARY_HEADER_BYTES];
+	struct mc_writer w = {frame, sizeof(frame), 0};
+	va_list args;
 	int n;
 
-	if (noreply)
+	if (request->noreply)
 		return;
-	n = snprintf(line, sizeof(line), "%s%s%s\r\n", kind, *kind && *text ? " " : "", text);
-	mp_session_say(s, (struct mp_slice){line, (size_t)n});
+	va_start(args, format);
+	n = vsnprintf(line, sizeof(line) - 2, format, args);
+	va_end(args);
+	if (n > (int)sizeof(line) - 3)
+		n = (int)sizeof(line) - 3;
+	if (request->dialect == MC_BINARY) {
+		mc_put_error_line(&w, request, (struct mp_slice){line, (size_t)n});
+		say(s, frame, w.bytes);
+	} else {
+		memcpy(line + n, "\r\n", 2);
+		say(s, line, (size_t)n + 2);
+	}
+}
+
+/* ------------------------------------------------------- answered by ourselves */
+
+/* An answer of the binary protocol without anything in it. */
+static void say_done(struct mp_session *s, const struct mc_request *request)
+{
+	char frame[MC_BINARY_HEADER_BYTES];
+	struct mc_writer w = {frame, sizeof(frame), 0};
+
+	if (request->quiet)
+		return;
+	mc_put_header(&w, request, MC_STATUS_OK, (struct mc_binary_body){0}, 0);
+	say(s, frame, w.bytes);
+}
+
+static void quit(struct mp_session *s, const struct mc_request *request)
+{
+	if (request->dialect == MC_BINARY)
+		say_done(s, request);
+	mp_session_close_after_replies(s);
+}
+
+/* stats muproxy: this replica's own counters. */
+static void say_stats(struct mp_session *s, const struct mc_request *request)
+{
+	struct mp_proxy *proxy = s->proxy;
+	const struct mp_proxy_stats *stats = &proxy->stats;
+	const struct {
+		const char *name;
+		uint64_t value;
+	} own[] = {
+		{"replica", proxy->options.id},
+		{"is_leader", proxy->pipeline.ballot != 0},
+		{"clients", stats->clients},
+		{"requests", stats->requests},
+		{"reads", stats->reads},
+		{"writes", stats->writes},
+		{"local", stats->local},
+		{"refused", stats->refused},
+		{"relayed", stats->relayed},
+		{"proposals", stats->proposals},
+		{"held", stats->held},
+		{"unknown", stats->unknown},
+		{"protocol_errors", stats->protocol_errors},
+		{"bytes_in", stats->bytes_in},
+		{"bytes_out", stats->bytes_out},
+		{"applied_lsn", stats->memcached_applied_lsn},
+		{"stale", stats->stale},
+		{"item_size_max", proxy->mc_limits.max_value_bytes},
+	};
+	char text[ANSWER_BYTES], frames[ANSWER_BYTES * 2];
+	struct mc_writer out = {frames, sizeof(frames), 0};
+	struct mc_request as_stats = *request;
+	int n = snprintf(text, sizeof(text), "STAT version %s\r\n", PACKAGE_VERSION);
+
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		n += snprintf(text + n, sizeof(text) - (size_t)n, "STAT %s %" PRIu64 "\r\n",
+			      own[i].name, own[i].value);
+	n += snprintf(text + n, sizeof(text) - (size_t)n, "END\r\n");
+	if (request->dialect != MC_BINARY) {
+		say(s, text, (size_t)n);
+		return;
+	}
+	as_stats.verb = MC_STATS;
+	mc_translate(&as_stats, (struct mp_slice){text, (size_t)n}, 0, &out);
+	say(s, frames, out.bytes);
+}
+
+/* gat of several keys: a request for each. Of none there is just the end. */
+static void take_parts(struct mp_session *s, const struct mc_request *request)
+{
+	const char *verb = request->verb == MC_GAT ? "+gat" : "+gats";
+	char line[MC_MAX_KEY_BYTES + 64], error[MP_ERROR_BYTES];
+
+	for (int i = 0; i < request->key_count && !s->dead; i++) {
+		struct mc_request part = *request;
+		struct mp_request_meta meta;
+		int n = snprintf(line, sizeof(line), "%s %" PRId64 " %.*s\r\n", verb,
+				 request->exptime, (int)request->keys[i].len,
+				 request->keys[i].data);
+
+		part.verb = request->verb == MC_GAT ? MC_GAT_PART : MC_GATS_PART;
+		part.keys = &request->keys[i];
+		part.key_count = 1;
+		mp_classify_memcached(&part, &meta, error);
+		mp_session_take(s, (struct mp_slice){line, (size_t)n}, &meta);
+	}
+	if (!s->dead)
+		say(s, "END\r\n", 5);
 }
 
 static void answer(struct mp_session *s, const struct mc_request *request)
 {
 	switch (request->verb) {
 	case MC_QUIT:
-		mp_session_close_after_replies(s);
+		quit(s, request);
 		break;
+	case MC_NOOP:
+		if (request->dialect == MC_BINARY)
+			say_done(s, request);
+		else
+			say(s, "MN\r\n", 4);
+		break;
+	case MC_OWN_STATS:
+		say_stats(s, request);
+		break;
+	case MC_GAT:
+	case MC_GATS:
+		take_parts(s, request);
+		break;
+	case MC_SASL: {
+		char frame[128];
+
+		say(s, frame,
+		    mc_binary_error(request, MC_STATUS_UNKNOWN_COMMAND, NULL, frame,
+				    sizeof(frame)));
+		break;
+	}
 	case MC_REFUSED:
 		STAT_ADD(s->proxy, refused, 1);
-		say(s, request->noreply, "CLIENT_ERROR muproxy:", request->refusal);
+		say_error(s, request, "CLIENT_ERROR muproxy: %s", request->refusal);
 		break;
 	default:
-		say(s, request->noreply, "ERROR", "");
+		say_error(s, request, "ERROR");
 		break;
 	}
 }
 
-/* A read goes to a server as it is taken here, so it is written anew; a write is later. */
+/* ------------------------------------------------------------------- the rest */
+
+/*
+ * A read that goes to a server as it is taken here is written anew; all others
+ * are later.
+ */
 static void take(struct mp_session *s, const struct mc_request *request,
 		 const struct mp_request_meta *meta)
 {
@@ -42,7 +187,7 @@ static void take(struct mp_session *s, const struct mc_request *request,
 	struct mp_bytes bytes;
 	size_t len;
 
-	if (meta->class != MP_REQUEST_READ) {
+	if (meta->class != MP_REQUEST_READ || meta->translate) {
 		mp_session_take(s, request->raw, meta);
 		return;
 	}
@@ -69,18 +214,17 @@ static void handle(struct mp_session *s, const struct mc_request *request)
 		break;
 	case MP_VERDICT_ERROR:
 		STAT_ADD(s->proxy, refused, 1);
-		say(s, request->noreply, "CLIENT_ERROR", error);
+		say_error(s, request, "CLIENT_ERROR %s", error);
 		break;
 	}
 }
 
 static void say_bad(struct mp_session *s)
 {
-	const char *error = mc_parser_error(s->parser.mc);
+	struct mp_slice text = mc_parser_answer(s->parser.mc);
 
 	STAT_ADD(s->proxy, protocol_errors, 1);
-	if (*error)
-		say(s, false, error, "");
+	say(s, text.data, text.len);
 }
 
 bool mp_memcached_input(struct mp_session *s, const char *data, size_t len, size_t *used)

@@ -5,6 +5,7 @@
 
 #include "answer.h"
 #include "log.h"
+#include "mc_translate.h"
 #include "session_parts.h"
 #include "state.h"
 
@@ -213,7 +214,10 @@ void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slic
 {
 	if (r->meta.gates && !s->dead)
 		piece = mp_multi_on_reply(s, r, piece);
-	if (piece.len > 0 && !r->meta.noreply) {
+	if (r->meta.part && piece.len > 0 && mc_is_error(piece)) {
+		/* The client would take it for the whole answer, and the rest for another's. */
+		mp_session_kill(s);
+	} else if (piece.len > 0 && !r->meta.noreply) {
 		if (r == s->head) {
 			mp_session_put(s, piece);
 			r->streamed = true;

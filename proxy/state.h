@@ -16,6 +16,7 @@
 #include "expiry.h"
 #include "listener.h"
 #include "lock.h"
+#include "memcached_path.h"
 #include "mc_text.h"
 #include "mu.h"
 #include "pipeline.h"
@@ -49,6 +50,7 @@ struct mp_proxy {
 	struct mp_watch watch;
 	struct mp_doubt doubt;
 	struct mp_relay relay;
+	struct mp_memcached memcached;
 
 	struct mp_commands *commands; /* NULL: not known yet */
 	int databases;                /* that clients see */

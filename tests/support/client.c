@@ -1,7 +1,9 @@
 /* client.c - see client.h. */
 #include "client.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +79,34 @@ static bool receive(struct test_client *client)
 	return n > 0;
 }
 
+/* The last reply goes. */
+static void drop_reply(struct test_client *client)
+{
+	client->len -= client->used;
+	memmove(client->in, client->in + client->used, client->len);
+	client->used = 0;
+}
+
+struct mp_slice test_client_frame(struct test_client *client)
+{
+	size_t bytes = 24;
+	uint32_t body;
+
+	drop_reply(client);
+	for (;;) {
+		if (client->len >= 24) {
+			memcpy(&body, client->in + 8, sizeof(body));
+			bytes = 24 + ntohl(body);
+		}
+		if (client->len >= bytes)
+			break;
+		if (!receive(client))
+			return (struct mp_slice){client->in, 0};
+	}
+	client->used = bytes;
+	return (struct mp_slice){client->in, client->used};
+}
+
 struct mp_slice test_client_reply(struct test_client *client)
 {
 	struct resp_framer resp = {0};
@@ -84,10 +114,7 @@ struct mp_slice test_client_reply(struct test_client *client)
 	size_t seen = 0;
 	bool done = false;
 
-	/* The last reply goes. */
-	client->len -= client->used;
-	memmove(client->in, client->in + client->used, client->len);
-	client->used = 0;
+	drop_reply(client);
 	while (!done) {
 		size_t used;
 

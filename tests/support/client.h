@@ -23,6 +23,8 @@ void test_client_close(struct test_client *client);
 void test_client_send(struct test_client *client, struct mp_slice bytes);
 /* The next whole reply, valid until the next call. Empty: the server has closed. */
 struct mp_slice test_client_reply(struct test_client *client);
+/* The same for a frame of Memcached's binary protocol. */
+struct mp_slice test_client_frame(struct test_client *client);
 /* Send, and the reply. */
 struct mp_slice test_client_ask(struct test_client *client, struct mp_slice request);
 #endif

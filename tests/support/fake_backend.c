@@ -367,6 +367,12 @@ uint64_t mp_backend_redis_volatile_keys(const struct mp_backend *backend)
 	return 0;
 }
 
+uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *backend)
+{
+	(void)backend;
+	return 1 << 20;
+}
+
 uint32_t mp_backend_redis_databases(const struct mp_backend *backend)
 {
 	(void)backend;

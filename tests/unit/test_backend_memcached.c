@@ -348,12 +348,15 @@ static void test_no_memory_is_only_a_miss(void **state)
 static int fake_server(struct fixture *f, int listener)
 {
 	static const char stats[] = "STAT pid 1\r\nSTAT curr_connections 1\r\nEND\r\n";
+	static const char settings[] = "STAT item_size_max 1048576\r\nEND\r\n";
 	char request[256];
 	int fd = -1;
 
 	test_until(&f->t, fd >= 0 || (fd = mp_accept(listener)) >= 0);
 	test_until(&f->t, recv(fd, request, sizeof(request), 0) > 0);
 	assert_int_equal(send(fd, stats, sizeof(stats) - 1, 0), sizeof(stats) - 1);
+	test_until(&f->t, recv(fd, request, sizeof(request), 0) > 0);
+	assert_int_equal(send(fd, settings, sizeof(settings) - 1, 0), sizeof(settings) - 1);
 	test_until(&f->t, recv(fd, request, sizeof(request), 0) > 0);
 	assert_int_equal(send(fd, "END\r\n", 5, 0), 5);
 	test_until(&f->t, recv(fd, request, sizeof(request), 0) > 0); /* our mark */

@@ -1,9 +1,7 @@
 /*
  * test_mc_decide.c - Memcached commands decided by us against a real memcached.
  *
- * Two servers: `plain` gets what clients send; `ours` gets only what a leader's
- * backend would get: plain records and reads made by mc_encode, mc_encode_fetch
- * and mc_decide. A client must not be able to tell one from the other.
+ * The text protocol; the others are test_mc_dialects.c's.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -15,190 +13,25 @@
 
 #include <cmocka.h>
 
-#include "client.h"
 #include "feed.h"
 #include "mc_decide.h"
-#include "servers.h"
+#include "mc_leader.h"
+#include "mc_translate.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define S(text)                        \
 	{                              \
 		text, sizeof(text) - 1 \
 	}
-#define TERM 0 /* tokens of term 0 are the backend's own: easier to compare */
-
-static char plain_dir[TEST_DIR_BYTES], our_dir[TEST_DIR_BYTES];
-static struct test_server plain_server, our_server;
-static struct test_client plain, ours;
-static struct mc_parser *parser;
-static struct mc_deadlines *deadlines;
-static struct mc_limits limits;
-
-static int start_servers(void **state)
-{
-	(void)state;
-	test_dir_make(plain_dir);
-	test_dir_make(our_dir);
-	/*
-	 * Its background threads may hold an item for a moment; an incr that
-	 * becomes shorter is not padded just then. That is not to be compared.
-	 */
-	test_memcached_start(&plain_server, plain_dir, "-m 64 -o no_lru_maintainer,no_lru_crawler");
-	test_memcached_start(&our_server, our_dir, "-m 64 -o no_lru_maintainer,no_lru_crawler");
-	test_client_open(&plain, plain_server.path, true);
-	test_client_open(&ours, our_server.path, true);
-	mc_limits_init(&limits);
-	parser = mc_parser_new(&limits);
-	deadlines = calloc(1, sizeof(*deadlines));
-	return parser && deadlines ? 0 : -1;
-}
-
-static int stop_servers(void **state)
-{
-	(void)state;
-	test_client_close(&plain);
-	test_client_close(&ours);
-	mc_parser_free(parser);
-	free(deadlines);
-	test_server_kill(&plain_server, SIGTERM);
-	test_server_kill(&our_server, SIGTERM);
-	test_dir_remove(plain_dir);
-	test_dir_remove(our_dir);
-	return 0;
-}
-
-/* Bytes that grow. */
-struct text {
-	char *data;
-	size_t len, cap;
-};
-
-static char *reserve(struct text *text, size_t bytes)
-{
-	while (text->len + bytes + 1 > text->cap) {
-		text->cap = text->cap ? text->cap * 2 : 4096;
-		text->data = realloc(text->data, text->cap);
-		assert_non_null(text->data);
-	}
-	return text->data + text->len;
-}
-
-static void add(struct text *text, const char *data, size_t len)
-{
-	memcpy(reserve(text, len), data, len);
-	text->len += len;
-	text->data[text->len] = '\0';
-}
-
-/* -------------------------------------------------------- what a leader does */
-
-static void lead_decided(const struct mc_request *r, struct text *out)
-{
-	static struct text record;
-	struct mc_decision decision;
-	char fetch[MC_FETCH_BYTES];
-	struct mp_slice reply;
-	struct mc_item item;
-	size_t len = mc_encode_fetch(r, fetch, sizeof(fetch));
-
-	assert_true(len <= sizeof(fetch));
-	reply = test_client_ask(&ours, (struct mp_slice){fetch, len});
-	assert_true(mc_parse_fetched(reply, &item));
-	mc_decide(r, &item, TERM, time(NULL), 1 << 20, deadlines, NULL, 0, &decision);
-	record.len = 0;
-	reserve(&record, decision.record_bytes);
-	len = decision.record_bytes;
-	mc_decide(r, &item, TERM, time(NULL), 1 << 20, deadlines, record.data, len, &decision);
-	assert_int_equal(decision.record_bytes, len);
-	if (len > 0) {
-		reply = test_client_ask(&ours, (struct mp_slice){record.data, len});
-		assert_true(memcmp(reply.data, "STORED", 6) == 0 ||
-			    memcmp(reply.data, "NOT_FOUND", 9) == 0);
-	}
-	if (!r->noreply)
-		add(out, decision.reply, decision.reply_bytes);
-}
-
-static void lead_plain(const struct mc_request *r, struct text *out)
-{
-	static struct text wire;
-	size_t len = mc_encode(r, time(NULL), deadlines, NULL, 0);
-	struct mp_slice reply;
-
-	wire.len = 0;
-	reserve(&wire, len);
-	assert_int_equal(mc_encode(r, time(NULL), deadlines, wire.data, len), len);
-	reply = test_client_ask(&ours, (struct mp_slice){wire.data, len});
-	if (r->noreply)
-		return;
-	if (mc_has_tokens(r)) {
-		len = mc_cas_rewrite(TERM, reply, NULL, 0);
-		assert_int_equal(mc_cas_rewrite(TERM, reply, reserve(out, len), len), len);
-		out->len += len;
-		out->data[out->len] = '\0';
-	} else {
-		add(out, reply.data, reply.len);
-	}
-}
-
-/* What a client of ours gets for these bytes. */
-static void lead(struct mp_slice input, struct text *out)
-{
-	size_t pos = 0;
-
-	while (pos < input.len) {
-		struct mc_request r;
-		size_t used;
-		enum mc_result result =
-			mc_parse(parser, input.data + pos, input.len - pos, &used, &r);
-
-		pos += used;
-		assert_int_not_equal(result, MC_FATAL);
-		if (result == MC_MORE) {
-			assert_true(used > 0);
-			continue;
-		}
-		if (result == MC_BAD && *mc_parser_error(parser)) {
-			add(out, mc_parser_error(parser), strlen(mc_parser_error(parser)));
-			add(out, "\r\n", 2);
-		}
-		if (mc_class_of(&r) == MC_CLASS_DECIDED)
-			lead_decided(&r, out);
-		else if (mc_class_of(&r) != MC_CLASS_LOCAL)
-			lead_plain(&r, out);
-	}
-}
-
-/* What a client of memcached gets for them. */
-static void ask_plain(struct mp_slice input, struct text *out)
-{
-	test_client_send(&plain, input);
-	test_client_send(&plain, (struct mp_slice)S("mn\r\n"));
-	for (;;) {
-		struct mp_slice reply = test_client_reply(&plain);
-
-		if (reply.len == 0)
-			fail_msg("memcached has hung up on '%.*s'", (int)input.len, input.data);
-		if (reply.len == 4 && memcmp(reply.data, "MN\r\n", 4) == 0)
-			break;
-		add(out, reply.data, reply.len);
-	}
-}
-
-static void compare(struct mp_slice for_plain, struct mp_slice for_ours)
-{
-	static struct text theirs, mine;
-
-	theirs.len = mine.len = 0;
-	add(&theirs, "", 0);
-	add(&mine, "", 0);
-	ask_plain(for_plain, &theirs);
-	lead(for_ours, &mine);
-	if (theirs.len != mine.len || memcmp(theirs.data, mine.data, mine.len) != 0)
-		fail_msg("for '%.*s' memcached says '%s', we say '%s'",
-			 (int)(for_ours.len < 200 ? for_ours.len : 200), for_ours.data, theirs.data,
-			 mine.data);
-}
+#define TERM TEST_MC_TERM
+#define plain test_mc_plain
+#define ours test_mc_ours
+#define parser test_mc_parser
+#define deadlines test_mc_deadlines
+#define limits test_mc_limits
+#define compare test_mc_compare
+#define start_servers test_mc_start
+#define stop_servers test_mc_stop
 
 /* ------------------------------------------------------------- the same text */
 
@@ -314,8 +147,6 @@ static void answers_are_the_servers(void **state)
 		S("flush_all 0 noreply\r\n"),
 		S("flush_all -1\r\n"),
 		S("flush_all\r\nget a\r\n"),
-		S("version\r\n"),
-		S("version foo\r\n"),
 		S("stats foo\r\n"),
 		S("stats noreply\r\n"),
 		S("set a\x01\x7f\xff 0 0 1\r\nx\r\nget a\x01\x7f\xff\r\n"),
@@ -410,26 +241,17 @@ static void numbers_are_read_as_by_the_server(void **state)
 
 /* ------------------------------------------------------------ the same deeds */
 
-/* A token that the server gave us for a key last; the client uses it as is. */
-static uint64_t last_token(struct test_client *client, const char *key, bool lead_it)
+/* A token that the server gave us for a key last; of term 0 they are the clients' as they are. */
+static uint64_t last_token(struct test_client *client, const char *key)
 {
-	static struct text reply;
-	struct mp_slice input;
-	char line[64];
-	uint64_t token = 0;
+	struct mp_slice input, got;
+	char line[64], text[64];
+	unsigned long long token = 0;
 
 	input = (struct mp_slice){line, (size_t)snprintf(line, sizeof(line), "gets %s\r\n", key)};
-	reply.len = 0;
-	add(&reply, "", 0);
-	if (lead_it) {
-		lead(input, &reply);
-	} else {
-		struct mp_slice got = test_client_ask(client, input);
-
-		add(&reply, got.data, got.len);
-	}
-	if (memcmp(reply.data, "VALUE", 5) == 0)
-		sscanf(reply.data, "VALUE %*s %*u %*u %lu", &token);
+	got = test_client_ask(client, input);
+	snprintf(text, sizeof(text), "%.*s", (int)(got.len < 63 ? got.len : 63), got.data);
+	sscanf(text, "VALUE %*s %*u %*u %llu", &token);
 	return token;
 }
 
@@ -560,8 +382,8 @@ static void random_commands_do_the_same(void **state)
 
 		/* Good tokens, and stale ones. */
 		if (pick(4)) {
-			plain_token = last_token(&plain, key, false);
-			our_token = last_token(&ours, key, true);
+			plain_token = last_token(&plain, key);
+			our_token = last_token(&ours, key);
 		}
 		before = random_state;
 		random_command(for_plain, sizeof(for_plain), key, plain_token);
@@ -611,12 +433,17 @@ static void forms_are_canonical(void **state)
 	expect_form("set k 0 -7 1\r\nx\r\n", 1700000000, "set k 0 -1 1\r\nx\r\n");
 	expect_form("set k 0 2000000 1\r\nx\r\n", 2147000000, "set k 0 2147483647 1\r\nx\r\n");
 	expect_form("delete k 0 noreply\r\n", 0, "delete k\r\n");
-	expect_form("touch k 10 noreply\r\n", 1700000000, "touch k 1700000010\r\n");
-	expect_form("gat 10 a b\r\n", 1700000000, "gat 1700000010 a b\r\n");
-	expect_form("gats 0 a\r\n", 1700000000, "gats 0 a\r\n");
+	expect_form("flush_all 10\r\n", 1700000000, "flush_all 1700000010\r\n");
+	expect_form("ms k 1 T10 F5 q\r\nx\r\n", 1700000000, "set k 5 1700000010 1\r\nx\r\n");
+	expect_form("ms k 1 c\r\nx\r\n", 0, "ms k 1 F0 T0 c\r\nx\r\n");
+	expect_form("ms YSBi 1 b\r\nx\r\n", 0, "ms YSBi 1 b F0 T0\r\nx\r\n");
+	expect_form("md YSBi b q\r\n", 0, "md YSBi b\r\n");
+	expect_form("mg k q  v Oabc k\r\n", 0, "mg k v Oabc k\r\n");
+	expect_form("me YSBi b\r\n", 0, "me YSBi b\r\n");
+	expect_form("lru  tune 1 2 3 4 noreply\r\n", 0, "lru  tune 1 2 3 4\r\n");
 	expect_form("flush_all 0 noreply\r\n", 0, "flush_all\r\n");
 	expect_form("get   a   b\r\n", 0, "get a b\r\n");
-	expect_form("stats items foo\r\n", 0, "stats items\r\n");
+	expect_form("stats items foo\r\n", 0, "stats items foo\r\n");
 	expect_form("version foo\r\n", 0, "version\r\n");
 }
 
@@ -681,6 +508,16 @@ static void tokens_are_of_one_term(void **state)
 					 round == 5 && id == 3);
 }
 
+/* The reply to a gets, in the second term. */
+static size_t rewrite(struct mp_slice reply, char *out, size_t cap)
+{
+	struct mc_request gets = {.verb = MC_GETS};
+	struct mc_writer w = {out, cap, 0};
+
+	mc_translate(&gets, reply, 2, &w);
+	return w.bytes;
+}
+
 static void tokens_are_put_into_replies(void **state)
 {
 	static const struct mp_slice reply = S("VALUE a 0 3 5\r\nEND\r\nVALUE b 7 0 "
@@ -693,20 +530,19 @@ static void tokens_are_put_into_replies(void **state)
 			       "VALUE a 0 3 %llu\r\nEND\r\nVALUE b 7 0 %llu\r\n\r\nVALUE c 0 9 %llu"
 			       "\r\nVALUE x 1\r\nEND\r\n",
 			       2ULL << 40 | 5, 2ULL << 40 | 18, 2ULL << 40 | 7);
-	assert_int_equal(mc_cas_rewrite(2, reply, NULL, 0), len);
+	assert_int_equal(rewrite(reply, NULL, 0), len);
 	for (size_t cap = 0; cap < len; cap++) {
 		memset(out, '#', sizeof(out));
-		assert_int_equal(mc_cas_rewrite(2, reply, out, cap), len);
+		assert_int_equal(rewrite(reply, out, cap), len);
 		assert_int_equal(out[cap], '#');
 	}
-	assert_int_equal(mc_cas_rewrite(2, reply, out, len), len);
+	assert_int_equal(rewrite(reply, out, len), len);
 	assert_memory_equal(out, expected, len);
 	/* Whatever is cut off or no reply at all is passed on as it is. */
 	for (size_t cut = 0; cut < reply.len; cut++)
-		assert_true(mc_cas_rewrite(2, (struct mp_slice){reply.data, cut}, out,
-					   sizeof(out)) <= sizeof(out));
-	assert_int_equal(
-		mc_cas_rewrite(2, (struct mp_slice)S("SERVER_ERROR x\r\n"), out, sizeof(out)), 16);
+		assert_true(rewrite((struct mp_slice){reply.data, cut}, out, sizeof(out)) <=
+			    sizeof(out));
+	assert_int_equal(rewrite((struct mp_slice)S("SERVER_ERROR x\r\n"), out, sizeof(out)), 16);
 	assert_memory_equal(out, "SERVER_ERROR x\r\n", 16);
 }
 
@@ -716,8 +552,6 @@ static void only_items_are_taken_for_items(void **state)
 		S(""),
 		S("EN"),
 		S("EN\n"),
-		S("END\r\n"),
-		S("HD\r\n"),
 		S("VA \r\n"),
 		S("VA x\r\n"),
 		S("VA 1\r\n"),
@@ -732,12 +566,12 @@ static void only_items_are_taken_for_items(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(wrong); i++)
-		assert_false(mc_parse_fetched(wrong[i], &item));
-	assert_true(mc_parse_fetched((struct mp_slice)S("EN\r\n"), &item));
+		assert_false(mc_parse_item(wrong[i], &item));
+	assert_true(mc_parse_item((struct mp_slice)S("EN\r\n"), &item));
 	assert_false(item.found);
-	assert_true(mc_parse_fetched((struct mp_slice)S("VA 4 f4294967295 t77 "
-							"c18446744073709551615 W\r\na\r\nb\r\n"),
-				     &item));
+	assert_true(mc_parse_item((struct mp_slice)S("VA 4 f4294967295 t77 "
+						     "c18446744073709551615 W\r\na\r\nb\r\n"),
+				  &item));
 	assert_true(item.found && item.flags == UINT32_MAX && item.left_s == 77 &&
 		    item.cas == UINT64_MAX && item.value.len == 4);
 	assert_memory_equal(item.value.data, "a\r\nb", 4);
@@ -768,8 +602,10 @@ static void misses_are_logged(void **state)
 		mc_decide(&r, &nothing, TERM, 0, 1 << 20, deadlines, out, sizeof(out), &decision);
 		assert_int_equal(decision.record_bytes, 10);
 		assert_memory_equal(out, "delete k\r\n", 10);
-		assert_int_equal(decision.reply_bytes, strlen(cases[i].reply));
-		assert_memory_equal(decision.reply, cases[i].reply, decision.reply_bytes);
+		assert_int_equal(decision.reply_bytes,
+				 sizeof(struct mc_canned) + strlen(cases[i].reply));
+		assert_memory_equal(decision.reply + sizeof(struct mc_canned), cases[i].reply,
+				    strlen(cases[i].reply));
 	}
 }
 

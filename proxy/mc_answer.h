@@ -1,0 +1,28 @@
+/* mc_answer.h - the answer to a decided request, in its client's protocol. */
+#ifndef MP_MC_ANSWER_H
+#define MP_MC_ANSWER_H
+
+#include "mc_decide.h"
+
+enum mc_outcome {
+	MC_DONE_WELL, /* stored, deleted, touched, counted */
+	MC_IS_THERE,  /* EXISTS */
+	MC_NOT_THERE, /* NOT_FOUND */
+	MC_NOT_PUT,   /* NOT_STORED */
+	MC_TOO_BIG,
+	MC_NO_NUMBER,
+};
+
+/* What an answer may tell, besides the outcome. */
+struct mc_result_facts {
+	uint64_t number;    /* incr, decr */
+	uint32_t flags;     /* touch */
+	uint64_t token;     /* touch */
+	int64_t deadline_s; /* ma t: 0 none */
+	int64_t now_s;
+};
+
+/* To decision->reply, with what stands in front of it. */
+void mc_answer(const struct mc_request *, enum mc_outcome, const struct mc_result_facts *,
+	       struct mc_decision *);
+#endif

@@ -1,0 +1,219 @@
+/*
+ * mc_meta.c - the lines of the meta commands; see mc_parser.h. What is accepted
+ * and the error texts are those of memcached 1.6.18.
+ */
+#include <limits.h>
+#include <string.h>
+
+#include "mc_base64.h"
+#include "mc_parser.h"
+
+enum {
+	MAX_META_WORDS = 19,
+	MAX_OPAQUE_BYTES = 32, /* its letter included */
+};
+
+#define BAD_TOKEN "CLIENT_ERROR bad token in command line format"
+
+/* A flag with a time behind it. */
+static const char *take_time(struct mp_slice digits, int64_t *time_s)
+{
+	int32_t value;
+
+	if (!mc_read_i32(digits, &value))
+		return BAD_TOKEN;
+	*time_s = value;
+	return NULL;
+}
+
+/* The key, which is in base64. */
+static const char *take_base64(struct mc_parser *p, struct mc_request *r)
+{
+	size_t len = mc_base64_decode(p->keys[0], p->decoded);
+
+	if (len == 0)
+		return "CLIENT_ERROR error decoding key";
+	r->key_is_base64 = true;
+	p->keys[0] = (struct mp_slice){p->decoded, len};
+	return NULL;
+}
+
+/* NULL: well. */
+static const char *take_flag(struct mc_parser *p, struct mp_slice word, struct mc_request *r)
+{
+	struct mp_slice token = {word.data + 1, word.len - 1};
+
+	switch (*word.data) {
+	case 'b':
+		return take_base64(p, r);
+	case 'N':
+		r->vivify = true;
+		return take_time(token, &r->vivify_exptime);
+	case 'T':
+		return take_time(token, &r->exptime);
+	case 'R':
+		return take_time(token, &r->recache_exptime);
+	case 'F':
+		return mc_read_u32(token, &r->flags) ? NULL : MC_BAD_FORMAT;
+	case 'C':
+		r->compare = true;
+		return mc_read_u64(token, &r->cas) ? NULL : BAD_TOKEN;
+	case 'M':
+		return token.len == 1 ? NULL : "CLIENT_ERROR incorrect length for M token";
+	case 'J':
+		return mc_read_u64(token, &r->initial)
+			       ? NULL
+			       : "CLIENT_ERROR invalid numeric initial value";
+	case 'D':
+		return mc_read_u64(token, &r->number) ? NULL
+						      : "CLIENT_ERROR invalid numeric delta value";
+	case 'O':
+		return word.len <= MAX_OPAQUE_BYTES ? NULL : "CLIENT_ERROR opaque token too long";
+	case 'q':
+		r->quiet = true;
+		return NULL;
+	default:
+		return strchr("PLlkstcfvhuI", *word.data) ? NULL : "CLIENT_ERROR invalid flag";
+	}
+}
+
+/* The flags, from the n-th word on. NULL: well. *mode: the letter behind M, 0: none. */
+static const char *take_flags(struct mc_parser *p, const struct mc_words *w, int n,
+			      struct mc_request *r, char *mode)
+{
+	*mode = '\0';
+	for (int i = n; i < w->count; i++) {
+		struct mp_slice word = w->word[i];
+		unsigned letter = (unsigned char)*word.data;
+		const char *error;
+
+		if (letter >= 'A' && letter <= 'z' && mc_has(r, *word.data))
+			return "CLIENT_ERROR duplicate flag";
+		if (letter < 'A' || letter > 'z')
+			return "CLIENT_ERROR invalid flag";
+		r->has |= UINT64_C(1) << (letter - 'A');
+		error = take_flag(p, word, r);
+		if (error)
+			return error;
+		if (letter == 'M')
+			*mode = word.data[1];
+	}
+	if (w->count > n) {
+		const struct mp_slice *last = &w->word[w->count - 1];
+
+		r->args.data = w->word[n].data;
+		r->args.len = (size_t)(last->data + last->len - r->args.data);
+	}
+	return NULL;
+}
+
+/* Which verb a mode makes of it, MC_UNKNOWN: there is none such. */
+static enum mc_verb store_verb(char mode, bool compare)
+{
+	switch (mode) {
+	case '\0':
+	case 'S':
+		return compare ? MC_CAS : MC_SET;
+	case 'R':
+		return compare ? MC_CAS : MC_REPLACE;
+	case 'E':
+		return MC_ADD;
+	case 'A':
+		return MC_APPEND;
+	case 'P':
+		return MC_PREPEND;
+	default:
+		return MC_UNKNOWN;
+	}
+}
+
+static enum mc_result parse_mset(struct mc_parser *p, const struct mc_words *w,
+				 struct mc_request *r)
+{
+	struct mp_slice key = w->word[1];
+	const char *error;
+	int32_t bytes;
+	char mode;
+
+	if (w->count == 2)
+		return mc_bad(p, r, MC_BAD_FORMAT);
+	if (w->count > MAX_META_WORDS)
+		return mc_bad(p, r, "CLIENT_ERROR options flags too long");
+	if (!mc_read_i32(w->word[2], &bytes) || bytes < 0 || bytes > INT_MAX - 2)
+		return mc_bad(p, r, MC_BAD_FORMAT);
+	error = take_flags(p, w, 3, r, &mode);
+	r->verb = store_verb(mode, r->compare);
+	if (!error && r->verb == MC_UNKNOWN)
+		error = "CLIENT_ERROR invalid mode for ms M token";
+	if (!error && (size_t)bytes <= p->limits->max_value_bytes)
+		return mc_expect_block(p, r, (size_t)bytes);
+	mc_bad(p, r, error ? error : MC_TOO_LARGE);
+	mc_swallow(p, (size_t)bytes + 2, MC_BAD);
+	if (!error)
+		mc_delete_instead(p, key, r->key_is_base64);
+	return MC_MORE;
+}
+
+static enum mc_result parse_marithmetic(struct mc_parser *p, struct mc_request *r, char mode)
+{
+	if (!mc_has(r, 'D'))
+		r->number = 1;
+	switch (mode) {
+	case '\0':
+	case 'I':
+	case '+':
+		return MC_DONE;
+	case 'D':
+	case '-':
+		r->verb = MC_DECR;
+		return MC_DONE;
+	default:
+		return mc_bad(p, r, "CLIENT_ERROR invalid mode for ma M token");
+	}
+}
+
+/* mg, md, ma */
+static enum mc_result parse_others(struct mc_parser *p, const struct mc_words *w,
+				   struct mc_request *r)
+{
+	bool is_get = r->verb == MC_MG;
+	const char *error;
+	char mode;
+
+	if (w->count > MAX_META_WORDS)
+		return mc_bad(p, r,
+			      is_get ? "CLIENT_ERROR options flags are too long"
+				     : "CLIENT_ERROR options flags too long");
+	error = take_flags(p, w, 2, r, &mode);
+	if (error && !is_get && strcmp(error, "CLIENT_ERROR opaque token too long") != 0)
+		error = "CLIENT_ERROR invalid or duplicate flag";
+	if (error)
+		return mc_bad(p, r, error);
+	return r->verb == MC_INCR ? parse_marithmetic(p, r, mode) : MC_DONE;
+}
+
+/* me: of flags it knows b alone, as the first */
+static enum mc_result parse_debug(struct mc_parser *p, const struct mc_words *w,
+				  struct mc_request *r)
+{
+	if (w->count > 2 && mc_is(w->word[2], "b") && take_base64(p, r) != NULL)
+		return mc_bad(p, r, MC_BAD_FORMAT);
+	return MC_DONE;
+}
+
+enum mc_result mc_parse_meta(struct mc_parser *p, const struct mc_words *w, struct mc_request *r)
+{
+	r->dialect = MC_META;
+	if (r->verb == MC_NOOP)
+		return MC_DONE;
+	if (w->count < 2)
+		return mc_bad(p, r, r->verb == MC_ME ? MC_BAD_FORMAT : "ERROR");
+	if (w->word[1].len > MC_MAX_KEY_BYTES)
+		return mc_bad(p, r, MC_BAD_FORMAT);
+	if (!mc_keep_key(p, 0, w->word[1]))
+		return mc_bad(p, r, "SERVER_ERROR out of memory");
+	r->key_count = 1;
+	if (r->verb == MC_ME)
+		return parse_debug(p, w, r);
+	return r->verb == MC_SET ? parse_mset(p, w, r) : parse_others(p, w, r);
+}
