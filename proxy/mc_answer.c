@@ -79,7 +79,7 @@ static void put_meta_ttl(struct mc_writer *w, const struct mc_result_facts *fact
 static void put_meta_flags(struct mc_writer *w, const struct mc_request *r, bool well,
 			   const struct mc_result_facts *facts, struct mc_canned *canned)
 {
-	const char *s = r->args.data, *end = s + r->args.len;
+	const char *s = r->args.len > 0 ? r->args.data : "", *end = s + r->args.len;
 
 	for (;;) {
 		struct mp_slice word = mc_next_word(&s, end);
@@ -133,7 +133,7 @@ static void put_meta_answer(struct mc_writer *w, const struct mc_request *r,
 	char digits[MP_DECIMAL_BYTES];
 	size_t len = mp_format_u64(digits, facts->number);
 
-	if (r->quiet && (well || (r->verb == MC_MG && outcome == MC_NOT_THERE)))
+	if (r->quiet && ((well && !facts->is_new) || (r->verb == MC_MG && outcome == MC_NOT_THERE)))
 		return;
 	if (outcome == MC_NO_NUMBER || outcome == MC_TOO_BIG) {
 		mc_put_text(w, outcome == MC_NO_NUMBER ? NON_NUMERIC : TOO_LARGE);

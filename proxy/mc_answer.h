@@ -16,6 +16,7 @@ enum mc_outcome {
 /* What an answer may tell, besides the outcome. */
 struct mc_result_facts {
 	uint64_t number;    /* incr, decr */
+	bool is_new;        /* ... of a counter that began with it: that is always told */
 	uint32_t flags;     /* touch */
 	uint64_t token;     /* touch */
 	int64_t deadline_s; /* ma t: 0 none */

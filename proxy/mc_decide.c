@@ -89,11 +89,14 @@ static int64_t kept_deadline(struct deciding *d)
 }
 
 /* What was just stored is as stale as the item was before, and as much somebody's to refresh. */
-static void make_stale(struct deciding *d)
+static void keep_marks(struct deciding *d)
 {
-	put_command(d, "md", " I");
-	if (d->item->sent)
-		put_command(d, "mg", "");
+	if (!d->item->stale && !d->item->sent)
+		return;
+	if (d->item->stale)
+		put_command(d, "md", " I");
+	if (d->item->sent) /* of one that is not stale R takes the win */
+		put_command(d, "mg", d->item->stale ? "" : " R2147483647");
 	if (mc_wants_token(d->request))
 		put_command(d, "me", "");
 }
@@ -122,7 +125,11 @@ static void decide_cas(struct deciding *d)
 		store(d);
 	} else if (is_older(d)) {
 		put_store(d, r->flags, kept_deadline(d), &(struct mc_value){.head = r->value});
-		make_stale(d);
+		put_command(d, "md", " I");
+		if (d->item->sent)
+			put_command(d, "mg", "");
+		if (mc_wants_token(r))
+			put_command(d, "me", "");
 		answer(d, MC_DONE_WELL);
 	} else {
 		fail(d, MC_IS_THERE);
@@ -153,13 +160,14 @@ static void decide_extend(struct deciding *d)
 
 /*
  * The number that a value is to incr and decr, as strtoull(3) reads it: blanks
- * before, a sign, and behind the digits nothing but a blank. What follows that
+ * before, a sign, and behind the digits nothing but a blank, or a NUL. What follows that
  * does not count, but a minus anywhere makes what would be 2^63 or more no
  * number at all: so -1 is none.
  */
 static bool read_value(struct mp_slice value, uint64_t *number)
 {
-	const char *s = value.data, *end = s + value.len, *digits;
+	const char *nul = memchr(value.data, '\0', value.len);
+	const char *s = value.data, *end = nul ? nul : s + value.len, *digits;
 	bool negative;
 	uint64_t n = 0;
 
@@ -175,7 +183,7 @@ static bool read_value(struct mp_slice value, uint64_t *number)
 	if (s == digits || (s < end && !isspace((unsigned char)*s)))
 		return false;
 	*number = negative ? 0 - n : n;
-	return (int64_t)*number >= 0 || !memchr(value.data, '-', value.len);
+	return (int64_t)*number >= 0 || !memchr(value.data, '-', (size_t)(end - value.data));
 }
 
 /* A counter that is missing begins, if the client says with what. */
@@ -190,6 +198,7 @@ static void begin_counting(struct deciding *d)
 		return;
 	}
 	d->facts.number = r->initial;
+	d->facts.is_new = true;
 	put_store(d, 0, mc_deadline(d->deadlines, r->keys[0], r->vivify_exptime, d->now_s),
 		  &(struct mc_value){.head = text});
 	answer(d, MC_DONE_WELL);
@@ -220,8 +229,8 @@ static void count(struct deciding *d, uint64_t number)
 		value.blanks = d->item->value.len - value.head.len;
 	d->facts.number = number;
 	put_store(d, d->item->flags, counter_deadline(d), &value);
-	if (d->item->stale)
-		make_stale(d);
+	if (value.head.len <= d->item->value.len) /* else it is a new item to memcached, too */
+		keep_marks(d);
 	answer(d, MC_DONE_WELL);
 }
 

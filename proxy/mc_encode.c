@@ -241,7 +241,7 @@ void mc_put_delete(struct mc_writer *w, const struct mc_request *r)
 
 void mc_put_mg(struct mc_writer *w, const struct mc_request *r, const struct mc_mg_changes *changes)
 {
-	const char *s = r->args.data, *end = s + r->args.len;
+	const char *s = r->args.len > 0 ? r->args.data : "", *end = s + r->args.len;
 	struct mp_slice word;
 
 	mc_put_meta(w, r, "mg");

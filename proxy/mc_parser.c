@@ -231,7 +231,8 @@ static enum mc_result take_block(struct mc_parser *p, const char *data, size_t l
 	if (p->keys[0].data != p->decoded)
 		p->keys[0].data = data + p->key_offset;
 	r->keys = p->keys;
-	r->args.data = data + p->args_offset;
+	if (r->args.len > 0)
+		r->args.data = data + p->args_offset;
 	r->raw = (struct mp_slice){data, *used};
 	return MC_DONE;
 }

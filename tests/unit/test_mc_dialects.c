@@ -101,6 +101,7 @@ static void meta_answers_are_the_servers(void **state)
 		  "M+\r\n"),
 		S("ma n2 Mx\r\nma n2 Dx\r\nma n2 Jx\r\nma n2 MII\r\n"),
 		S("ma n2 q\r\nma n2 v q\r\nmg n2 v\r\n"),
+		S("ma n3 N0 J7 v q\r\nma n3 v q\r\nmg n3 v\r\n"),
 		S("set a 7 0 1\r\nx\r\nma a\r\nma a q\r\n"),
 		S("set a 7 0 0\r\n\r\nma a\r\n"),
 		S("ms Zm9v 3 b k\r\nbar\r\nmg Zm9v b k v\r\nget foo\r\nmg foo k v\r\n"),

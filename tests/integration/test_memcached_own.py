@@ -1,0 +1,87 @@
+"""memcached's own tests (t/*.t of the matching version), through a follower.
+
+They are fetched from Debian's source package the first time, and kept in the
+build directory. Listed are those that pass on a plain memcached that they did
+not start themselves; each has to pass through muproxy, too. What is not listed
+starts servers of its own with special arguments, or counts what a fresh server
+has counted.
+"""
+
+import glob
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from harness import BUILD, PATIENCE
+
+# Skipped by themselves on plain memcached as well: binary-sasl, issue_140, issue_260, misbehave,
+# proxy, refhang, slabhang, ssl_*, whitespace. Hundreds of seconds long: chunked-items, getset, lru.
+TESTS = ["binary-get", "bogus-commands", "cas", "evictions", "flags", "getandtouch", "incrdecr",
+         "issue_108", "issue_14", "issue_152", "issue_192", "issue_22", "issue_3", "issue_41",
+         "issue_68", "issue_70", "line-lengths", "malicious-commands", "multiversioning",
+         "noreply", "quit", "strtol-testing", "touch"]
+# They want a server that has to evict: it gets little memory, and is filled.
+IN_A_FULL_SERVER = {"evictions", "issue_22"}
+
+
+def run(*command, **options):
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300,
+                          **options).stdout
+
+
+def fetch(directory):
+    """The upstream sources of the installed memcached, unpacked."""
+    lists = os.path.join(directory, "lists")
+    os.makedirs(os.path.join(lists, "partial"), exist_ok=True)
+    sources = os.path.join(directory, "sources.list")
+    suite = run("sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME").strip()
+    with open(sources, "w") as file:
+        for name in (suite, suite + "-updates"):
+            file.write("deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] "
+                       f"http://deb.debian.org/debian {name} main\n")
+    apt = ["apt-get", "-q", "-o", f"Dir::Etc::SourceList={sources}", "-o",
+           "Dir::Etc::SourceParts=-", "-o", f"Dir::State::Lists={lists}", "-o",
+           "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
+    run(*apt, "update")
+    run(*apt, "source", "--download-only", "memcached", cwd=directory)
+    archive = glob.glob(os.path.join(directory, "memcached_*.orig.tar.*"))[0]
+    run("tar", "xf", archive, "-C", directory, "--exclude=*/.git*")
+    shutil.rmtree(lists)
+
+
+@pytest.fixture(scope="module")
+def sources():
+    directory = os.path.join(BUILD, "memcached-source")
+    os.makedirs(directory, exist_ok=True)
+    if not glob.glob(os.path.join(directory, "memcached-*", "t", "lib")):
+        try:
+            fetch(directory)
+        except (subprocess.CalledProcessError, IndexError, OSError) as error:
+            assert not os.environ.get("CI"), f"memcached's sources: {error}"
+            pytest.skip(f"NOT RUN: memcached's sources cannot be had: {error}")
+    top = glob.glob(os.path.join(directory, "memcached-*", "t"))[0].rpartition("/")[0]
+    program = os.path.join(top, "memcached-debug")
+    if not os.path.exists(program):  # it is asked what it can do, but not started
+        os.symlink(shutil.which("memcached"), program)
+    return top
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_its_own(shared, sources, name):
+    leader = shared.wait_leader()
+    port = shared.memcached_port(next(i for i in shared.ids if i != leader))
+    with shared.memcached(leader) as client:
+        assert client.command("flush_all") == b"OK"
+        assert client.command(f"cache_memlimit {8 if name in IN_A_FULL_SERVER else 256}") == b"OK"
+        if name in IN_A_FULL_SERVER:
+            for n in range(200):
+                assert client.set(f"fill{n}", b"B" * 66560) == b"STORED"
+    result = subprocess.run(["perl", "-Ilib", "-It/lib", f"t/{name}.t"], cwd=sources,
+                            env={**os.environ, "T_MEMD_USE_DAEMON": f"127.0.0.1:{port}"},
+                            capture_output=True, text=True, timeout=60 * PATIENCE)
+    assert result.returncode == 0 and "\nnot ok" not in result.stdout, (
+        "\n".join(line for line in result.stdout.splitlines() if not line.startswith("ok"))
+        + result.stderr)
+    assert "ok 1" in result.stdout, result.stdout + result.stderr
