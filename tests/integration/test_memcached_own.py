@@ -77,7 +77,7 @@ def test_its_own(shared, sources, name):
         assert client.command(f"cache_memlimit {8 if name in IN_A_FULL_SERVER else 256}") == b"OK"
         if name in IN_A_FULL_SERVER:
             for n in range(200):
-                assert client.set(f"fill{n}", b"B" * 66560) == b"STORED"
+                assert client.set(f"fill{n}", b"B" * 66560, exptime=600) == b"STORED"
     result = subprocess.run(["perl", "-Ilib", "-It/lib", f"t/{name}.t"], cwd=sources,
                             env={**os.environ, "T_MEMD_USE_DAEMON": f"127.0.0.1:{port}"},
                             capture_output=True, text=True, timeout=60 * PATIENCE)
