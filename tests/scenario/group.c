@@ -27,7 +27,7 @@ void run_trace(struct run *run, const struct node *node, const char *format, ...
 {
 	va_list arguments;
 
-	if (!run->trace)
+	if (run->voice != RUN_TRACES)
 		return;
 	printf("%12.6f ms  (replica %u ", (double)run_now(run) / 1e6, node->id);
 	va_start(arguments, format);
@@ -36,12 +36,13 @@ void run_trace(struct run *run, const struct node *node, const char *format, ...
 	puts(")");
 }
 
-void run_fail(struct run *run, const char *format, ...)
+void run_fail(struct run *run, enum finding finding, const char *format, ...)
 {
 	struct scenario *scenario = scenario_of(run);
 	char text[TEXT_BYTES];
 	va_list arguments;
 
+	(void)finding;
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
@@ -63,7 +64,7 @@ void faults_role_changed(struct node *node, enum mu_role role)
 
 static void violation(void *ctx, const char *what)
 {
-	run_fail(ctx, "the fabric's contract is broken: %s", what);
+	run_fail(ctx, FOUND_CONTRACT, "the fabric's contract is broken: %s", what);
 }
 
 void group_stop_point(struct scenario *scenario)

@@ -118,7 +118,7 @@ void say(struct scenario *scenario, unsigned id, enum event_class about, const c
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	if (scenario->run.trace)
+	if (scenario->run.voice == RUN_TRACES)
 		printf("%12.6f ms  %u %s\n", (double)run_now(&scenario->run) / 1e6, id, text);
 	for (unsigned i = 0; i < scenario->wait_count; i++)
 		scenario->waits[i].met |=

@@ -176,7 +176,7 @@ static bool step_through(struct scenario *scenario)
 			continue;
 		}
 		scenario->line = at;
-		if (scenario->run.trace)
+		if (scenario->run.voice == RUN_TRACES)
 			printf("%s\n", line);
 		say_clear(scenario);
 		command_execute(scenario, line + 1);
@@ -205,7 +205,7 @@ static bool execute(const char *path, bool rewrite, bool trace)
 	memset(&current, 0, sizeof(current));
 	load(&current, path);
 	scenario->path = path;
-	scenario->run.trace = trace;
+	scenario->run.voice = trace ? RUN_TRACES : RUN_SAYS;
 	if (rewrite) {
 		snprintf(written, sizeof(written), "%s.new", path);
 		current.rewritten = fopen(written, "w");

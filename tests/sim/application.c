@@ -45,7 +45,7 @@ static void become_stale(struct node *node)
 	struct backend *backend = &node->backend;
 
 	if (backend->intact && log_base(node) == backend->log_base)
-		run_fail(node->run,
+		run_fail(node->run, FOUND_REUSE,
 			 "replica %u: ring space behind index %" PRId64
 			 " was used again before it had applied it",
 			 node->id, backend->durable);
@@ -67,7 +67,7 @@ static enum mu_error ask_log(struct node *node)
 			       oracle_lsn(oracle, backend->applied));
 	error = mu_seek(node->process.mu, backend->foreign_era, backend->foreign_lsn);
 	if (error == MU_OK)
-		run_fail(node->run,
+		run_fail(node->run, FOUND_MISUSE,
 			 "replica %u: a backend of era %" PRIx64 " passes for level at %" PRIu64,
 			 node->id, backend->foreign_era, backend->foreign_lsn);
 	return error;
@@ -99,7 +99,8 @@ static void seek(struct node *node)
 		say_health(node, MU_BACKEND_UNKNOWN);
 		break;
 	default:
-		run_fail(node->run, "replica %u: mu_seek() says: %s", node->id, mu_strerror(error));
+		run_fail(node->run, FOUND_MISUSE, "replica %u: mu_seek() says: %s", node->id,
+			 mu_strerror(error));
 	}
 }
 
@@ -161,7 +162,7 @@ static void take_entries(struct node *node)
 
 	while (!process->seeking && process->queue.count < room && mu_next(process->mu, &entry)) {
 		if (entry.lsn > process->view.commit_lsn)
-			run_fail(node->run,
+			run_fail(node->run, FOUND_MISUSE,
 				 "replica %u is handed lsn %" PRIu64 " but has committed %" PRIu64,
 				 node->id, entry.lsn, process->view.commit_lsn);
 		process->handed = oracle_hand_out(&node->run->oracle, node, process->handed,

@@ -48,9 +48,11 @@ static void answered(struct node *node, enum mu_error error, uint64_t number, ui
 
 	if (error != MU_OK && error != MU_ERR_NOT_LEADER && error != MU_ERR_FULL &&
 	    error != MU_ERR_TOO_LARGE)
-		run_fail(run, "replica %u: mu_propose() says: %s", node->id, mu_strerror(error));
+		run_fail(run, FOUND_MISUSE, "replica %u: mu_propose() says: %s", node->id,
+			 mu_strerror(error));
 	if ((error == MU_ERR_TOO_LARGE && !too_large) || (error == MU_OK && too_large))
-		run_fail(run, "replica %u: %zu bytes: %s", node->id, bytes, mu_strerror(error));
+		run_fail(run, FOUND_MISUSE, "replica %u: %zu bytes: %s", node->id, bytes,
+			 mu_strerror(error));
 	run_trace(run, node, "proposal %" PRIu64 " of %zu bytes: %s, lsn %" PRIu64, number, bytes,
 		  mu_strerror(error), error == MU_OK ? lsn : 0);
 	if (error != MU_OK) {
@@ -96,7 +98,7 @@ static void fence(struct node *node)
 	if (error == MU_OK)
 		clients->fencing[clients->fences++] = fencing;
 	else if (error != MU_ERR_NOT_LEADER && error != MU_ERR_FULL)
-		run_fail(node->run, "replica %u: mu_fence() says: %s", node->id,
+		run_fail(node->run, FOUND_MISUSE, "replica %u: mu_fence() says: %s", node->id,
 			 mu_strerror(error));
 }
 

@@ -397,6 +397,16 @@ static void strike(struct run *run, enum fault_kind kind, struct node *node)
 	}
 }
 
+/*
+ * The next fault of a series draws from a stream of its own, so that leaving
+ * it out changes nothing about the others. False: it is left out.
+ */
+static bool next_fault(struct run *run, uint64_t number)
+{
+	run->faults = sim_random_stream(sim_mix(run->plan.recipe.seed) ^ number, 'X');
+	return fault_set_has(&run->plan.recipe.faults, number);
+}
+
 /* FAULT_KINDS if the plan has no faults at all. */
 static enum fault_kind draw_kind(struct run *run)
 {
@@ -418,17 +428,20 @@ static enum fault_kind draw_kind(struct run *run)
 static void fault_happens(void *ctx, uint64_t stamp)
 {
 	struct run *run = ctx;
-	enum fault_kind kind = draw_kind(run);
-	bool at_leader = kind == FAULT_PAUSE_LEADER || kind == FAULT_USURP ||
-			 kind == FAULT_CRASH_LEADER || kind == FAULT_RESIGN || flip(run);
+	enum fault_kind kind;
+	uint64_t next_ns;
+	bool happens, at_leader;
 
 	if (stamp != run->fault_stamp || run->phase != PHASE_FAULTS)
 		return;
-	strike(run, kind, at_leader ? leader_or_any(run) : any_node(run));
-	sim_clock_at(run->clock,
-		     run_now(run) +
-			     sim_random_between(&run->faults, 0, 2 * run->plan.fault_every_ns),
-		     fault_happens, run, stamp);
+	happens = next_fault(run, 2 * ++run->faults_timed);
+	next_ns = run_now(run) + sim_random_between(&run->faults, 0, 2 * run->plan.fault_every_ns);
+	sim_clock_at(run->clock, next_ns, fault_happens, run, stamp);
+	kind = draw_kind(run);
+	at_leader = kind == FAULT_PAUSE_LEADER || kind == FAULT_USURP ||
+		    kind == FAULT_CRASH_LEADER || kind == FAULT_RESIGN || flip(run);
+	if (happens)
+		strike(run, kind, at_leader ? leader_or_any(run) : any_node(run));
 }
 
 static void strike_happens(void *ctx, uint64_t stamp)
@@ -436,7 +449,8 @@ static void strike_happens(void *ctx, uint64_t stamp)
 	struct node *node = ctx;
 	struct run *run = node->run;
 
-	if (stamp == run->fault_stamp && run->phase == PHASE_FAULTS)
+	if (stamp == run->fault_stamp && run->phase == PHASE_FAULTS &&
+	    next_fault(run, 2 * ++run->faults_provoked + 1))
 		strike(run, draw_kind(run), node);
 }
 
@@ -506,7 +520,8 @@ static void degrade(struct run *run)
 
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
 		whole &= run->node[id].voting;
-	if (!whole || flip(run))
+	run->faults = sim_random_stream(sim_mix(run->plan.recipe.seed) ^ ++run->healings, 'H');
+	if (!whole || run->plan.spare_degrading || flip(run))
 		return;
 	if (flip(run)) {
 		run_trace(run, node, "lives on with a broken link");

@@ -1,270 +1,72 @@
 /*
- * main.c - the simulator's command line: which seeds to run, several at once,
- * each in a process of its own so that an assertion that fails in the core is
- * reported with the seed that made it fail.
+ * main.c - the simulator's command line. Each run is made in a process of its
+ * own, so that an assertion that fails in the core is reported with the seed
+ * that made it fail.
  */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "run.h"
+#include "jobs.h"
+#include "options.h"
+#ifdef MU_MUTANTS
+#include "mutant.h"
+#endif
 
 #define DEFAULT_STEPS 100000
 #define DEFAULT_SEEDS 300
-#define DEFAULT_SECONDS 15
-#define MAX_JOBS 64
-#define REPEAT_EVERY 16
-#define HUNG_SECONDS 300 /* of real time; only a core that does not return takes so long */
 
-struct options {
-	uint64_t seed;
-	bool has_seed;
-	uint64_t seeds;
-	uint64_t steps;
-	unsigned replicas;
-	const char *schedule;
-	const char *file;
-	bool trace;
-	bool verbose;
-	bool keep_going;
-	unsigned jobs;
-	uint64_t seconds; /* 0: no limit */
-};
-
-/* A seed, and what to run it with. */
-struct work {
-	uint64_t seed;
-	uint64_t steps;
-	unsigned replicas;
-};
-
-struct tally {
-	const char *program;
-	const struct options *options;
-	struct {
-		pid_t pid;
-		struct work work;
-	} running[MAX_JOBS];
-	unsigned jobs;
-	uint64_t passed;
-	uint64_t failed;
-	time_t deadline;
-};
+static void list_names(FILE *out, const char *(*name)(unsigned index))
+{
+	for (unsigned i = 0; name(i) != NULL; i++)
+		fprintf(out, " %s", name(i));
+	fprintf(out, "\n");
+}
 
 static void usage(FILE *out)
 {
 	fprintf(out,
 		"usage: sim [options]\n"
 		"Run groups of replicas against simulated faults, each run from one seed.\n"
-		"Without options: the seeds of tests/sim/seeds.txt, then the first %d, %d s at "
-		"most.\n"
+		"Without options: the seeds of tests/sim/seeds.txt, then the first %d.\n"
 		"  --seed N         run this seed, or begin with it\n"
 		"  --seeds COUNT    run so many seeds; fresh ones unless --seed is given\n"
 		"  --minutes M      run fresh seeds for so long\n"
+		"  --seconds S      the same; with --shrink, search for so long\n"
 		"  --steps N        events of the fault phases of a run (%d)\n"
 		"  --replicas N     3, 5 or 7 instead of what the seed says\n"
-		"  --schedule NAME  a bias instead of what the seed says:",
-		DEFAULT_SEEDS, DEFAULT_SECONDS, DEFAULT_STEPS);
-	for (unsigned i = 0; plan_schedule_name(i) != NULL; i++)
-		fprintf(out, " %s", plan_schedule_name(i));
-	fprintf(out, "\n"
-		     "  --file FILE      run the seeds listed in FILE first\n"
-		     "  --jobs N         runs at the same time (2)\n"
-		     "  --keep-going     do not stop at the first seed that fails\n"
-		     "  --verbose        a line about every run\n"
-		     "  --trace          print all that happens (with --seed)\n");
+		"  --file FILE      run the seeds listed in FILE first\n"
+		"  --jobs N         runs at the same time (2)\n"
+		"  --keep-going     do not stop at the first seed that fails\n"
+		"  --verbose        a line about every run\n"
+		"  --trace          print all that happens (with --seed)\n"
+		"  --shrink         search the shortest run that fails as --seed does\n"
+		"  --faults LIST    only these faults happen, as in 3,17,40-45, or none\n",
+		DEFAULT_SEEDS, DEFAULT_STEPS);
+	fprintf(out,
+		"  --schedule NAME  a bias instead of what the seed says:\n                  ");
+	list_names(out, plan_schedule_name);
+	fprintf(out, "  --spare LIST     do without some of what may go wrong:\n");
+	for (unsigned i = 0; spare_name(i) != NULL; i++)
+		fprintf(out, "                   %-16s %s\n", spare_name(i), spare_help(i));
+#ifdef MU_MUTANTS
+	fprintf(out, "  --mutant NAME    break the core in this way\n"
+		     "  --list-mutants   all ways to break it, and the rules that these leave out\n"
+		     "  --check-mutants  catch them all, or those named by --mutant\n");
+#endif
 }
 
-/* ------------------------------------------------------------------------ one run */
-
-static bool make_plan(const struct tally *tally, const struct work *work, struct plan *plan)
+_Noreturn static void bad(const char *format, const char *text)
 {
-	const struct options *options = tally->options;
-	int at;
-
-	if (!plan_draw(plan, work->seed, work->steps, work->replicas, options->schedule))
-		return false;
-	at = snprintf(plan->repeat, sizeof(plan->repeat), "%s --seed %" PRIu64 " --steps %" PRIu64,
-		      tally->program, work->seed, work->steps);
-	if (work->replicas != 0)
-		at += snprintf(plan->repeat + at, sizeof(plan->repeat) - (size_t)at,
-			       " --replicas %u", work->replicas);
-	if (options->schedule != NULL)
-		at += snprintf(plan->repeat + at, sizeof(plan->repeat) - (size_t)at,
-			       " --schedule %s", options->schedule);
-	snprintf(plan->repeat + at, sizeof(plan->repeat) - (size_t)at, " --trace");
-	return true;
+	fprintf(stderr, "sim: ");
+	fprintf(stderr, format, text);
+	fprintf(stderr, "\n");
+	exit(2);
 }
-
-/* Every so often a run is made twice: the second time all its memory lies elsewhere. */
-static bool repeats(const struct work *work, const struct options *options)
-{
-	return work->seed % REPEAT_EVERY == 0 && !options->trace;
-}
-
-static void check_repeat(const struct plan *plan, const struct run_summary *first)
-{
-	struct run_summary second;
-
-	run_execute(plan, false, &second);
-	if (first->digest == second.digest)
-		return;
-	printf("seed %" PRIu64 " FAILED: two runs of it differ: digest %016" PRIx64
-	       " and %016" PRIx64 "\n",
-	       plan->seed, first->digest, second.digest);
-	exit(1);
-}
-
-static void run_one(const struct tally *tally, const struct work *work)
-{
-	const struct options *options = tally->options;
-	struct run_summary summary;
-	struct plan plan;
-
-	if (!make_plan(tally, work, &plan))
-		abort();
-	run_execute(&plan, options->trace, &summary);
-	if (repeats(work, options))
-		check_repeat(&plan, &summary);
-	if (options->verbose || options->trace)
-		printf("seed %" PRIu64 ": %s, %u replicas: %" PRIu64 " events, %" PRIu64
-		       " ms; %" PRIu64 " entries, %" PRIu64 " acknowledged, %" PRIu64
-		       " elections, %" PRIu64 " fences, %" PRIu64 " deaths, %" PRIu64
-		       " memories lost, %" PRIu64 " transfers, %" PRIu64 " written off, %" PRIu64
-		       " eras; digest %016" PRIx64 "\n",
-		       work->seed, plan.schedule, plan.replicas, summary.events,
-		       summary.virtual_ns / 1000000, summary.entries, summary.acknowledged,
-		       summary.elections, summary.fences, summary.crashes, summary.losses,
-		       summary.transfers, summary.written_off, summary.eras, summary.digest);
-	fflush(stdout);
-}
-
-/* ----------------------------------------------------------------------- many runs */
-
-static void report(struct tally *tally, const struct work *work, int status)
-{
-	struct plan plan;
-
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-		tally->passed++;
-		return;
-	}
-	tally->failed++;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 1)
-		return; /* it has said why */
-	if (!make_plan(tally, work, &plan))
-		abort();
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-		printf("seed %" PRIu64 " FAILED (%u replicas, schedule %s): hung\n", work->seed,
-		       plan.replicas, plan.schedule);
-	else
-		printf("seed %" PRIu64 " FAILED (%u replicas, schedule %s): died, %s %d\n",
-		       work->seed, plan.replicas, plan.schedule,
-		       WIFSIGNALED(status) ? "signal" : "exit status",
-		       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-	printf("  repeat with: %s\n", plan.repeat);
-}
-
-static void wait_for_one(struct tally *tally)
-{
-	int status;
-	pid_t pid;
-
-	do
-		pid = waitpid(-1, &status, 0);
-	while (pid < 0 && errno == EINTR);
-	for (unsigned i = 0; i < tally->jobs; i++) {
-		if (tally->running[i].pid != pid)
-			continue;
-		report(tally, &tally->running[i].work, status);
-		tally->running[i] = tally->running[--tally->jobs];
-		return;
-	}
-}
-
-static bool enough(const struct tally *tally)
-{
-	if (tally->failed > 0 && !tally->options->keep_going)
-		return true;
-	return tally->deadline != 0 && time(NULL) >= tally->deadline;
-}
-
-static void run_in_child(struct tally *tally, const struct work *work)
-{
-	pid_t pid;
-
-	while (tally->jobs >= tally->options->jobs)
-		wait_for_one(tally);
-	if (enough(tally))
-		return;
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0) {
-		perror("fork");
-		exit(2);
-	}
-	if (pid == 0) {
-		alarm(HUNG_SECONDS);
-		run_one(tally, work);
-		exit(0);
-	}
-	tally->running[tally->jobs].pid = pid;
-	tally->running[tally->jobs++].work = *work;
-}
-
-/* Lines of "seed [steps [replicas]]"; # begins a comment. */
-static void run_file(struct tally *tally, const char *path)
-{
-	FILE *file = fopen(path, "r");
-	char line[256];
-
-	if (file == NULL) {
-		perror(path);
-		exit(2);
-	}
-	while (fgets(line, sizeof(line), file) != NULL) {
-		struct work work = {.steps = tally->options->steps};
-
-		if (sscanf(line, "%" SCNu64 " %" SCNu64 " %u", &work.seed, &work.steps,
-			   &work.replicas) >= 1)
-			run_in_child(tally, &work);
-	}
-	fclose(file);
-}
-
-static int run_many(struct tally *tally, uint64_t first_seed)
-{
-	const struct options *options = tally->options;
-
-	if (options->seconds != 0)
-		tally->deadline = time(NULL) + (time_t)options->seconds;
-	if (options->file != NULL)
-		run_file(tally, options->file);
-	printf("seeds from %" PRIu64 " on, %" PRIu64 " steps each\n", first_seed, options->steps);
-	for (uint64_t i = 0; i < options->seeds && !enough(tally); i++) {
-		struct work work = {
-			.seed = first_seed + i,
-			.steps = options->steps,
-			.replicas = options->replicas,
-		};
-
-		run_in_child(tally, &work);
-	}
-	while (tally->jobs > 0)
-		wait_for_one(tally);
-	printf("%" PRIu64 " runs passed, %" PRIu64 " failed\n", tally->passed, tally->failed);
-	return tally->failed > 0 ? 1 : 0;
-}
-
-/* ------------------------------------------------------------------------- options */
 
 static uint64_t number(const char *option, const char *text, uint64_t low, uint64_t high)
 {
@@ -273,7 +75,8 @@ static uint64_t number(const char *option, const char *text, uint64_t low, uint6
 
 	errno = 0;
 	value = strtoull(text, &end, 0);
-	if (errno != 0 || end == text || *end != '\0' || value < low || value > high) {
+	if (errno != 0 || end == text || *end != '\0' || *text == '-' || value < low ||
+	    value > high) {
 		fprintf(stderr, "sim: --%s: '%s' is not a number from %" PRIu64 " to %" PRIu64 "\n",
 			option, text, low, high);
 		exit(2);
@@ -281,93 +84,188 @@ static uint64_t number(const char *option, const char *text, uint64_t low, uint6
 	return value;
 }
 
-static void parse(int argc, char **argv, struct options *options)
+static uint64_t parse_spared(char *list)
 {
-	static const struct option names[] = {
-		{"seed", required_argument, NULL, 's'},
-		{"seeds", required_argument, NULL, 'c'},
-		{"minutes", required_argument, NULL, 'm'},
-		{"steps", required_argument, NULL, 'n'},
-		{"replicas", required_argument, NULL, 'r'},
-		{"schedule", required_argument, NULL, 'b'},
-		{"file", required_argument, NULL, 'f'},
-		{"jobs", required_argument, NULL, 'j'},
-		{"keep-going", no_argument, NULL, 'k'},
-		{"verbose", no_argument, NULL, 'v'},
-		{"trace", no_argument, NULL, 't'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	int option, index = 0;
+	uint64_t mask = 0;
 
-	while ((option = getopt_long(argc, argv, "", names, &index)) != -1) {
-		const char *name = names[index].name;
+	for (char *name = strtok(list, ","); name != NULL; name = strtok(NULL, ",")) {
+		unsigned i = 0;
 
-		switch (option) {
-		case 's':
-			options->seed = number(name, optarg, 0, UINT64_MAX);
-			options->has_seed = true;
-			break;
-		case 'c':
-			options->seeds = number(name, optarg, 1, UINT64_MAX);
-			break;
-		case 'm':
-			options->seconds = 60 * number(name, optarg, 1, 100000);
-			options->seeds = UINT64_MAX;
-			break;
-		case 'n':
-			options->steps = number(name, optarg, 1, UINT64_MAX);
-			break;
-		case 'r':
-			options->replicas = (unsigned)number(name, optarg, 1, MU_MAX_REPLICAS);
-			break;
-		case 'b':
-			options->schedule = optarg;
-			break;
-		case 'f':
-			options->file = optarg;
-			break;
-		case 'j':
-			options->jobs = (unsigned)number(name, optarg, 1, MAX_JOBS);
-			break;
-		case 'k':
-			options->keep_going = true;
-			break;
-		case 'v':
-			options->verbose = true;
-			break;
-		case 't':
-			options->trace = true;
-			break;
-		case 'h':
-			usage(stdout);
-			exit(0);
-		default:
-			usage(stderr);
-			exit(2);
-		}
+		while (spare_name(i) != NULL && strcmp(spare_name(i), name) != 0)
+			i++;
+		if (spare_name(i) == NULL)
+			bad("--spare: there is no '%s'", name);
+		mask |= UINT64_C(1) << i;
 	}
-	if (optind < argc) {
+	return mask;
+}
+
+static const char *parse_schedule(const char *name)
+{
+	for (unsigned i = 0; plan_schedule_name(i) != NULL; i++)
+		if (strcmp(plan_schedule_name(i), name) == 0)
+			return name;
+	bad("there is no schedule '%s'", name);
+}
+
+#ifdef MU_MUTANTS
+static unsigned parse_mutant(const char *name)
+{
+	for (unsigned i = 1; i < MU_MUTANTS_END; i++)
+		if (strcmp(mu_mutant_name(i), name) == 0)
+			return i;
+	bad("there is no mutant '%s'", name);
+}
+
+static void list_mutants(void)
+{
+	for (unsigned i = 1; i < MU_MUTANTS_END; i++)
+		printf("%-28s %-6s %s\n", mu_mutant_name(i), mu_mutant_rule(i), mu_mutant_what(i));
+}
+#endif
+
+enum {
+	OPT_SEED = 1,
+	OPT_SEEDS,
+	OPT_MINUTES,
+	OPT_SECONDS,
+	OPT_STEPS,
+	OPT_REPLICAS,
+	OPT_SCHEDULE,
+	OPT_FILE,
+	OPT_JOBS,
+	OPT_KEEP_GOING,
+	OPT_VERBOSE,
+	OPT_TRACE,
+	OPT_SHRINK,
+	OPT_FAULTS,
+	OPT_SPARE,
+	OPT_MUTANT,
+	OPT_LIST_MUTANTS,
+	OPT_CHECK_MUTANTS,
+	OPT_HELP,
+};
+
+static const struct option names[] = {
+	{"seed", required_argument, NULL, OPT_SEED},
+	{"seeds", required_argument, NULL, OPT_SEEDS},
+	{"minutes", required_argument, NULL, OPT_MINUTES},
+	{"seconds", required_argument, NULL, OPT_SECONDS},
+	{"steps", required_argument, NULL, OPT_STEPS},
+	{"replicas", required_argument, NULL, OPT_REPLICAS},
+	{"schedule", required_argument, NULL, OPT_SCHEDULE},
+	{"file", required_argument, NULL, OPT_FILE},
+	{"jobs", required_argument, NULL, OPT_JOBS},
+	{"keep-going", no_argument, NULL, OPT_KEEP_GOING},
+	{"verbose", no_argument, NULL, OPT_VERBOSE},
+	{"trace", no_argument, NULL, OPT_TRACE},
+	{"shrink", no_argument, NULL, OPT_SHRINK},
+	{"faults", required_argument, NULL, OPT_FAULTS},
+	{"spare", required_argument, NULL, OPT_SPARE},
+#ifdef MU_MUTANTS
+	{"mutant", required_argument, NULL, OPT_MUTANT},
+	{"list-mutants", no_argument, NULL, OPT_LIST_MUTANTS},
+	{"check-mutants", no_argument, NULL, OPT_CHECK_MUTANTS},
+#endif
+	{"help", no_argument, NULL, OPT_HELP},
+	{NULL, 0, NULL, 0},
+};
+
+/* What shapes each run. False: it is another option. */
+static bool parse_recipe(int option, const char *name, struct recipe *recipe)
+{
+	switch (option) {
+	case OPT_SEED:
+		recipe->seed = number(name, optarg, 0, UINT64_MAX);
+		return true;
+	case OPT_STEPS:
+		recipe->steps = number(name, optarg, 1, UINT64_MAX);
+		return true;
+	case OPT_REPLICAS:
+		recipe->replicas = (unsigned)number(name, optarg, 1, MU_MAX_REPLICAS);
+		return true;
+	case OPT_SCHEDULE:
+		recipe->schedule = parse_schedule(optarg);
+		return true;
+	case OPT_FAULTS:
+		if (!fault_set_parse(&recipe->faults, optarg))
+			bad("--faults: '%s' is no list like 3,17,40-45", optarg);
+		return true;
+	case OPT_SPARE:
+		recipe->spared |= parse_spared(optarg);
+		return true;
+#ifdef MU_MUTANTS
+	case OPT_MUTANT:
+		recipe->mutant = parse_mutant(optarg);
+		return true;
+#endif
+	default:
+		return false;
+	}
+}
+
+static void parse_option(int option, const char *name, struct options *options)
+{
+	switch (option) {
+	case OPT_SEEDS:
+		options->seeds = number(name, optarg, 1, UINT64_MAX);
+		break;
+	case OPT_MINUTES:
+		options->seconds = 60 * number(name, optarg, 1, 100000);
+		break;
+	case OPT_SECONDS:
+		options->seconds = number(name, optarg, 1, 1000000);
+		break;
+	case OPT_FILE:
+		options->file = optarg;
+		break;
+	case OPT_JOBS:
+		options->jobs = (unsigned)number(name, optarg, 1, JOBS_MAX);
+		break;
+	case OPT_KEEP_GOING:
+		options->keep_going = true;
+		break;
+	case OPT_VERBOSE:
+		options->verbose = true;
+		break;
+	case OPT_TRACE:
+		options->trace = true;
+		break;
+	case OPT_SHRINK:
+		options->shrink = true;
+		break;
+#ifdef MU_MUTANTS
+	case OPT_LIST_MUTANTS:
+		list_mutants();
+		exit(0);
+	case OPT_CHECK_MUTANTS:
+		options->check_mutants = true;
+		break;
+#endif
+	case OPT_HELP:
+		usage(stdout);
+		exit(0);
+	default:
 		usage(stderr);
 		exit(2);
 	}
 }
 
-static bool known_schedule(const char *name)
+static void parse(int argc, char **argv, struct options *options)
 {
-	for (unsigned i = 0; plan_schedule_name(i) != NULL; i++)
-		if (strcmp(plan_schedule_name(i), name) == 0)
-			return true;
-	return false;
-}
+	int option, index = 0;
 
-static uint64_t fresh_seed(void)
-{
-	uint64_t seed;
+	while ((option = getopt_long(argc, argv, "", names, &index)) != -1) {
+		const char *name = names[index].name;
 
-	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
-		seed = (uint64_t)time(NULL) << 16 ^ (uint64_t)getpid();
-	return seed >> 24; /* short enough to be copied by hand */
+		options->has_seed |= option == OPT_SEED;
+		if (!parse_recipe(option, name, &options->recipe))
+			parse_option(option, name, options);
+	}
+	if (optind < argc)
+		bad("'%s' is no option", argv[optind]);
+	if ((options->shrink || options->trace) && !options->has_seed)
+		bad("%s wants --seed", options->shrink ? "--shrink" : "--trace");
 }
 
 /* What `make check` runs. */
@@ -377,35 +275,45 @@ static void take_defaults(struct options *options, char *path, size_t path_bytes
 
 	/* The same ones each time: a change is judged by itself, and fresh ones are for soaking. */
 	options->has_seed = true;
-	options->seed = 1;
+	options->recipe.seed = 1;
 	options->seeds = DEFAULT_SEEDS;
-	options->seconds = DEFAULT_SECONDS;
 	snprintf(path, path_bytes, "%s/tests/sim/seeds.txt", srcdir != NULL ? srcdir : ".");
 	if (access(path, R_OK) == 0)
 		options->file = path;
 }
 
+static int run_single(const struct options *options)
+{
+	struct verdict verdict;
+	struct jobs jobs;
+
+	jobs_init(&jobs, options->program, 1);
+	jobs.summaries = true;
+	jobs.voice = options->trace ? RUN_TRACES : RUN_SAYS;
+	verdict = jobs_try(&jobs, &options->recipe);
+	return verdict.finding == FOUND_NOTHING ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
-	struct options options = {.steps = DEFAULT_STEPS, .jobs = 2};
-	struct tally tally = {.program = argv[0], .options = &options};
+	struct options options = {
+		.program = argv[0], .recipe = {.steps = DEFAULT_STEPS}, .jobs = 2};
 	char path[4096];
 
 	parse(argc, argv, &options);
-	if (options.schedule != NULL && !known_schedule(options.schedule)) {
-		fprintf(stderr, "sim: there is no schedule '%s'\n", options.schedule);
-		return 2;
-	}
 	if (argc == 1)
 		take_defaults(&options, path, sizeof(path));
-	if (options.has_seed && options.seeds == 0 && options.file == NULL) {
-		struct work work = {options.seed, options.steps, options.replicas};
-
-		options.verbose = true;
-		run_one(&tally, &work);
-		return 0;
-	}
-	if (options.seeds == 0 && options.file == NULL)
-		options.seeds = DEFAULT_SEEDS;
-	return run_many(&tally, options.has_seed ? options.seed : fresh_seed());
+#ifdef MU_MUTANTS
+	if (options.check_mutants)
+		return run_mutants(&options);
+#endif
+	if (options.shrink)
+		return run_shrunk(&options);
+	if (options.has_seed && options.seeds == 0 && options.file == NULL && options.seconds == 0)
+		return run_single(&options);
+	if (options.seeds == 0)
+		options.seeds = options.seconds != 0   ? UINT64_MAX
+				: options.file != NULL ? 0
+						       : DEFAULT_SEEDS;
+	return run_many(&options);
 }

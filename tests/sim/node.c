@@ -149,8 +149,8 @@ void node_interrupt(void *ctx, unsigned id, enum mu_plane plane)
 	if (run->current == NULL) /* a process that opens, or is being cleared away */
 		return;
 	if (run->current->node->id != id || run->current->plane != plane)
-		run_fail(run, "replica %u calls its fabric as plane %u in another's thread", id,
-			 plane);
+		run_fail(run, FOUND_CONTRACT,
+			 "replica %u calls its fabric as plane %u in another's thread", id, plane);
 	point(run, run->plan.interrupt_permille * POINTS_PER_CALL);
 }
 
@@ -179,19 +179,22 @@ static void check_view(struct node *node, const struct mu_view *view)
 	struct run *run = node->run;
 
 	if ((view->role == MU_ROLE_LEADER) != (view->ballot != 0))
-		run_fail(run, "replica %u: role %s with ballot %" PRIx64, node->id,
+		run_fail(run, FOUND_MISUSE, "replica %u: role %s with ballot %" PRIx64, node->id,
 			 mu_role_name(view->role), view->ballot);
 	if (view->ballot != 0 && (view->ballot & 0xff) != node->id)
-		run_fail(run, "replica %u leads under ballot %" PRIx64, node->id, view->ballot);
+		run_fail(run, FOUND_MISUSE, "replica %u leads under ballot %" PRIx64, node->id,
+			 view->ballot);
 	if (view->ballot != 0 && last->ballot > view->ballot)
-		run_fail(run, "replica %u: ballot goes back from %" PRIx64 " to %" PRIx64, node->id,
+		run_fail(run, FOUND_MISUSE,
+			 "replica %u: ballot goes back from %" PRIx64 " to %" PRIx64, node->id,
 			 last->ballot, view->ballot);
 	if (last->commit_lsn != MU_LSN_NONE && view->commit_lsn != MU_LSN_NONE &&
 	    view->commit_lsn < last->commit_lsn)
-		run_fail(run, "replica %u: commit goes back from %" PRIu64 " to %" PRIu64, node->id,
+		run_fail(run, FOUND_MISUSE,
+			 "replica %u: commit goes back from %" PRIu64 " to %" PRIu64, node->id,
 			 last->commit_lsn, view->commit_lsn);
 	if (view->leader > run->plan.replicas)
-		run_fail(run, "replica %u sees leader %u", node->id, view->leader);
+		run_fail(run, FOUND_MISUSE, "replica %u sees leader %u", node->id, view->leader);
 }
 
 /*
@@ -296,8 +299,8 @@ static uint64_t background_turn(struct node *node)
 	if (mu_data_wanted(process->mu))
 		node_wake(node, MU_PLANE_DATA, node->run->plan.jitter_ns);
 	if (wanted_ns == UINT64_MAX)
-		run_fail(node->run, "replica %u: the background plane wants to sleep for ever",
-			 node->id);
+		run_fail(node->run, FOUND_MISUSE,
+			 "replica %u: the background plane wants to sleep for ever", node->id);
 	return wanted_ns;
 }
 
@@ -399,7 +402,8 @@ void node_start(struct node *node)
 	node->process.fabric = sim_open(run->world, &fabric);
 	error = mu_open(&node->process.mu, &birth.config, node->process.fabric);
 	if (error != MU_OK)
-		run_fail(run, "replica %u does not open: %s", node->id, mu_strerror(error));
+		run_fail(run, FOUND_MISUSE, "replica %u does not open: %s", node->id,
+			 mu_strerror(error));
 	node->alive = true;
 	application_start(node);
 	start_plane(node, MU_PLANE_DATA);

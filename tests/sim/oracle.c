@@ -111,8 +111,8 @@ void oracle_refused(struct oracle *oracle, uint64_t number)
 	struct proposal *proposal = &oracle->proposals[number - 1];
 
 	if (proposal->agreed)
-		run_fail(oracle->run, "proposal %" PRIu64 " was refused, yet it is in the log",
-			 number);
+		run_fail(oracle->run, FOUND_INVENTION,
+			 "proposal %" PRIu64 " was refused, yet it is in the log", number);
 	proposal->state = PROPOSAL_REFUSED;
 }
 
@@ -121,7 +121,7 @@ void oracle_made(struct oracle *oracle, uint64_t number, uint64_t lsn)
 	struct proposal *proposal = &oracle->proposals[number - 1];
 
 	if (proposal->agreed && proposal->lsn != lsn)
-		run_fail(oracle->run,
+		run_fail(oracle->run, FOUND_DISAGREEMENT,
 			 "proposal %" PRIu64 " was handed out as %" PRIu64 " but named %" PRIu64,
 			 number, proposal->lsn, lsn);
 	proposal->lsn = lsn;
@@ -139,7 +139,7 @@ void oracle_acknowledge(struct oracle *oracle, const struct node *node, uint64_t
 
 	assert(proposal->state == PROPOSAL_MADE && proposal->era == oracle->era);
 	if (!proposal->agreed && last_lsn(oracle) >= proposal->lsn)
-		run_fail(oracle->run,
+		run_fail(oracle->run, FOUND_LOSS,
 			 "replica %u reports proposal %" PRIu64 " at lsn %" PRIu64
 			 " ballot %" PRIx64 " committed, but the sequence has gone past it without",
 			 node->id, number, proposal->lsn, proposal->ballot);
@@ -195,10 +195,11 @@ static void check_order(struct oracle *oracle, const struct node *node, const st
 		run_fail(oracle->run, "replica %u: another era: " ENTRY_FORMAT, node->id,
 			 ENTRY_VALUES(entry));
 	if (entry->lsn <= last->lsn)
-		run_fail(oracle->run, "replica %u: lsn goes back from %" PRIu64 " to %" PRIu64,
-			 node->id, last->lsn, entry->lsn);
+		run_fail(oracle->run, FOUND_DISORDER,
+			 "replica %u: lsn goes back from %" PRIu64 " to %" PRIu64, node->id,
+			 last->lsn, entry->lsn);
 	if (entry->timestamp_ms < last->timestamp_ms)
-		run_fail(oracle->run,
+		run_fail(oracle->run, FOUND_DISORDER,
 			 "replica %u: time goes back from " ENTRY_FORMAT " to " ENTRY_FORMAT,
 			 node->id, ENTRY_VALUES(last), ENTRY_VALUES(entry));
 }
@@ -208,7 +209,7 @@ static void agree_on_leader(struct oracle *oracle, const struct node *node,
 			    const struct agreed *entry)
 {
 	if (entry->ballot <= oracle->leader_ballot)
-		run_fail(oracle->run,
+		run_fail(oracle->run, FOUND_DISORDER,
 			 "replica %u: leader's entry behind one of ballot %" PRIx64
 			 ": " ENTRY_FORMAT,
 			 node->id, oracle->leader_ballot, ENTRY_VALUES(entry));
@@ -220,20 +221,21 @@ static void agree_on_proposal(struct oracle *oracle, const struct node *node, st
 	struct proposal *proposal = find_proposal(oracle, entry);
 
 	if (entry->ballot != oracle->leader_ballot)
-		run_fail(oracle->run,
+		run_fail(oracle->run, FOUND_DISORDER,
 			 "replica %u: under the leader of ballot %" PRIx64 " came " ENTRY_FORMAT,
 			 node->id, oracle->leader_ballot, ENTRY_VALUES(entry));
 	if (proposal == NULL)
-		run_fail(oracle->run, "replica %u: nobody proposed " ENTRY_FORMAT, node->id,
-			 ENTRY_VALUES(entry));
+		run_fail(oracle->run, FOUND_INVENTION, "replica %u: nobody proposed " ENTRY_FORMAT,
+			 node->id, ENTRY_VALUES(entry));
 	if (proposal->state == PROPOSAL_REFUSED)
-		run_fail(oracle->run, "replica %u: had been refused: " ENTRY_FORMAT, node->id,
+		run_fail(oracle->run, FOUND_INVENTION,
+			 "replica %u: had been refused: " ENTRY_FORMAT, node->id,
 			 ENTRY_VALUES(entry));
 	if (proposal->payload_hash != entry->payload_hash ||
 	    proposal->payload_bytes != entry->payload_bytes ||
 	    proposal->timestamp_ms != entry->timestamp_ms)
-		run_fail(oracle->run, "replica %u: not as proposed: " ENTRY_FORMAT, node->id,
-			 ENTRY_VALUES(entry));
+		run_fail(oracle->run, FOUND_INVENTION, "replica %u: not as proposed: " ENTRY_FORMAT,
+			 node->id, ENTRY_VALUES(entry));
 	proposal->agreed = true;
 	proposal->lsn = entry->lsn;
 	entry->proposal = (uint64_t)(proposal - oracle->proposals) + 1;
@@ -248,7 +250,7 @@ static void check_nothing_skipped(struct oracle *oracle, const struct node *node
 
 		if (proposal->acknowledged && !proposal->agreed && proposal->era == oracle->era &&
 		    proposal->lsn <= entry->lsn)
-			run_fail(oracle->run,
+			run_fail(oracle->run, FOUND_LOSS,
 				 "proposal %zu at lsn %" PRIu64 " ballot %" PRIx64
 				 " was reported committed; replica %u is handed " ENTRY_FORMAT
 				 " instead",
@@ -292,7 +294,7 @@ int64_t oracle_hand_out(struct oracle *oracle, const struct node *node, int64_t 
 	if (known->era != seen.era || known->lsn != seen.lsn || known->ballot != seen.ballot ||
 	    known->kind != seen.kind || known->timestamp_ms != seen.timestamp_ms ||
 	    known->payload_bytes != seen.payload_bytes || known->payload_hash != seen.payload_hash)
-		run_fail(oracle->run,
+		run_fail(oracle->run, FOUND_DISAGREEMENT,
 			 "disagreement at index %" PRId64 ": replica %u is handed " ENTRY_FORMAT
 			 ", another had " ENTRY_FORMAT,
 			 index, node->id, ENTRY_VALUES(&seen), ENTRY_VALUES(known));
@@ -312,7 +314,7 @@ void oracle_fenced(struct oracle *oracle, const struct node *node, uint64_t must
 		   uint64_t sees_lsn)
 {
 	if (sees_lsn < must_see_lsn)
-		run_fail(oracle->run,
+		run_fail(oracle->run, FOUND_STALE_READ,
 			 "replica %u answers a fenced read from lsn %" PRIu64 ", but %" PRIu64
 			 " had been acknowledged before it arrived",
 			 node->id, sees_lsn, must_see_lsn);
@@ -343,7 +345,7 @@ void oracle_settle(struct oracle *oracle)
 		const struct proposal *proposal = &oracle->proposals[i];
 
 		if (proposal->acknowledged && !proposal->agreed && proposal->era == oracle->era)
-			run_fail(oracle->run,
+			run_fail(oracle->run, FOUND_LOSS,
 				 "proposal %zu at lsn %" PRIu64 " ballot %" PRIx64
 				 " was reported committed and is nowhere",
 				 i + 1, proposal->lsn, proposal->ballot);

@@ -250,21 +250,19 @@ static void draw_load(struct plan *plan, struct sim_random *random, bool lagging
 		plan->slow_backend = (unsigned)sim_random_between(random, 1, plan->replicas);
 }
 
-bool plan_draw(struct plan *plan, uint64_t seed, uint64_t steps, unsigned replicas,
-	       const char *schedule_name)
+bool plan_draw(struct plan *plan, const struct recipe *recipe)
 {
-	struct sim_random random = sim_random_stream(seed, 'P');
-	const struct schedule *schedule = choose_schedule(&random, schedule_name);
+	struct sim_random random = sim_random_stream(recipe->seed, 'P');
+	const struct schedule *schedule = choose_schedule(&random, recipe->schedule);
 	uint64_t tick_ns;
 
 	memset(plan, 0, sizeof(*plan));
 	if (schedule == NULL)
 		return false;
-	plan->seed = seed;
-	plan->steps = steps;
+	plan->recipe = *recipe;
 	plan->schedule = schedule->name;
 	plan->rounds = (unsigned)sim_random_between(&random, 1, 3);
-	draw_group(plan, &random, replicas);
+	draw_group(plan, &random, recipe->replicas);
 	draw_world(plan, &random);
 	draw_load(plan, &random, schedule->lagging);
 
@@ -286,5 +284,6 @@ bool plan_draw(struct plan *plan, uint64_t seed, uint64_t steps, unsigned replic
 	plan->jitter_ns = sim_random_skewed(&random, 100, tick_ns / 4);
 	plan->transfer_every_ns = tick_ns * sim_random_between(&random, 20, 200);
 	plan->progress_bound_ns = tick_ns * 4000;
+	spare_apply(plan, recipe->spared);
 	return true;
 }

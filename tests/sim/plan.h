@@ -8,6 +8,7 @@
 
 #include "fabric/sim.h"
 #include "mu.h"
+#include "recipe.h"
 
 enum fault_kind {
 	FAULT_PAUSE,        /* one plane, or both, of one replica stand still */
@@ -31,12 +32,12 @@ enum fault_kind {
 };
 
 struct plan {
-	uint64_t seed;
-	uint64_t steps; /* things that happen in the fault phases, all together */
+	struct recipe recipe;
 	unsigned replicas;
 	const char *schedule;
-	char repeat[200]; /* the command that repeats this run */
-	unsigned rounds;  /* of faults, each followed by healing and a demand for progress */
+	char repeat[2048]; /* the command that repeats this run */
+	unsigned rounds;   /* of faults, each followed by healing and a demand for progress */
+	unsigned spare_degrading; /* healing is complete at once */
 
 	struct mu_config config; /* but for id and random_seed */
 	uint64_t piece_bytes;    /* the core's limits of one write of log, */
@@ -70,9 +71,8 @@ struct plan {
 	uint64_t progress_bound_ns;
 };
 
-/* replicas: 0 draws it. schedule: NULL draws one. False if there is no such schedule. */
-bool plan_draw(struct plan *plan, uint64_t seed, uint64_t steps, unsigned replicas,
-	       const char *schedule);
+/* False if there is no such schedule. */
+bool plan_draw(struct plan *plan, const struct recipe *recipe);
 /* Names of all schedules, NULL behind the last. */
 const char *plan_schedule_name(unsigned index);
 

@@ -41,7 +41,7 @@ void run_trace(struct run *run, const struct node *node, const char *format, ...
 {
 	va_list arguments;
 
-	if (!run->trace)
+	if (run->voice != RUN_TRACES)
 		return;
 	print_time(run);
 	printf("replica %u ", node->id);
@@ -105,7 +105,7 @@ static void observe(void *ctx, const struct sim_event *event)
 	run->digest = sim_mix(run->digest ^ event->kind ^ (uint64_t)event->from << 8 ^
 			      (uint64_t)event->to << 16 ^ (uint64_t)event->status << 24 ^
 			      event->offset << 32);
-	if (!run->trace)
+	if (run->voice != RUN_TRACES)
 		return;
 	print_time(run);
 	printf("replica %u %s ", event->from, event->plane == MU_PLANE_DATA ? "D" : "B");
@@ -116,25 +116,29 @@ static void observe(void *ctx, const struct sim_event *event)
 	putchar('\n');
 }
 
-void run_fail(struct run *run, const char *format, ...)
+void run_fail(struct run *run, enum finding finding, const char *format, ...)
 {
+	struct verdict verdict = {.finding = finding, .events = run->clock->happened};
 	va_list arguments;
 
-	printf("seed %" PRIu64 " FAILED (%u replicas, schedule %s) at ", run->plan.seed,
+	va_start(arguments, format);
+	vsnprintf(verdict.what, sizeof(verdict.what), format, arguments);
+	va_end(arguments);
+	if (run->verdict != NULL)
+		*run->verdict = verdict;
+	if (run->voice == RUN_QUIET)
+		_exit(1);
+	printf("seed %" PRIu64 " FAILED (%u replicas, schedule %s) at ", run->plan.recipe.seed,
 	       run->plan.replicas, run->plan.schedule);
 	print_time(run);
-	printf("\n  ");
-	va_start(arguments, format);
-	vprintf(format, arguments);
-	va_end(arguments);
-	printf("\n  repeat with: %s\n", run->plan.repeat);
+	printf("\n  %s\n  repeat with: %s\n", verdict.what, run->plan.repeat);
 	fflush(stdout);
 	_exit(1);
 }
 
 static void violation(void *ctx, const char *what)
 {
-	run_fail(ctx, "the fabric's contract is broken: %s", what);
+	run_fail(ctx, FOUND_CONTRACT, "the fabric's contract is broken: %s", what);
 }
 
 /* -------------------------------------------------------------------- demanding */
@@ -188,7 +192,7 @@ static _Noreturn void fail_progress(struct run *run)
 			       mu_role_name(node->process.view.role), node->process.handed,
 			       reason != NULL ? ", " : "", reason != NULL ? reason : "");
 	}
-	run_fail(run,
+	run_fail(run, FOUND_NO_PROGRESS,
 		 "no progress: %" PRIu64 " proposals committed and %" PRIu64
 		 " us without election since healing, %u leaders, %zu agreed%s",
 		 run->oracle.acknowledged_fresh, (run_now(run) - run->last_election_ns) / 1000,
@@ -285,13 +289,12 @@ static void demand_recovery(struct run *run)
 
 /* ------------------------------------------------------------------------ running */
 
-static void run_start(struct run *run, const struct plan *plan, bool trace)
+static void run_start(struct run *run, const struct plan *plan)
 {
 	run->plan = *plan;
-	run->trace = trace;
-	run->random = sim_random_stream(plan->seed, 'S');
-	run->faults = sim_random_stream(plan->seed, 'X');
-	run->clients = sim_random_stream(plan->seed, 'C');
+	run->random = sim_random_stream(plan->recipe.seed, 'S');
+	run->faults = sim_random_stream(plan->recipe.seed, 'X');
+	run->clients = sim_random_stream(plan->recipe.seed, 'C');
 	run->plan.world.interrupt = node_interrupt;
 	run->plan.world.observe = observe;
 	run->plan.world.violation = violation;
@@ -318,15 +321,18 @@ static void run_end(struct run *run)
 	oracle_free(&run->oracle);
 }
 
-void run_execute(const struct plan *plan, bool trace, struct run_summary *summary)
+void run_execute(const struct plan *plan, enum run_voice voice, struct verdict *verdict,
+		 struct run_summary *summary)
 {
 	struct run *run = calloc(1, sizeof(*run));
 
 	if (run == NULL)
 		abort();
-	run_start(run, plan, trace);
+	run->voice = voice;
+	run->verdict = verdict;
+	run_start(run, plan);
 	for (unsigned round = 1; round <= plan->rounds; round++) {
-		uint64_t until = run->clock->happened + plan->steps / plan->rounds;
+		uint64_t until = run->clock->happened + plan->recipe.steps / plan->rounds;
 
 		faults_begin(run);
 		while (run->clock->happened < until && sim_clock_advance(run->clock))

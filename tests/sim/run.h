@@ -23,6 +23,39 @@
 struct run;
 struct node;
 
+/* ------------------------------------------------------------------ findings */
+
+/* Which of the simulator's checks saw that something is wrong. */
+enum finding {
+	FOUND_NOTHING,
+	FOUND_DISAGREEMENT, /* two replicas were handed different sequences of entries */
+	FOUND_DISORDER,     /* ballots, LSNs or timestamps of the sequence go back */
+	FOUND_INVENTION,    /* an entry that nobody proposed, not so, or that had been refused */
+	FOUND_LOSS,         /* a proposal was reported committed and is not in the sequence */
+	FOUND_STALE_READ,   /* a fenced read missed what had been acknowledged */
+	FOUND_REUSE,        /* ring space was used again that was still needed */
+	FOUND_CONTRACT,     /* the core broke the fabric's contract, as two writers at once do */
+	FOUND_MISUSE,       /* the core broke its own (mu.h) */
+	FOUND_NO_PROGRESS,  /* faults had stopped, and the group did not recover in time */
+	FOUND_CHANCE,       /* two runs of one seed differ */
+	FOUND_DEATH,        /* an assertion of the core failed, or it crashed */
+	FOUND_HANG,         /* a call into the core does not return */
+	FINDINGS
+};
+
+/* What became of a run that failed. */
+struct verdict {
+	enum finding finding;
+	uint64_t events; /* that had happened */
+	char what[600];
+};
+
+enum run_voice {
+	RUN_QUIET, /* says nothing at all */
+	RUN_SAYS,  /* what went wrong */
+	RUN_TRACES /* all that happens */
+};
+
 /* ------------------------------------------------------------------- machine */
 
 /*
@@ -134,9 +167,13 @@ struct run {
 	struct sim_random faults;  /* which faults, when */
 	struct sim_random clients; /* what is proposed */
 	struct oracle oracle;
-	bool trace;
+	enum run_voice voice;
+	struct verdict *verdict; /* filled when it fails, may be NULL */
 	enum run_phase phase;
 	uint64_t digest;
+	uint64_t faults_timed;    /* how many there were so far */
+	uint64_t faults_provoked; /* ...and how many by changes of role */
+	uint64_t healings;
 	uint64_t fault_stamp;         /* a fault scheduled under an older one is void */
 	struct plane_thread *current; /* whose fiber runs */
 	struct node *dying;           /* its process dies as soon as its fiber gave way */
@@ -155,16 +192,15 @@ struct run_summary {
 };
 
 /* A run from its plan to its end. If anything is wrong it does not return: see run_fail(). */
-void run_execute(const struct plan *plan, bool trace, struct run_summary *summary);
+void run_execute(const struct plan *plan, enum run_voice voice, struct verdict *verdict,
+		 struct run_summary *summary);
 
 /* Say what is wrong, and how to see it again; ends this process with status 1. */
-_Noreturn void run_fail(struct run *run, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+_Noreturn void run_fail(struct run *run, enum finding finding, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 /* A line of the trace, when there is one. */
 void run_trace(struct run *run, const struct node *node, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-void run_trace_fabric(struct run *run, const struct sim_event *event);
-
 uint64_t run_now(const struct run *run);
 
 /* --- node.c: processes and their planes --- */
