@@ -69,14 +69,14 @@ static void beat(struct mu *mu)
 	uint64_t pulse = MU_GET(mu->shared.pulse);
 	uint64_t *counter = &mu->lines->heartbeat.word[0];
 
-	if (pulse != bg->pulse) {
+	if (pulse != bg->pulse || MU_MUTANT(beat_alone)) {
 		bg->pulse = pulse;
 		bg->pulse_ns = bg->now_ns;
 	} else if (bg->now_ns - bg->pulse_ns > mu->config.data_stall_ns) {
-		bg->wanted = true;
+		bg->wanted = !MU_MUTANT(no_wake_up);
 		return;
 	} else if (bg->now_ns - bg->pulse_ns > mu->config.data_stall_ns / 4) {
-		bg->wanted = true;
+		bg->wanted = !MU_MUTANT(no_wake_up);
 	}
 	mu_store(counter, mu_load(counter) + 1);
 }
@@ -140,7 +140,7 @@ static void score(const struct mu_config *config, struct mu_watch *w, bool moved
 	w->moved = moved;
 	if (moved)
 		w->score += config->score_gain;
-	else
+	else if (!MU_MUTANT(score_never_falls))
 		w->score -= w->score < config->score_loss ? w->score : config->score_loss;
 	if (w->score > config->score_max)
 		w->score = config->score_max;

@@ -89,7 +89,7 @@ static bool leaderless(const struct mu *mu)
 		    !MU_FLAG_BYTE(w->state.word[MU_STATE_FLAGS], MU_FLAG_LEADER_SHIFT))
 			blind++;
 	}
-	return blind >= majority(mu);
+	return blind >= majority(mu) || MU_MUTANT(campaign_alone);
 }
 
 /* How many live, eligible replicas have a better claim (a lower id)? */
@@ -173,9 +173,10 @@ static void begin(struct mu *mu)
 
 	if (!mu_stop_data(mu))
 		return;
-	mu_record_granted(mu, ballot);
+	if (!MU_MUTANT(candidate_unrecorded))
+		mu_record_granted(mu, ballot);
 	bg->holder_current = false;
-	if (mu->fabric->ops->revoke_write(mu->fabric))
+	if (!MU_MUTANT(candidate_keeps_writer) && mu->fabric->ops->revoke_write(mu->fabric))
 		return; /* grant_step() goes on trying; the next tick campaigns higher */
 	bg->holder_current = true;
 	bg->given_ballot = 0;
@@ -281,7 +282,7 @@ static void acting(struct mu *mu)
 		return;
 	}
 	/* Rule 7: drain, then campaign above the ballot that shuts a live voter out. */
-	if (higher && MU_GET(mu->shared.led_ballot) == bg->ballot &&
+	if (higher && !MU_MUTANT(shut_out_stays) && MU_GET(mu->shared.led_ballot) == bg->ballot &&
 	    MU_GET(mu->shared.drain_ballot) != bg->ballot) {
 		if (higher > bg->highest)
 			bg->highest = higher;

@@ -128,11 +128,13 @@ static bool join_started(struct mu *mu)
 	MU_EACH_PEER(mu, id) {
 		const struct mu_watch *w = &mu->bg.watch[id];
 
-		if (!mu_watch_is(mu, id, MU_FLAG_VOTING) || !w->cold.word[MU_COLD_STARTED])
+		if (MU_MUTANT(never_join_started) || !mu_watch_is(mu, id, MU_FLAG_VOTING) ||
+		    !w->cold.word[MU_COLD_STARTED])
 			continue;
 		for (uint64_t i = 0; i < kept; i++) {
 			if (r->prepared[i].nonce != w->cold.word[MU_COLD_NONCE] ||
-			    r->prepared[i].granted != r->granted)
+			    (r->prepared[i].granted != r->granted &&
+			     !MU_MUTANT(cold_start_over_grant)))
 				continue;
 			start_cold(mu, &r->prepared[i]);
 			return true;
@@ -183,6 +185,8 @@ static bool survey(const struct mu *mu, struct mu_prepared *out)
 
 		if (!(members->members >> id & 1))
 			continue;
+		if (MU_MUTANT(cold_start_by_few) && id != mu->config.id && !mu->bg.watch[id].alive)
+			continue;
 		if (id != mu->config.id && !is_blank(mu, id))
 			return false;
 		c = contribution_of(mu, id);
@@ -201,6 +205,8 @@ static bool all_prepared(const struct mu *mu, uint64_t nonce)
 {
 	MU_EACH_PEER(mu, id) {
 		if ((mu_members(mu->record)->members >> id & 1) &&
+		    !MU_MUTANT(cold_start_one_phase) &&
+		    !(MU_MUTANT(cold_start_by_few) && !mu->bg.watch[id].alive) &&
 		    (!mu_watch_is(mu, id, MU_FLAG_PREPARED) ||
 		     mu->bg.watch[id].cold.word[MU_COLD_NONCE] != nonce))
 			return false;
@@ -236,7 +242,7 @@ static bool is_void(const struct mu *mu, uint64_t nonce)
 
 	for (uint64_t i = 0; i < MU_PREPARED_NONCES && i < r->prepared_count; i++) {
 		if (r->prepared[i].nonce == nonce && r->prepared[i].granted != r->granted)
-			return true;
+			return !MU_MUTANT(cold_start_over_grant);
 	}
 	return false;
 }
@@ -250,6 +256,9 @@ void mu_coldstart_step(struct mu *mu)
 		publish_cold(mu);
 		return;
 	}
+	if ((MU_MUTANT(vote_with_empty_log) && mu->bg.highest) ||
+	    (MU_MUTANT(vote_when_restored) && mu_load(&mu->header->commit) != MU_LSN_NONE))
+		mu_become_voting(mu);
 	if (readmit > mu->bg.readmitted) {
 		/* Rule 2: from here on at least that leader's ballot counts as granted. */
 		if (readmit > mu->record->granted)

@@ -27,7 +27,8 @@ void mu_commit_to(struct mu *mu, const struct mu_position *to)
 		struct mu_readmission who;
 
 		memcpy(&who, entry + 1, sizeof(who));
-		if (who.id == mu->config.id && who.incarnation == mu->header->incarnation)
+		if (who.id == mu->config.id &&
+		    (who.incarnation == mu->header->incarnation || MU_MUTANT(readmit_any_memory)))
 			MU_SET(mu->shared.readmit_ballot, to->ballot);
 	} else if (entry->kind == MU_KIND_LEADER) {
 		struct mu_membership membership;
@@ -71,7 +72,8 @@ static bool walk(struct mu *mu, uint64_t *target)
 	for (int i = 0; i < WALK_LIMIT && mu_ring_next(&mu->ring, &at, &next); i++) {
 		if (next.commit_lsn > *target)
 			*target = next.commit_lsn;
-		if (next.lsn <= *target && at.lsn == d->commit.lsn) {
+		if ((next.lsn <= *target || MU_MUTANT(follower_commits_tail)) &&
+		    at.lsn == d->commit.lsn) {
 			mu_commit_to(mu, &next);
 			moved = true;
 		}
@@ -126,7 +128,8 @@ void mu_follow(struct mu *mu)
 	 * backend that the writer took for stale). What looks like the end of the
 	 * log here is none, and must not be campaigned with.
 	 */
-	if (d->commit.lsn < named && mu_ring_entry(&mu->ring, named, &at)) {
+	if (d->commit.lsn < named && !MU_MUTANT(overrun_unseen) &&
+	    mu_ring_entry(&mu->ring, named, &at)) {
 		d->oldest_lsn = mu_ring_oldest(&mu->ring, &at, origin.base);
 		mu_commit_to(mu, &at);
 	}
@@ -269,13 +272,14 @@ static bool hand_out(struct mu *mu, const struct mu_entry_header *head, struct m
 		return false; /* may stand between fragments */
 	if (head->kind == MU_KIND_APPLICATION) {
 		/* Fragments interrupted by another ballot are void (rule 14). */
-		bool goes_on = r->gathering && r->gather_ballot == head->ballot;
+		bool goes_on = r->gathering &&
+			       (r->gather_ballot == head->ballot || MU_MUTANT(join_fragments));
 
 		if (!(head->flags & MU_ENTRY_FIRST) && !goes_on)
 			return false;
 		r->gathering = !(head->flags & MU_ENTRY_LAST);
 		r->gather_ballot = head->ballot;
-		if (head->flags & MU_ENTRY_FIRST) {
+		if ((head->flags & MU_ENTRY_FIRST) && !(MU_MUTANT(join_fragments) && goes_on)) {
 			memmove(r->buffer, r->buffer + r->gathered, r->gathered ? head->length : 0);
 			r->gathered = 0;
 		}
@@ -283,11 +287,11 @@ static bool hand_out(struct mu *mu, const struct mu_entry_header *head, struct m
 		if (r->gathering)
 			return false;
 	} else {
-		if (head->ballot != r->gather_ballot)
+		if (head->ballot != r->gather_ballot && !MU_MUTANT(join_fragments))
 			r->gathering = false;
 		if (head->kind != MU_KIND_LEADER)
 			return false;
-		r->gathering = false;
+		r->gathering = r->gathering && MU_MUTANT(join_fragments);
 	}
 	r->handed_lsn = head->lsn;
 	*entry = (struct mu_entry){
@@ -329,7 +333,7 @@ static void find_again(struct mu *mu)
 	r->cold_starts = mu->data.cold_starts;
 	if (r->at.lsn < mu->data.origin.base || !mu_ring_entry(&mu->ring, r->at.lsn, &at) ||
 	    at.checksum != r->at.checksum)
-		r->stale = true;
+		r->stale = !MU_MUTANT(read_leftovers);
 	r->origin = mu->data.origin;
 }
 

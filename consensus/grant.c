@@ -35,7 +35,8 @@ static uint64_t request_of(const struct mu *mu, unsigned id)
 	if (mu_ballot_id(line.word[MU_REQUEST_BALLOT]) != id || !w->known ||
 	    line.word[MU_REQUEST_INCARNATION] != w->state.word[MU_STATE_INCARNATION])
 		return 0;
-	if (!mu->record->voting && !(w->state.word[MU_STATE_FLAGS] & MU_FLAG_VOTING))
+	if (!mu->record->voting && !(w->state.word[MU_STATE_FLAGS] & MU_FLAG_VOTING) &&
+	    !MU_MUTANT(cold_start_over_grant))
 		return 0;
 	return line.word[MU_REQUEST_BALLOT];
 }
@@ -49,13 +50,14 @@ static bool settle(struct mu *mu)
 	unsigned holder = mu_ballot_id(granted);
 
 	if (!bg->holder_current) {
-		if (f->ops->revoke_write(f))
+		if (!MU_MUTANT(skip_revoke) && f->ops->revoke_write(f))
 			return false;
 		bg->holder_current = true;
 		bg->given_ballot = 0;
 	}
 	if (!holder || holder == mu->config.id || bg->given_ballot == granted ||
-	    request_of(mu, holder) != granted)
+	    request_of(mu, holder) != granted ||
+	    (MU_MUTANT(equal_ballot_refused) && !bg->pending_grant))
 		return true;
 	if (f->ops->grant_write(f, holder, granted))
 		return false;
@@ -84,11 +86,15 @@ void mu_grant_step(struct mu *mu)
 			bg->highest = ballot;
 	}
 	bg->pending_grant = best > mu->record->granted ? best : 0;
+	if (MU_MUTANT(grant_lower_ballot) && best != mu->record->granted)
+		bg->pending_grant = best;
 	if (bg->pending_grant) {
 		/* Rule 1: until the data plane has stopped, the grant is missing. */
 		mu_campaign_abandon(mu);
-		if (!mu_stop_data(mu))
+		if (!mu_stop_data(mu) && !MU_MUTANT(grant_before_stopped))
 			return;
+		if (MU_MUTANT(grant_before_record) && !mu->fabric->ops->revoke_write(mu->fabric))
+			mu->fabric->ops->grant_write(mu->fabric, mu_ballot_id(best), best);
 		mu_record_granted(mu, best);
 		bg->holder_current = false;
 		/* Until it shows that he who asked is a candidate now: then he is let be. */
@@ -104,7 +110,7 @@ void mu_grant_step(struct mu *mu)
 		/* Rule 7: the holder's own ballot is acknowledged again. */
 		if (ballot && ballot == bg->given_ballot)
 			answer(mu, id, ballot, 0);
-		else if (ballot && ballot < mu->record->granted)
+		else if (ballot && ballot < mu->record->granted && !MU_MUTANT(withhold_higher))
 			answer(mu, id, ballot, mu->record->granted);
 	}
 }

@@ -69,10 +69,12 @@ bool mu_probe_found(const struct mu *mu, unsigned id)
 void mu_install_begin(struct mu *mu, unsigned id)
 {
 	static const uint64_t none = MU_LSN_NONE;
+	const uint64_t *word = MU_MUTANT(install_unvoided) ? &mu->data.peer[id].commit : &none;
 
 	mu->data.peer[id].install_seen = MU_LSN_NONE;
-	if (mu_peer_post_write(mu, id, MU_OP_VOID, offsetof(struct mu_replication_header, commit),
-			       &none, sizeof(none), 0))
+	if (!MU_MUTANT(never_install) &&
+	    mu_peer_post_write(mu, id, MU_OP_VOID, offsetof(struct mu_replication_header, commit),
+			       word, sizeof(*word), 0))
 		mu->data.peer[id].state = MU_PEER_VOIDING;
 	else
 		mu->data.peer[id].state = MU_PEER_IDLE; /* from the start again */

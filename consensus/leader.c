@@ -23,9 +23,12 @@ static uint64_t peer_bound(const struct mu *mu, unsigned id)
 	switch (p->state) {
 	case MU_PEER_FOLLOWS:
 		/* What it has not acknowledged is still the source of WRITEs. */
-		bound = p->acked_end < p->acked_commit ? p->acked_end : p->acked_commit;
+		bound = p->acked_end < p->acked_commit || MU_MUTANT(reuse_named) ? p->acked_end
+										 : p->acked_commit;
 		applied = MU_GET(mu->shared.peer[id].applied);
-		return !mu_peer_holds_space(mu, id) || applied > bound ? bound : applied;
+		return !mu_peer_holds_space(mu, id) || applied > bound || MU_MUTANT(reuse_unapplied)
+			       ? bound
+			       : applied;
 	case MU_PEER_FENCE:
 	case MU_PEER_PROBE:
 		return p->probe_lsn; /* what it was asked for stays while it is compared */
@@ -42,7 +45,9 @@ static uint64_t peer_bound(const struct mu *mu, unsigned id)
 uint64_t mu_reclaim_lsn(const struct mu *mu)
 {
 	uint64_t applied = MU_GET(mu->shared.applied_lsn);
-	uint64_t lsn = mu->data.commit.lsn < applied ? mu->data.commit.lsn : applied;
+	uint64_t lsn = mu->data.commit.lsn < applied || MU_MUTANT(reuse_own_unapplied)
+			       ? mu->data.commit.lsn
+			       : applied;
 
 	MU_EACH_PEER(mu, id) {
 		uint64_t bound = peer_bound(mu, id);
@@ -72,7 +77,8 @@ static void drop(struct mu *mu, unsigned id, enum mu_peer_state state)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 
-	mu->fabric->ops->disconnect(mu->fabric, MU_PLANE_DATA, id);
+	if (!MU_MUTANT(reuse_source))
+		mu->fabric->ops->disconnect(mu->fabric, MU_PLANE_DATA, id);
 	p->state = state;
 	p->retry_ns = mu->data.now_ns + mu->config.data_stall_ns;
 	mu->data.reclaim_lsn = 0;
@@ -269,7 +275,7 @@ static uint64_t majority_holds(const struct mu *mu, uint64_t own, size_t field)
 		value[i] = v;
 		n++;
 	}
-	return n < majority ? 0 : value[majority - 1];
+	return n < majority ? 0 : value[majority - 1 - MU_MUTANT(minority_commits)];
 }
 
 /* What the commit counts by: the log's end that a majority has acknowledged. */
@@ -297,7 +303,8 @@ void mu_commit_held(struct mu *mu, uint64_t held)
 			break;
 		mu_commit_to(mu, &at);
 	}
-	mu_store(&mu->header->commit, d->commit.lsn);
+	if (!MU_MUTANT(own_word_behind))
+		mu_store(&mu->header->commit, d->commit.lsn);
 }
 
 void mu_count_commit(struct mu *mu)
@@ -307,7 +314,7 @@ void mu_count_commit(struct mu *mu)
 	struct mu_position at;
 
 	/* Only an entry of the own ballot commits, and with it all before it. */
-	if (d->state == MU_DATA_ESTABLISH) {
+	if (d->state == MU_DATA_ESTABLISH && !MU_MUTANT(old_ballot_commits)) {
 		mu_ring_position(&mu->ring, d->first_lsn, &at);
 		if (held < at.end)
 			return;
@@ -323,6 +330,8 @@ static void count_fence(struct mu *mu)
 	if (d->fence_done == d->fence_next)
 		return;
 	held = majority_holds(mu, d->fence_next, offsetof(struct mu_peer, acked_fence));
+	if (MU_MUTANT(fence_at_once))
+		held = d->fence_next;
 	if (held > d->fence_done && mu_permitted(mu))
 		d->fence_done = held;
 }
@@ -361,7 +370,7 @@ static void drain(struct mu *mu, bool decided)
 	if (!d->draining) {
 		uint64_t health = MU_GET(mu->shared.backend);
 		/* One that was ahead of the log is about to be sought again. */
-		bool serves = health == MU_BACKEND_LEVEL ||
+		bool serves = health == MU_BACKEND_LEVEL || MU_MUTANT(leads_without_backend) ||
 			      (health == MU_BACKEND_UNKNOWN && d->now_ns < d->deadline_ns);
 
 		d->draining = MU_GET(mu->shared.drain_ballot) == d->ballot || !serves;
@@ -400,7 +409,8 @@ void mu_leader_step(struct mu *mu)
 	mu_count_commit(mu);
 	count_fence(mu);
 	/* Rule 8: not at one denial, but when no majority is left. */
-	if (!mu_permitted(mu) || mu_followers(mu) < mu_majority_of(d->members)) {
+	if (!mu_permitted(mu) ||
+	    (mu_followers(mu) < mu_majority_of(d->members) && !MU_MUTANT(leads_without_majority))) {
 		mu_stop_acting(mu);
 		return;
 	}

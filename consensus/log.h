@@ -6,6 +6,7 @@
 #define MU_LOG_H
 
 #include "layout.h"
+#include "mutant.h"
 
 #define MU_SECRET_BYTES 192
 

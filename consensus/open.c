@@ -41,7 +41,7 @@ static bool resume_log(struct mu *mu)
 	struct mu_data *d = &mu->data;
 	struct mu_position tail, next;
 	uint64_t commit = mu_load(&mu->header->commit);
-	uint64_t granted = mu->record->granted;
+	uint64_t granted = MU_MUTANT(forget_granted) ? 0 : mu->record->granted;
 
 	d->commit.lsn = MU_LSN_NONE;
 	d->origin = mu_load_origin(mu);

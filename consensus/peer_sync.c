@@ -60,7 +60,7 @@ bool mu_peer_votes(const struct mu *mu, unsigned id)
 
 	/* In this order: the background plane stores the flags first (tell_data()). */
 	return mu_is_peer(mu, id) && MU_GET(facts->incarnation) == mu->data.peer[id].incarnation &&
-	       (MU_GET(facts->flags) & MU_FLAG_VOTING);
+	       (MU_GET(facts->flags) & MU_FLAG_VOTING || MU_MUTANT(count_blank));
 }
 
 void mu_peers_begin(struct mu *mu)
@@ -158,7 +158,8 @@ static bool reaches_oldest(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 
-	if (p->commit == MU_LSN_NONE) {
+	if (p->commit == MU_LSN_NONE ||
+	    (MU_MUTANT(void_unprobed) && p->commit < mu->data.oldest_lsn)) {
 		mu_install_begin(mu, id);
 		return false;
 	}
@@ -192,7 +193,8 @@ void mu_peer_level(struct mu *mu, unsigned id)
 		p->retry_ns = mu->data.now_ns + mu->config.tick_ns;
 		return;
 	}
-	if (p->commit != p->header_in.commit && !name_committed(mu, id)) {
+	if (p->commit != p->header_in.commit && !MU_MUTANT(probed_unnamed) &&
+	    !name_committed(mu, id)) {
 		p->state = MU_PEER_IDLE;
 		return;
 	}
@@ -201,6 +203,8 @@ void mu_peer_level(struct mu *mu, unsigned id)
 		return;
 	}
 	mu_ring_position(&mu->ring, p->commit, &at);
+	if (MU_MUTANT(leave_gap))
+		at.end = mu->data.tail.lsn;
 	follows_from(mu, id, has_chosen_tail(mu, id) ? mu->data.chosen.end : at.end);
 	p->acked_commit = p->header_in.commit;
 	mu_peer_pump(mu, id);
@@ -226,7 +230,10 @@ static void header_read(struct mu *mu, unsigned id)
 	case MU_DATA_LEVEL:
 	case MU_DATA_ESTABLISH:
 	case MU_DATA_LEADING:
-		mu_peer_post_tail_fence(mu, id);
+		if (MU_MUTANT(late_join_unfenced))
+			mu_peer_missed_choice(mu, id);
+		else
+			mu_peer_post_tail_fence(mu, id);
 		break;
 	case MU_DATA_PASSIVE:
 		break;
@@ -309,7 +316,8 @@ static void write_commit_word(struct mu *mu, unsigned id)
 	}
 	if (p->acked_end < p->later_end && mu_peer_is_limited(mu, id))
 		name_reached(mu, p);
-	if (p->acked_end < p->later_end || p->later_commit <= p->posted_commit)
+	if ((p->acked_end < p->later_end && !MU_MUTANT(commit_word_ahead)) ||
+	    p->later_commit <= p->posted_commit)
 		return;
 	p->commit_out = p->later_commit;
 	if (mu_peer_post_write(mu, id, MU_OP_COMMIT, offsetof(struct mu_replication_header, commit),
@@ -347,7 +355,8 @@ static void failed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 
-	if (p->state == MU_PEER_IDLE || p->state == MU_PEER_DENIED || p->state == MU_PEER_LAGGING)
+	if (p->state == MU_PEER_IDLE || p->state == MU_PEER_DENIED || p->state == MU_PEER_LAGGING ||
+	    MU_MUTANT(keep_failed_follower))
 		return; /* flushed behind the operation that failed, or by who dropped it */
 	/*
 	 * Denied: somebody else may have been granted. The background plane
@@ -447,7 +456,8 @@ void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 	p->ops_head++;
 	if (op.attempt != mu->data.attempt || mu->data.state == MU_DATA_PASSIVE)
 		return;
-	if (status != MU_FABRIC_OK) {
+	if (status != MU_FABRIC_OK &&
+	    !(MU_MUTANT(count_denied_write) && status == MU_FABRIC_DENIED)) {
 		failed(mu, id, status);
 		return;
 	}
@@ -463,7 +473,8 @@ void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 		if (p->state == MU_PEER_FENCE)
 			mu_takeover_fenced(mu, id);
 		else
-			p->acked_fence = op.arg;
+			p->acked_fence =
+				MU_MUTANT(fence_counts_older) ? mu->data.fence_next : op.arg;
 		break;
 	case MU_OP_HEADER:
 		header_read(mu, id);

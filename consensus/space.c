@@ -43,7 +43,7 @@ void mu_peer_reckon_with(struct mu *mu, unsigned id)
  */
 uint64_t mu_peer_limit(const struct mu *mu, unsigned id)
 {
-	if (!mu_peer_holds_space(mu, id))
+	if (!mu_peer_holds_space(mu, id) || MU_MUTANT(join_outrun))
 		return UINT64_MAX;
 	return MU_GET(mu->shared.peer[id].applied) + mu->ring.bytes;
 }

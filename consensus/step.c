@@ -8,7 +8,9 @@
 /* Rule 1: sequentially consistent with the background plane's hand-shake. */
 bool mu_permitted(const struct mu *mu)
 {
-	return MU_SYNC_GET(mu->shared.lead_ballot) == mu->data.ballot && mu->data.ballot;
+	return (MU_SYNC_GET(mu->shared.lead_ballot) == mu->data.ballot ||
+		MU_MUTANT(never_steps_down)) &&
+	       mu->data.ballot;
 }
 
 void mu_flush(struct mu *mu, enum mu_plane plane)
@@ -145,7 +147,7 @@ uint64_t mu_step(struct mu *mu, uint64_t now_ns)
 
 	d->now_ns = now_ns;
 	take_completions(mu);
-	if (d->ballot && lead != d->ballot)
+	if (d->ballot && lead != d->ballot && !MU_MUTANT(never_steps_down))
 		mu_stop_acting(mu);
 	if (!d->ballot && lead > MU_GET(mu->shared.done_ballot))
 		mu_takeover_begin(mu, lead);

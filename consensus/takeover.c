@@ -137,6 +137,8 @@ void mu_takeover_tail_read(struct mu *mu, unsigned id, uint64_t lsn)
 		read_tail_piece(mu, id, next);
 		return;
 	}
+	if (MU_MUTANT(empty_tail_ranks_zero) && p->tail.lsn == p->commit)
+		p->tail.ballot = p->tail.end = 0;
 	if (p->tail.lsn != MU_LSN_NONE) {
 		mu_peer_post_tail_fence(mu, id);
 		return;
@@ -158,6 +160,10 @@ void mu_takeover_fenced(struct mu *mu, unsigned id)
 
 static bool better(const struct mu_position *a, const struct mu_position *b)
 {
+	if (MU_MUTANT(adopt_shorter) && a->ballot == b->ballot)
+		return a->end < b->end;
+	if (MU_MUTANT(length_before_ballot) && a->end != b->end)
+		return a->end > b->end;
 	return a->ballot != b->ballot ? a->ballot > b->ballot : a->end > b->end;
 }
 
@@ -170,9 +176,11 @@ static void establish(struct mu *mu)
 	struct mu_data *d = &mu->data;
 	const struct mu_membership membership = {d->epoch, d->members};
 
-	if (d->timestamp_ms < d->tail.timestamp_ms)
+	if (d->timestamp_ms < d->tail.timestamp_ms && !MU_MUTANT(time_goes_back))
 		d->timestamp_ms = d->tail.timestamp_ms;
 	d->state = MU_DATA_ESTABLISH;
+	if (MU_MUTANT(overwrite_committed) && d->tail.prev_lsn != MU_LSN_NONE)
+		mu_ring_entry(&mu->ring, d->tail.prev_lsn, &d->tail);
 	if (!mu_append_control(mu, MU_KIND_LEADER, &membership, sizeof(membership))) {
 		give_up(mu);
 		return;
@@ -237,7 +245,7 @@ static void adopt(struct mu *mu, unsigned peer)
 
 	d->adoption =
 		(struct mu_adoption){.peer = peer, .last = d->peer[peer].tail, .at = d->commit};
-	if (d->adoption.last.end > needed + mu->ring.bytes ||
+	if ((d->adoption.last.end > needed + mu->ring.bytes && !MU_MUTANT(adopt_outrun)) ||
 	    d->adoption.last.end <= d->commit.end) {
 		give_up(mu);
 		return;
@@ -280,12 +288,12 @@ static unsigned best_tail(const struct mu *mu)
 		if (d->peer[id].state != MU_PEER_KNOWN || !mu_peer_votes(mu, id))
 			continue;
 		known++;
-		if (better(&d->peer[id].tail, tail)) {
+		if (better(&d->peer[id].tail, tail) && !MU_MUTANT(keep_own_tail)) {
 			tail = &d->peer[id].tail;
 			best = id;
 		}
 	}
-	return known < mu_majority_of(d->members) ? 0 : best;
+	return known < mu_majority_of(d->members) && !MU_MUTANT(choose_from_few) ? 0 : best;
 }
 
 /* Is every member's log known, whether it votes or not, and none better than this tail? */
@@ -434,7 +442,8 @@ void mu_takeover_step(struct mu *mu)
 	if (d->state != MU_DATA_ESTABLISH)
 		return;
 	mu_count_commit(mu);
-	if (d->ballot && d->commit.lsn != MU_LSN_NONE && d->commit.lsn >= d->first_lsn) {
+	if (d->ballot && d->commit.lsn != MU_LSN_NONE &&
+	    (d->commit.lsn >= d->first_lsn || MU_MUTANT(lead_at_once))) {
 		d->state = MU_DATA_LEADING;
 		d->deadline_ns =
 			d->now_ns + mu->config.data_stall_ns; /* for the backend, see drain() */

@@ -508,27 +508,12 @@ static void heal_node(struct run *run, struct node *node)
 		node_hurry(node, plane);
 }
 
-/*
- * What a group must cope with for as long as it takes: one link broken, or a
- * minority dead or cut off. Fair only if a majority votes without it.
- */
-static void degrade(struct run *run)
+/* A minority is dead or cut off. */
+static void stay_away(struct run *run)
 {
 	unsigned spare = (run->plan.replicas - 1) / 2;
 	struct node *node = any_node(run);
-	bool whole = true;
 
-	for (unsigned id = 1; id <= run->plan.replicas; id++)
-		whole &= run->node[id].voting;
-	run->faults = sim_random_stream(sim_mix(run->plan.recipe.seed) ^ ++run->healings, 'H');
-	if (!whole || run->plan.spare_degrading || flip(run))
-		return;
-	if (flip(run)) {
-		run_trace(run, node, "lives on with a broken link");
-		cut_both(run, node->id, any_node(run)->id,
-			 (unsigned)sim_random_below(&run->faults, 4), UINT64_MAX / 2);
-		return;
-	}
 	spare = (unsigned)sim_random_between(&run->faults, 1, spare);
 	for (unsigned i = 0; i < spare; i++) {
 		node = &run->node[(node->id + i) % run->plan.replicas + 1];
@@ -537,6 +522,42 @@ static void degrade(struct run *run)
 			node_crash(node, false);
 		for (unsigned id = 1; id <= run->plan.replicas; id++)
 			cut_both(run, node->id, id, 0, UINT64_MAX / 2);
+	}
+}
+
+/*
+ * What a group must cope with for as long as it takes: one link broken, one
+ * data plane stuck, one backend down, or a minority away. Fair only if a
+ * majority votes without it.
+ */
+static void degrade(struct run *run)
+{
+	struct node *node;
+	bool whole = true;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		whole &= run->node[id].voting;
+	run->faults = sim_random_stream(sim_mix(run->plan.recipe.seed) ^ ++run->healings, 'H');
+	if (!whole || run->plan.spare_degrading || flip(run))
+		return;
+	node = flip(run) ? leader_or_any(run) : any_node(run);
+	switch (sim_random_below(&run->faults, 5)) {
+	case 0:
+	case 1:
+		stay_away(run);
+		break;
+	case 2:
+		node_pause(node, MU_PLANE_DATA, UINT64_MAX / 2);
+		break;
+	case 3:
+		run_trace(run, node, "lives on without a backend");
+		backend_disconnect(node);
+		break;
+	default:
+		run_trace(run, node, "lives on with a broken link");
+		cut_both(run, node->id, any_node(run)->id,
+			 (unsigned)sim_random_below(&run->faults, 4), UINT64_MAX / 2);
+		break;
 	}
 }
 

@@ -226,7 +226,7 @@ static void check_space(struct node *node)
 		if (is->confirmed && was->confirmed && !is->log_only && !was->log_only &&
 		    is->applied_lsn == was->applied_lsn &&
 		    view.end_lsn > is->applied_lsn + run->plan.config.ring_bytes)
-			run_fail(run,
+			run_fail(run, FOUND_REUSE,
 				 "replica %u, leading, writes up to %" PRIu64
 				 " over what replica %u, at %" PRIu64 ", has yet to apply",
 				 node->id, view.end_lsn, id, is->applied_lsn);
@@ -276,6 +276,7 @@ static uint64_t data_turn(struct node *node)
 	breathe(node, MU_PLANE_DATA);
 	wanted_ns = world_time(node, mu_step(process->mu, node_clock(node)));
 	breathe(node, MU_PLANE_DATA);
+	memory_check(node->run, node->id);
 	look(node);
 	client_after_step(node);
 	application_after_step(node);

@@ -192,8 +192,8 @@ static void check_order(struct oracle *oracle, const struct node *node, const st
 		return;
 	last = &oracle->sequence[oracle->agreed_count - 1];
 	if (entry->era != last->era)
-		run_fail(oracle->run, "replica %u: another era: " ENTRY_FORMAT, node->id,
-			 ENTRY_VALUES(entry));
+		run_fail(oracle->run, FOUND_DISAGREEMENT, "replica %u: another era: " ENTRY_FORMAT,
+			 node->id, ENTRY_VALUES(entry));
 	if (entry->lsn <= last->lsn)
 		run_fail(oracle->run, FOUND_DISORDER,
 			 "replica %u: lsn goes back from %" PRIu64 " to %" PRIu64, node->id,

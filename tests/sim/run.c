@@ -105,6 +105,9 @@ static void observe(void *ctx, const struct sim_event *event)
 	run->digest = sim_mix(run->digest ^ event->kind ^ (uint64_t)event->from << 8 ^
 			      (uint64_t)event->to << 16 ^ (uint64_t)event->status << 24 ^
 			      event->offset << 32);
+	if ((event->kind == SIM_LAND || event->kind == SIM_LATE) && event->write &&
+	    event->region == MU_REGION_REPLICATION)
+		memory_check(run, event->to);
 	if (run->voice != RUN_TRACES)
 		return;
 	print_time(run);
@@ -143,12 +146,22 @@ static void violation(void *ctx, const char *what)
 
 /* -------------------------------------------------------------------- demanding */
 
+/*
+ * One whose data plane stands still cannot know that it leads no more; one
+ * without a backend must not lead.
+ */
+static bool leads(const struct run *run, const struct node *node)
+{
+	return node->alive && node->process.view.role == MU_ROLE_LEADER && node->backend.up &&
+	       node->process.thread[MU_PLANE_DATA].paused_until_ns <= run_now(run);
+}
+
 static unsigned leaders(const struct run *run)
 {
 	unsigned count = 0;
 
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
-		count += run->node[id].alive && run->node[id].process.view.role == MU_ROLE_LEADER;
+		count += leads(run, &run->node[id]);
 	return count;
 }
 
@@ -237,7 +250,8 @@ static void demand_steadiness(struct run *run)
 	while (run_now(run) < until_ns && sim_clock_advance(run->clock))
 		;
 	if (run->elections != elections)
-		run_fail(run, "the leader changed %" PRIu64 " times although nothing was wrong",
+		run_fail(run, FOUND_NO_PROGRESS,
+			 "the leader changed %" PRIu64 " times although nothing was wrong",
 			 run->elections - elections);
 }
 

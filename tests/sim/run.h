@@ -238,6 +238,10 @@ void client_before_step(struct node *node);
 void client_after_step(struct node *node);
 uint64_t client_next_ns(const struct node *node);
 
+/* --- memory.c --- */
+/* A replica's replication region was written to: it must make sense at every moment. */
+void memory_check(struct run *run, unsigned id);
+
 /* --- faults.c --- */
 void faults_begin(struct run *run);
 void faults_heal(struct run *run, bool degraded);

@@ -1,0 +1,114 @@
+/*
+ * mutant.h - ways to break the core on purpose, one at a time: each leaves out
+ * one rule of the design. They exist only in the build that tests/sim/mutants.c
+ * is part of, and prove that the simulator can see: it must catch every one.
+ * Anywhere else MU_MUTANT() is constant false, and nothing of it remains.
+ *
+ * Not here, because leaving them out changes nothing that can be told:
+ *  - asking mu_permitted() before counting oneself (rule 1): the data plane is
+ *    known to have stopped before another is granted (grant_before_stopped);
+ *  - a majority of grants before acting: the choice and the count ask for one;
+ *  - the fences behind the tails read and copied (3.3/4): who lost a permission
+ *    meanwhile lost it to one whom a majority has granted, so commits nothing,
+ *    and what was torn fails the checksum that names its predecessor;
+ *  - the incarnation in requests and answers (rule 2), beside that in the count:
+ *    the fabric itself denies who was not granted by the memory that is there;
+ *  - ballots in the log for the record of the granted (rule 4), readmission for
+ *    raising it (rule 2): a log is written only under a ballot on record;
+ *  - ballots that fall within a tail, while entries name their predecessor:
+ *    left out together (tail_rule);
+ *  - one who steps down because a majority granted others, rather than because
+ *    its writes are denied.
+ * And not here because they are not in the core: rule 12 (duplicates), and of
+ * rules 10, 13 and 14 the identity of a backend, changes of membership, and what
+ * a follower's reader keeps (it keeps nothing).
+ */
+#ifndef MU_MUTANT_H
+#define MU_MUTANT_H
+
+#ifdef MU_MUTANTS
+
+/*
+ * X(name, where the design has the rule, what is done wrong).
+ * "r5": rule 5 of DESIGN 3.7; else a section of the design.
+ */
+#define MU_MUTANT_LIST(X)                                                                          \
+	X(skip_revoke, "3.3/2", "permission is granted without revoking the last holder's")        \
+	X(grant_lower_ballot, "3.3/2", "a ballot below the highest granted is granted, too")       \
+	X(candidate_keeps_writer, "3.3/3", "a candidate leaves its own log to its writer")         \
+	X(adopt_shorter, "3.3/4", "of tails of one ballot the shorter is adopted")                 \
+	X(length_before_ballot, "3.3/4", "tails are compared by length, then by ballot")           \
+	X(keep_own_tail, "3.3/4", "a candidate goes on from its own tail")                         \
+	X(choose_from_few, "3.3/4", "the choice is made before a majority's tails are known")      \
+	X(late_join_unfenced, "3.3/4", "one who joins late is believed without a fence")           \
+	X(tail_rule, "3.3/4", "a tail goes on where ballots fall or the chain breaks")             \
+	X(leave_gap, "3.3/4", "a follower gets the last entry, not what it misses before")         \
+	X(overwrite_committed, "3.3/4", "the first own entry goes in the last one's place")        \
+	X(old_ballot_commits, "3.3/5", "entries of older ballots on a majority are committed")     \
+	X(minority_commits, "3.4", "one copy less than a majority commits")                        \
+	X(count_denied_write, "3.4", "a write that was denied counts as done")                     \
+	X(keep_failed_follower, "3.4", "a follower whose write failed is not dropped")             \
+	X(never_steps_down, "3.4", "a leader that lost its permission goes on")                    \
+	X(leads_without_majority, "3.4", "a leader stays one with less than a majority")           \
+	X(fence_at_once, "3.4", "a read is served without a fence")                                \
+	X(fence_counts_older, "3.4", "a fence posted before the read arrived proves it")           \
+	X(reuse_unapplied, "3.4", "ring space is used again that a follower has not applied")      \
+	X(reuse_own_unapplied, "3.4", "...that the own backend has not applied")                   \
+	X(reuse_source, "3.4", "...that is the source of a dropped follower's writes")             \
+	X(checksum_unchecked, "3.2", "an entry is valid whatever its checksum")                    \
+	X(follower_commits_tail, "3.4", "followers take all that is valid for committed")          \
+	X(read_leftovers, "3.2", "a reader goes on in a log written anew as if it were the old")   \
+	X(overrun_unseen, "3.4", "a follower does not notice that it was overrun")                 \
+	X(vote_with_empty_log, "3.6", "a replica without memory votes among others")               \
+	X(grant_before_stopped, "r1", "a grant does not wait for the own data plane to stop")      \
+	X(vote_when_restored, "r2", "a restored log votes before it is readmitted")                \
+	X(count_blank, "r2", "a replica that does not vote is counted")                            \
+	X(readmit_any_memory, "r2", "an entry readmits whatever the incarnation")                  \
+	X(empty_tail_ranks_zero, "r3", "an empty tail ranks below any")                            \
+	X(forget_granted, "r4", "after a restart no ballot has been granted")                      \
+	X(grant_before_record, "r4", "permission changes before the grant is recorded")            \
+	X(candidate_unrecorded, "r4", "a candidate does not record its own grant")                 \
+	X(commit_word_ahead, "r5", "a commit word is above what its replica acknowledged")         \
+	X(reuse_named, "r5", "the entry that a commit word names is overwritten")                  \
+	X(own_word_behind, "r5", "a leader does not move its own commit word")                     \
+	X(probed_unnamed, "r5", "...that a probed follower's names")                               \
+	X(join_outrun, "r5", "a follower is written to as if its backend had applied all")         \
+	X(adopt_outrun, "r5", "a tail is adopted over what the own backend has to apply")          \
+	X(never_install, "r6", "a log that does not reach the ring is not written anew")           \
+	X(void_unprobed, "r6", "a log is declared void because its commit word lags")              \
+	X(install_unvoided, "r6", "a log is written anew without being declared void")             \
+	X(equal_ballot_refused, "r7", "the holder's own ballot is not granted again")              \
+	X(withhold_higher, "r7", "a request of a lower ballot gets no answer")                     \
+	X(shut_out_stays, "r7", "a leader ignores that a peer has granted a higher ballot")        \
+	X(campaign_alone, "r8", "a replica campaigns that alone sees no leader")                   \
+	X(beat_alone, "r9", "the heartbeat goes on without the data plane")                        \
+	X(no_wake_up, "r9", "a parked data plane is not asked for a sign of life")                 \
+	X(score_never_falls, "r9", "readings that fail lower no score")                            \
+	X(leads_without_backend, "r10", "a leader stays one without a backend")                    \
+	X(lead_at_once, "r10", "a leader serves reads before its first entry is committed")        \
+	X(cold_start_by_few, "r11", "those who are there start cold without the others")           \
+	X(cold_start_one_phase, "r11", "a cold start does not wait for all to be prepared")        \
+	X(never_join_started, "r11", "one who was prepared does not join those who started")       \
+	X(cold_start_over_grant, "r11", "a log that was granted is started cold under its writer") \
+	X(join_fragments, "r14", "fragments that another ballot interrupted are joined")           \
+	X(time_goes_back, "r14", "a leader's time begins before that of the tail it adopted")
+
+enum mu_mutant {
+	MU_MUTANT_none,
+#define MU_MUTANT_ENUM(name, rule, what) MU_MUTANT_##name,
+	MU_MUTANT_LIST(MU_MUTANT_ENUM)
+#undef MU_MUTANT_ENUM
+		MU_MUTANTS_END
+};
+/* The one that is in effect. */
+extern unsigned mu_mutant;
+#define MU_MUTANT(name) (mu_mutant == MU_MUTANT_##name)
+
+const char *mu_mutant_name(unsigned mutant);
+const char *mu_mutant_rule(unsigned mutant);
+const char *mu_mutant_what(unsigned mutant);
+
+#else
+#define MU_MUTANT(name) 0
+#endif
+#endif
