@@ -115,6 +115,14 @@ static int sim_poll(struct mu_fabric *fabric, enum mu_plane plane, struct mu_com
 	return (int)count;
 }
 
+/* Revocation can be broken on purpose, to see that the conformance suite notices. */
+#ifdef MU_FAULTS
+int sim_fault;
+#define FAULT_TAKES_NOTHING (sim_fault == 2)
+#else
+#define FAULT_TAKES_NOTHING 0
+#endif
+
 /*
  * A revocation that answers -1 has done its work or has not; the caller must
  * count on neither.
@@ -132,6 +140,8 @@ static int revoke(struct sim_world *world, unsigned id)
 
 	event.refused = fails;
 	sim_observe(world, &event);
+	if (FAULT_TAKES_NOTHING)
+		return 0;
 	if (fails && sim_random_chance(&world->random, 500))
 		return -1;
 	if (permission->holder != 0)
@@ -351,6 +361,7 @@ struct mu_fabric *sim_open(struct sim_world *world, const struct mu_fabric_confi
 	replica->process->base.ops = &sim_ops;
 	replica->process->world = world;
 	replica->process->id = config->id;
+	replica->process->member_mask = config->member_mask;
 	if (replica->memory[MU_REGION_PRIVATE] == NULL)
 		format(replica, config);
 	else

@@ -228,7 +228,8 @@ void sim_connect(struct mu_fabric *fabric, enum mu_plane plane, unsigned peer)
 	struct sim_connection *connection = sim_connection_of(fabric, plane, peer);
 	struct sim_world *world;
 
-	if (connection == NULL || connection->state != MU_CONNECTION_DOWN)
+	if (connection == NULL || connection->state != MU_CONNECTION_DOWN ||
+	    !(((struct sim_fabric *)fabric)->member_mask >> peer & 1))
 		return;
 	world = connection->world;
 	assert(connection->head == NULL);

@@ -45,6 +45,13 @@ static uint64_t move_piece(const struct sim_op *op, uint8_t *region)
 	return moved;
 }
 
+/* A revoker that does not wait for the write under way (sim.c). */
+#ifdef MU_FAULTS
+#define FAULT_GOES_ON(op) (sim_fault == 1 && (op)->piece > 0)
+#else
+#define FAULT_GOES_ON(op) 0
+#endif
+
 /*
  * F3 to F5. A write that has begun to land must go on under the grant that it
  * began under. Where the ballot is not checked the connection carries the
@@ -56,11 +63,13 @@ static bool may_land(const struct sim_connection *connection, const struct sim_o
 	const struct sim_permission *permission =
 		&connection->world->replica[connection->to].permission;
 
-	if (!op->write || op->region != MU_REGION_REPLICATION)
+	if (!op->write || op->region != MU_REGION_REPLICATION || FAULT_GOES_ON(op))
 		return true;
 	if (permission->holder != connection->from)
 		return false;
 	if (config->ballot_checked && op->ballot != permission->ballot)
+		return false;
+	if (!config->ballot_checked && connection->plane != MU_PLANE_DATA)
 		return false;
 	if (!config->ballot_checked || op->piece > 0)
 		return op->generation == permission->generation;

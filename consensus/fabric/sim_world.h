@@ -95,7 +95,12 @@ struct sim_fabric {
 	struct mu_fabric base;
 	struct sim_world *world;
 	unsigned id;
+	uint32_t member_mask;
 };
+
+#ifdef MU_FAULTS
+extern int sim_fault; /* how revocation is broken: enum conformance_fault */
+#endif
 
 struct sim_world {
 	struct sim_config config;

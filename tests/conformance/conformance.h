@@ -54,6 +54,8 @@ struct conformance_fabric {
 	 * there are left out.
 	 */
 	bool (*is_writing)(void *place, unsigned target, unsigned writer);
+	/* Tests that it cannot take: a name, then a reason, and so on; NULL behind the last. */
+	const char *const *left_out;
 	/* Self-check only: break revoke_write() in this way, or mend it. */
 	void (*break_revocation)(enum conformance_fault fault);
 };
@@ -136,9 +138,13 @@ extern const struct CMUnitTest memory_tests[];
 extern const struct CMUnitTest shm_tests[];
 extern const struct CMUnitTest tcp_tests[];
 extern const struct CMUnitTest verbs_tests[];
+extern const struct CMUnitTest stepped_tests[];
 extern const struct CMUnitTest self_check_tests[];
+extern const struct CMUnitTest stepped_self_check_tests[];
 
 extern const struct conformance_fabric shm_fixture;
+extern const struct conformance_fabric sim_passive_fixture;
+extern const struct conformance_fabric sim_bound_fixture;
 extern const struct conformance_fabric tcp_fixture;
 extern const struct conformance_fabric verbs_fixture; /* HAVE_VERBS */
 

@@ -290,7 +290,8 @@ static void demand_recovery(struct run *run)
 	while (run_now(run) < until_ns && sim_clock_advance(run->clock))
 		if (leaders(run) > 0 &&
 		    run->last_election_ns > until_ns - BLIND_TICKS * run->plan.config.tick_ns)
-			run_fail(run, "a leader, though a majority remembers nothing");
+			run_fail(run, FOUND_MISUSE,
+				 "a leader, though a majority remembers nothing");
 	run->recovering = true;
 	while (run->recovering) {
 		if (run_now(run) > deadline_ns || !sim_clock_advance(run->clock))
