@@ -3,4 +3,4 @@
 # leader's end takes to get over. The times are an emulator's; x, the protocol's
 # latency as a multiple of the bare writes' in the same run, is what tells.
 mubench --fabric verbs --tick 50ms --ring-bytes 256k --batch 1 --outstanding 1 --count 400 &&
-	mubench --fabric verbs --tick 20ms --failover --events 3
+	mubench --fabric verbs --tick 20ms --failover 3
