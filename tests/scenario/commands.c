@@ -3,105 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "scenario.h"
+#include "words.h"
 
-#define WORDS_MAX 48
 #define UNTIL_LIMIT_NS UINT64_C(2000000000)
 #define STUCK_NS (UINT64_C(1) << 50)
-
-/* A command split into words; `at` is the next one. */
-struct words {
-	char *word[WORDS_MAX];
-	unsigned count;
-	unsigned at;
-	const char *wrong; /* what could not be understood */
-};
-
-static const char *next_word(struct words *words)
-{
-	return words->at < words->count ? words->word[words->at++] : NULL;
-}
-
-static bool take_word(struct words *words, const char *word)
-{
-	if (words->at == words->count || strcmp(words->word[words->at], word) != 0)
-		return false;
-	words->at++;
-	return true;
-}
-
-static bool at_id(const struct words *words)
-{
-	const char *word = words->at < words->count ? words->word[words->at] : "";
-
-	return word[0] >= '1' && word[0] <= '9' && !word[1];
-}
-
-static unsigned take_id(struct scenario *scenario, struct words *words)
-{
-	const char *word = next_word(words);
-	unsigned id = word != NULL && word[0] && !word[1] ? (unsigned)(word[0] - '0') : 0;
-
-	if (id < 1 || id > scenario->run.plan.replicas) {
-		words->wrong = "a replica's id is missing";
-		return 1;
-	}
-	return id;
-}
-
-static unsigned take_living(struct scenario *scenario, struct words *words)
-{
-	unsigned id = take_id(scenario, words);
-
-	if (words->wrong == NULL && !scenario->run.node[id].alive)
-		words->wrong = "that replica is down";
-	return id;
-}
-
-static bool parse_number(const char *text, uint64_t *number, char **end)
-{
-	*number = strtoull(text, end, 10);
-	return *end != text;
-}
-
-static bool parse_time(const char *text, uint64_t *time_ns)
-{
-	char *unit;
-
-	if (text == NULL || !parse_number(text, time_ns, &unit))
-		return false;
-	if (strcmp(unit, "us") == 0)
-		*time_ns *= 1000;
-	else if (strcmp(unit, "ms") == 0)
-		*time_ns *= 1000000;
-	else
-		return false;
-	return true;
-}
-
-/* The value of a word "name=value", at which `words` stands; NULL if it is not that. */
-static const char *take_setting(struct words *words, const char *name)
-{
-	size_t n = strlen(name);
-	const char *word = words->at < words->count ? words->word[words->at] : "";
-
-	if (strncmp(word, name, n) != 0 || word[n] != '=')
-		return NULL;
-	words->at++;
-	return word + n + 1;
-}
-
-static bool take_number(struct words *words, const char *name, uint64_t *number)
-{
-	const char *value = take_setting(words, name);
-	char *end;
-
-	if (value == NULL)
-		return false;
-	if (!parse_number(value, number, &end) || *end)
-		words->wrong = "a setting is not a number";
-	return true;
-}
 
 /* ------------------------------------------------------------------- the group */
 
