@@ -51,6 +51,16 @@ void run_fail(struct run *run, enum finding finding, const char *format, ...)
 	transcript_stop(scenario);
 }
 
+int64_t faults_best_index(const struct run *run)
+{
+	int64_t best = -1;
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		if (run->node[id].backend.durable > best)
+			best = run->node[id].backend.durable;
+	return best;
+}
+
 void faults_died_inside(struct node *node)
 {
 	(void)node;
@@ -216,16 +226,12 @@ static bool all_lost(const struct run *run)
 void group_crash(struct scenario *scenario, unsigned id, bool lose_memory)
 {
 	struct run *run = &scenario->run;
-	int64_t best = -1;
 
 	node_crash(&run->node[id], lose_memory);
 	scenario->queue[id].count = 0;
 	if (!lose_memory || !all_lost(run))
 		return;
-	for (unsigned other = 1; other <= run->plan.replicas; other++)
-		if (run->node[other].backend.durable > best)
-			best = run->node[other].backend.durable;
-	oracle_all_lost(&run->oracle, best);
+	oracle_all_lost(&run->oracle, faults_best_index(run));
 }
 
 void group_pause(struct scenario *scenario, unsigned id, enum mu_plane plane)
