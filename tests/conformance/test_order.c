@@ -269,7 +269,7 @@ static void f2_writes_of_a_connection_show_in_order(void **state)
 	reader = link_up(group, 3, DATA, 2);
 	stream.link = link_up(group, 1, DATA, 2);
 	assert_int_equal(pthread_create(&thread, NULL, stream_run, &stream), 0);
-	for (unsigned changes = 0; changes < group_rounds(20000); changes += second != last) {
+	for (unsigned changes = 0; changes < group_rounds(5000); changes += second != last) {
 		last = second;
 		/* Behind a turn that shows in `second`, `first` is of that turn or a later one. */
 		assert_int_equal(link_read(&reader, LOG, 4096, &second, 8), MU_FABRIC_OK);
