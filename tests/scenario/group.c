@@ -73,12 +73,6 @@ void faults_role_changed(struct node *node, enum mu_role role)
 }
 
 /* A transcript loses no majority of memories by chance. */
-int64_t faults_best_index(const struct run *run)
-{
-	(void)run;
-	return -1;
-}
-
 static void violation(void *ctx, const char *what)
 {
 	run_fail(ctx, FOUND_CONTRACT, "the fabric's contract is broken: %s", what);
