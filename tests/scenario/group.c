@@ -98,6 +98,8 @@ static void interrupt(void *ctx, unsigned id, enum mu_plane plane)
 static void observe(void *ctx, const struct sim_event *event)
 {
 	watch_fabric(ctx, event);
+	if (event->kind == SIM_LAND || event->kind == SIM_LATE)
+		memory_check(ctx, event->to);
 }
 
 /* -------------------------------------------------------------------- the plan */
