@@ -438,6 +438,8 @@ static void forms_are_canonical(void **state)
 	expect_form("ms k 1 c\r\nx\r\n", 0, "ms k 1 F0 T0 c\r\nx\r\n");
 	expect_form("ms YSBi 1 b\r\nx\r\n", 0, "ms YSBi 1 b F0 T0\r\nx\r\n");
 	expect_form("md YSBi b q\r\n", 0, "md YSBi b\r\n");
+	expect_form("md YSBi F5 T6 b\r\n", 0, "md YSBi b\r\n");
+	expect_form("md k F5 T6\r\n", 0, "delete k\r\n");
 	expect_form("mg k q  v Oabc k\r\n", 0, "mg k v Oabc k\r\n");
 	expect_form("me YSBi b\r\n", 0, "me YSBi b\r\n");
 	expect_form("lru  tune 1 2 3 4 noreply\r\n", 0, "lru  tune 1 2 3 4\r\n");
