@@ -13,6 +13,7 @@
 #include "options.h"
 
 #define PROGRESS_SECONDS 10
+#define FILE_SEEDS_MAX 1024
 
 struct tally {
 	const struct options *options;
@@ -75,10 +76,16 @@ static void start(struct tally *tally, const struct recipe *recipe)
 	jobs_start(&tally->jobs, recipe);
 }
 
-/* Lines of "seed [steps [replicas]]"; # begins a comment. */
-static void run_file(struct tally *tally, const char *path)
+/*
+ * Lines of "seed [steps [replicas]]"; # begins a comment. All is read before
+ * the first run: a child that exits takes the position of an open file, which
+ * it shares with us, back to where it was when it was forked.
+ */
+static unsigned read_file(const struct options *options, const char *path,
+			  struct recipe recipes[FILE_SEEDS_MAX])
 {
 	FILE *file = fopen(path, "r");
+	unsigned count = 0;
 	char line[256];
 
 	if (file == NULL) {
@@ -86,13 +93,29 @@ static void run_file(struct tally *tally, const char *path)
 		exit(2);
 	}
 	while (fgets(line, sizeof(line), file) != NULL) {
-		struct recipe recipe = tally->options->recipe;
+		struct recipe recipe = options->recipe;
 
 		if (sscanf(line, "%" SCNu64 " %" SCNu64 " %u", &recipe.seed, &recipe.steps,
-			   &recipe.replicas) >= 1)
-			start(tally, &recipe);
+			   &recipe.replicas) < 1)
+			continue;
+		if (count == FILE_SEEDS_MAX) {
+			fprintf(stderr, "%s: more than %d seeds\n", path, FILE_SEEDS_MAX);
+			exit(2);
+		}
+		recipes[count++] = recipe;
 	}
 	fclose(file);
+	return count;
+}
+
+static void run_file(struct tally *tally, const char *path)
+{
+	static struct recipe recipes[FILE_SEEDS_MAX];
+	unsigned count = read_file(tally->options, path, recipes);
+
+	for (unsigned i = 0; i < count && !enough(tally); i++)
+		start(tally, &recipes[i]);
+	printf("%s: %u seeds\n", path, count);
 }
 
 int run_many(const struct options *options)
