@@ -80,11 +80,37 @@ void mu_install_begin(struct mu *mu, unsigned id)
 		mu->data.peer[id].state = MU_PEER_IDLE; /* from the start again */
 }
 
+/* Is it handed out to the application, so that a backend can stand at it? */
+static bool handed_out(const struct mu_entry_header *entry)
+{
+	if (entry->kind == MU_KIND_APPLICATION)
+		return entry->flags & MU_ENTRY_LAST;
+	return entry->kind == MU_KIND_LEADER || entry->kind == MU_KIND_GENESIS;
+}
+
+/*
+ * The last committed entry at which a backend can stand. What is behind it is
+ * the core's own and names no state: a log that began there would be one that
+ * no backend's state leads up to, for as long as nothing more is proposed.
+ */
+static uint64_t last_handed_out(const struct mu *mu)
+{
+	const struct mu_data *d = &mu->data;
+	struct mu_position at = d->commit;
+
+	while (!handed_out(mu_ring_at(&mu->ring, at.lsn))) {
+		if (at.lsn <= d->oldest_lsn)
+			return d->commit.lsn;
+		mu_ring_position(&mu->ring, at.prev_lsn, &at);
+	}
+	return at.lsn;
+}
+
 /*
  * Where the new log begins: at what the peer's backend has applied, if we have
  * that entry, so that this backend needs nothing else; at the last committed
- * entry if not, for then its state has to come from elsewhere, and what it
- * would apply behind that is not proposed yet.
+ * state if not, for then its own has to come from elsewhere, and what it would
+ * apply behind that is not proposed yet.
  */
 static uint64_t install_base(const struct mu *mu, unsigned id)
 {
@@ -95,7 +121,7 @@ static uint64_t install_base(const struct mu *mu, unsigned id)
 	if (applied >= d->oldest_lsn && applied < d->commit.lsn &&
 	    mu_ring_entry(&mu->ring, applied, &at))
 		return applied;
-	return d->commit.lsn;
+	return last_handed_out(mu);
 }
 
 void mu_install_voided(struct mu *mu, unsigned id)
