@@ -256,17 +256,12 @@ static uint64_t grant_of(const struct mu *mu, unsigned id)
 
 /*
  * Rule 5: what the peer will need of the log is no longer bounded by what it
- * said before, if its backend was put back, or can be brought level again.
+ * said before, if its backend was put back.
  */
 static bool is_set_back(const struct mu_peer_facts *facts, const struct mu_watch *w)
 {
-	uint64_t flags = w->state.word[MU_STATE_FLAGS];
-	unsigned was = MU_FLAG_BYTE(MU_GET(facts->flags), MU_FLAG_BACKEND_SHIFT);
-	unsigned is = MU_FLAG_BYTE(flags, MU_FLAG_BACKEND_SHIFT);
-
 	return w->state.word[MU_STATE_APPLIED] < MU_GET(facts->applied) ||
-	       w->state.word[MU_STATE_INCARNATION] != MU_GET(facts->incarnation) ||
-	       (was == MU_BACKEND_STALE && is != MU_BACKEND_STALE);
+	       w->state.word[MU_STATE_INCARNATION] != MU_GET(facts->incarnation);
 }
 
 static void tell_data(struct mu *mu, unsigned id)

@@ -26,7 +26,7 @@ static uint64_t peer_bound(const struct mu *mu, unsigned id)
 		bound = p->acked_end < p->acked_commit || MU_MUTANT(reuse_named) ? p->acked_end
 										 : p->acked_commit;
 		applied = MU_GET(mu->shared.peer[id].applied);
-		return !mu_peer_holds_space(mu, id) || applied > bound || MU_MUTANT(reuse_unapplied)
+		return mu->data.let_go >> id & 1 || applied > bound || MU_MUTANT(reuse_unapplied)
 			       ? bound
 			       : applied;
 	case MU_PEER_FENCE:
@@ -42,19 +42,23 @@ static uint64_t peer_bound(const struct mu *mu, unsigned id)
 	}
 }
 
-uint64_t mu_reclaim_lsn(const struct mu *mu)
+/* The LSN behind which ring space may be used again; it holds until somebody needs more. */
+static uint64_t reclaim_bound(struct mu *mu)
 {
 	uint64_t applied = MU_GET(mu->shared.applied_lsn);
 	uint64_t lsn = mu->data.commit.lsn < applied || MU_MUTANT(reuse_own_unapplied)
 			       ? mu->data.commit.lsn
 			       : applied;
 
+	mu->data.setbacks = MU_GET(mu->shared.setbacks);
+	mu_space_let_go(mu);
 	MU_EACH_PEER(mu, id) {
 		uint64_t bound = peer_bound(mu, id);
 
 		if (bound < lsn)
 			lsn = bound;
 	}
+	mu->data.reclaim_lsn = lsn;
 	return lsn;
 }
 
@@ -117,7 +121,7 @@ static void relieve_of_installation(struct mu *mu, unsigned id)
  */
 static void relieve(struct mu *mu)
 {
-	uint64_t limit = mu_reclaim_lsn(mu);
+	uint64_t limit = reclaim_bound(mu);
 
 	MU_SET(mu->shared.hungry, 1);
 	MU_EACH_PEER(mu, id) {
@@ -136,14 +140,12 @@ static void relieve(struct mu *mu)
 /* May the log grow up to `end` without touching what somebody still needs? */
 static bool fits(struct mu *mu, uint64_t end)
 {
-	struct mu_data *d = &mu->data;
-	uint64_t setbacks = MU_GET(mu->shared.setbacks);
+	const struct mu_data *d = &mu->data;
 
-	if (end <= d->reclaim_lsn + mu->ring.bytes && setbacks == d->setbacks)
+	if (end <= d->reclaim_lsn + mu->ring.bytes && MU_GET(mu->shared.setbacks) == d->setbacks &&
+	    !mu_space_is_claimed(mu))
 		return true;
-	d->setbacks = setbacks;
-	d->reclaim_lsn = mu_reclaim_lsn(mu);
-	return end <= d->reclaim_lsn + mu->ring.bytes;
+	return end <= reclaim_bound(mu) + mu->ring.bytes;
 }
 
 /* --------------------------------------------------------------- append */

@@ -126,8 +126,9 @@ struct mu_data {
 	bool complete;             /* ...and no member has a better one: all were read */
 	uint64_t first_lsn;        /* own-ballot entry that makes everything before it committed */
 	uint64_t oldest_lsn;       /* an entry; the own ring holds all from here on */
-	uint64_t reclaim_lsn;      /* a lower bound of mu_reclaim_lsn(), 0: ask it */
+	uint64_t reclaim_lsn;      /* ring space behind may be used again; 0: not known */
 	uint64_t setbacks;         /* ...as long as shared.setbacks is this */
+	uint64_t let_go;           /* ...and none of these peers holds space again */
 	uint64_t timestamp_ms;     /* highest seen in the log */
 	uint64_t fence_next, fence_done;
 	uint64_t taken; /* enum mu_forget: what has been done about it */
@@ -278,8 +279,6 @@ bool mu_majority_has_log(const struct mu *mu);
 void mu_count_commit(struct mu *mu);
 /* Advance it up to `held`, which is known to be committed. */
 void mu_commit_held(struct mu *mu, uint64_t held);
-/* The LSN behind which ring space may be used again. */
-uint64_t mu_reclaim_lsn(const struct mu *mu);
 /* Keep oldest_lsn within the ring, given that the log will end at `end`. */
 void mu_advance_oldest(struct mu *mu, uint64_t end);
 
@@ -307,6 +306,9 @@ bool mu_peer_votes(const struct mu *mu, unsigned id);
  * good, or was written off.
  */
 bool mu_peer_holds_space(const struct mu *mu, unsigned id);
+/* Note for whom none is held as the bound is reckoned; has one of these come back since? */
+void mu_space_let_go(struct mu *mu);
+bool mu_space_is_claimed(const struct mu *mu);
 /* Up to where its log may be written, for its backend's sake; is that less than all? */
 uint64_t mu_peer_limit(const struct mu *mu, unsigned id);
 bool mu_peer_is_limited(const struct mu *mu, unsigned id);

@@ -25,6 +25,34 @@ bool mu_peer_holds_space(const struct mu *mu, unsigned id)
 	return !mu->data.peer[id].written_off && !is_stale(mu, id);
 }
 
+/*
+ * Remember for whose backend nothing is kept, as the bound is reckoned anew.
+ * Such a backend may be reckoned with again at any time, and not only by its
+ * health: one that was behind its log's beginning is brought another's state,
+ * and its applied LSN, which nothing was kept for, passes that beginning. A
+ * bound from before then knows nothing of it.
+ */
+void mu_space_let_go(struct mu *mu)
+{
+	mu->data.let_go = 0;
+	MU_EACH_PEER(mu, id) {
+		if (!mu_peer_holds_space(mu, id))
+			mu->data.let_go |= 1ULL << id;
+	}
+}
+
+/* Does one that the last bound took no account of need what it has yet to apply? */
+bool mu_space_is_claimed(const struct mu *mu)
+{
+	if (!mu->data.let_go)
+		return false;
+	MU_EACH_PEER(mu, id) {
+		if (mu->data.let_go >> id & 1 && mu_peer_holds_space(mu, id))
+			return true;
+	}
+	return false;
+}
+
 /* A backend that was written off moves again, and all that it needs is still there. */
 void mu_peer_reckon_with(struct mu *mu, unsigned id)
 {
