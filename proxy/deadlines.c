@@ -233,7 +233,8 @@ struct mp_deadline *mp_deadlines_find(const struct mp_deadlines *index, uint32_t
 	return NULL;
 }
 
-static bool add(struct mp_deadlines *index, uint32_t database, struct mp_slice key, int64_t due_ms)
+static bool add(struct mp_deadlines *index, uint32_t database, struct mp_slice key, int64_t due_ms,
+		bool is_exact)
 {
 	struct mp_deadline *node, **bucket;
 	uint8_t size_class;
@@ -249,7 +250,7 @@ static bool add(struct mp_deadlines *index, uint32_t database, struct mp_slice k
 				     .database = database,
 				     .key_bytes = (uint32_t)key.len,
 				     .size_class = size_class,
-				     .is_exact = true};
+				     .is_exact = is_exact};
 	memcpy(node->key, key.data, key.len);
 	bucket = bucket_of(index, node->hash);
 	node->chain = *bucket;
@@ -265,7 +266,7 @@ bool mp_deadlines_set(struct mp_deadlines *index, uint32_t database, struct mp_s
 	struct mp_deadline *node = mp_deadlines_find(index, database, key);
 
 	if (!node)
-		return add(index, database, key, due_ms);
+		return add(index, database, key, due_ms, true);
 	node->is_exact = true;
 	if (node->state == MP_DEADLINE_QUEUED)
 		move(index, node, due_ms);
@@ -275,13 +276,13 @@ bool mp_deadlines_set(struct mp_deadlines *index, uint32_t database, struct mp_s
 }
 
 bool mp_deadlines_lower(struct mp_deadlines *index, uint32_t database, struct mp_slice key,
-			int64_t due_ms)
+			int64_t due_ms, bool is_exact)
 {
 	struct mp_deadline *node = mp_deadlines_find(index, database, key);
 
 	if (!node)
-		return add(index, database, key, due_ms);
-	if (node->due_ms != due_ms)
+		return add(index, database, key, due_ms, is_exact);
+	if (node->due_ms != due_ms || !is_exact)
 		node->is_exact = false;
 	if (due_ms >= node->due_ms)
 		return true;
@@ -394,9 +395,7 @@ bool mp_deadlines_swap(struct mp_deadlines *index, uint32_t one, uint32_t other)
 								 : node->database;
 			struct mp_slice key = {node->key, node->key_bytes};
 
-			ok = add(&swapped, now, key, node->due_ms);
-			if (ok)
-				mp_deadlines_find(&swapped, now, key)->is_exact = node->is_exact;
+			ok = add(&swapped, now, key, node->due_ms, node->is_exact);
 		}
 	}
 	if (ok) {

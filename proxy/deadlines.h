@@ -55,9 +55,9 @@ struct mp_deadline *mp_deadlines_find(const struct mp_deadlines *index, uint32_t
 /* If the key has a deadline it is due_ms. False: out of memory, nothing has changed. */
 bool mp_deadlines_set(struct mp_deadlines *index, uint32_t database, struct mp_slice key,
 		      int64_t due_ms);
-/* Its deadline may be due_ms as well as what it was. */
+/* Its deadline may be due_ms, or !is_exact: one not before that, as well as what it was. */
 bool mp_deadlines_lower(struct mp_deadlines *index, uint32_t database, struct mp_slice key,
-			int64_t due_ms);
+			int64_t due_ms, bool is_exact);
 void mp_deadlines_remove(struct mp_deadlines *index, struct mp_deadline *deadline);
 /* Wait for the answer to question `ask` before it is looked at again. */
 void mp_deadlines_ask(struct mp_deadlines *index, struct mp_deadline *deadline, uint64_t ask);

@@ -122,12 +122,12 @@ struct following {
 };
 
 static void lower(const struct following *f, uint32_t database, struct mp_slice key,
-		  int64_t when_ms)
+		  int64_t when_ms, bool is_exact)
 {
 	struct mp_deadlines *index = &f->proxy->expiry.index;
 	struct mp_deadline *node;
 
-	if (!mp_deadlines_lower(index, database, key, when_ms)) {
+	if (!mp_deadlines_lower(index, database, key, when_ms, is_exact)) {
 		fail(f->proxy);
 		return;
 	}
@@ -143,14 +143,14 @@ static void follow_move(const struct following *f, const struct mp_effect *e)
 	const struct mp_deadline *from = mp_deadlines_find(index, e->database, e->key);
 	struct mp_deadline *to;
 
-	if (from) {
-		lower(f, e->to_database, e->to, from->due_ms);
+	if (f->proxy->expiry.is_complete) {
+		/* A bound that was not exact does not become so by moving. */
+		if (from)
+			lower(f, e->to_database, e->to, from->due_ms, from->is_exact);
 		return;
 	}
-	if (f->proxy->expiry.is_complete)
-		return;
 	/* It may have one that the scan has not come to, and would not find in the new place. */
-	lower(f, e->to_database, e->to, (int64_t)f->now_ms);
+	lower(f, e->to_database, e->to, (int64_t)f->now_ms, false);
 	to = mp_deadlines_find(index, e->to_database, e->to);
 	if (to && to->state == MP_DEADLINE_QUEUED)
 		ask_deadline(f->proxy, to, f->now_ms);
@@ -182,7 +182,7 @@ static void follow(void *ctx, const struct mp_effect *e)
 			fail(f->proxy);
 		break;
 	case MP_EFFECT_MAYBE:
-		lower(f, e->database, e->key, e->when_ms);
+		lower(f, e->database, e->key, e->when_ms, true);
 		break;
 	case MP_EFFECT_MOVE:
 		follow_move(f, e);
@@ -243,7 +243,7 @@ static bool take_scanned(struct mp_proxy *proxy, const redisReply *reply)
 			continue;
 		if (!mp_deadlines_lower(&proxy->expiry.index, proxy->expiry.scan_database,
 					(struct mp_slice){key->str, key->len},
-					when_ms - MP_DEADLINE_PAD_MS))
+					when_ms - MP_DEADLINE_PAD_MS, true))
 			return false;
 	}
 	return true;
