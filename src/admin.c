@@ -15,10 +15,18 @@
 
 enum { BACKLOG = 64, TIMEOUT_S = 10, MAX_HEADER_BYTES = 8192, MAX_BODY_BYTES = 1024 };
 
+enum { PAGES = 3 };
+
+struct page {
+	struct admin *admin;
+	void (*show)(struct evhttp_request *, void *admin);
+};
+
 struct admin {
 	const struct conf *conf;
 	struct replica *replica;
 	struct evhttp *http;
+	struct page pages[PAGES];
 };
 
 static void answer(struct evhttp_request *request, int code, const char *reason, const char *type,
@@ -31,7 +39,7 @@ static void answer(struct evhttp_request *request, int code, const char *reason,
 	evhttp_send_reply(request, code, reason, body);
 }
 
-static void on_status(struct evhttp_request *request, void *ctx)
+static void show_status(struct evhttp_request *request, void *ctx)
 {
 	struct admin *admin = ctx;
 	struct evbuffer *body = evbuffer_new();
@@ -55,7 +63,7 @@ static void on_status(struct evhttp_request *request, void *ctx)
 		evbuffer_free(body);
 }
 
-static void on_healthz(struct evhttp_request *request, void *ctx)
+static void show_healthz(struct evhttp_request *request, void *ctx)
 {
 	struct admin *admin = ctx;
 	struct evbuffer *body = evbuffer_new();
@@ -73,7 +81,7 @@ static void on_healthz(struct evhttp_request *request, void *ctx)
 		evbuffer_free(body);
 }
 
-static void on_metrics(struct evhttp_request *request, void *ctx)
+static void show_metrics(struct evhttp_request *request, void *ctx)
 {
 	struct admin *admin = ctx;
 	struct evbuffer *body = evbuffer_new();
@@ -85,6 +93,18 @@ static void on_metrics(struct evhttp_request *request, void *ctx)
 	answer(request, HTTP_OK, "OK", "text/plain; version=0.0.4; charset=utf-8", body);
 	if (body)
 		evbuffer_free(body);
+}
+
+/* A page that only tells changes nothing, and takes nothing. */
+static void on_page(struct evhttp_request *request, void *ctx)
+{
+	const struct page *page = ctx;
+	enum evhttp_cmd_type command = evhttp_request_get_command(request);
+
+	if (command == EVHTTP_REQ_GET || command == EVHTTP_REQ_HEAD)
+		page->show(request, page->admin);
+	else
+		evhttp_send_error(request, HTTP_BADMETHOD, NULL);
 }
 
 /* Changes something, so it is a POST, and says what it costs: no crawler's accident. */
@@ -110,6 +130,15 @@ static void on_recover(struct evhttp_request *request, void *ctx)
 	if (body)
 		evbuffer_free(body);
 }
+
+static const struct {
+	const char *path;
+	void (*show)(struct evhttp_request *, void *);
+} pages[PAGES] = {
+	{"/status", show_status},
+	{"/healthz", show_healthz},
+	{"/metrics", show_metrics},
+};
 
 static bool listen_http(struct admin *admin, char *why, size_t why_bytes)
 {
@@ -147,9 +176,10 @@ struct admin *admin_open(struct event_base *base, const struct conf *conf, struc
 	evhttp_set_timeout(admin->http, TIMEOUT_S);
 	evhttp_set_max_headers_size(admin->http, MAX_HEADER_BYTES);
 	evhttp_set_max_body_size(admin->http, MAX_BODY_BYTES);
-	evhttp_set_cb(admin->http, "/status", on_status, admin);
-	evhttp_set_cb(admin->http, "/healthz", on_healthz, admin);
-	evhttp_set_cb(admin->http, "/metrics", on_metrics, admin);
+	for (unsigned i = 0; i < PAGES; i++) {
+		admin->pages[i] = (struct page){.admin = admin, .show = pages[i].show};
+		evhttp_set_cb(admin->http, pages[i].path, on_page, &admin->pages[i]);
+	}
 	evhttp_set_cb(admin->http, "/recover", on_recover, admin);
 	return admin;
 }
