@@ -606,9 +606,9 @@ static void wait_closed(int fd)
 
 static void garbage_harms_nobody(void **state)
 {
-	static const char *const garbage[] = {"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n",
-					      "*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n",
-					      "\n\rmPeer1\1\0\0\0\7\0\7\0\0\0\0\0\0\0\0"};
+	static const char garbage[][40] = {"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n",
+					   "*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n",
+					   "\n\rmPeer1\1\0\0\0\7\0\7\0\0\0\0\0\0\0\0"};
 	struct member pair[2];
 
 	(void)state;
