@@ -1,4 +1,4 @@
-/* bench_tcp.c - see the header. A process has one replica at a time. */
+/* bench_tcp.c - see the header. */
 #include "config.h"
 
 #include "bench_tcp.h"
@@ -13,23 +13,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "bench_peering.h"
 #include "net.h"
-#include "peering.h"
 
 enum { PEERING_PORT = 7400, ECHO_PORT = 7401, ECHO_BYTES = 256 << 10 };
 /* Replies here wait for a thread to be scheduled, which memory does not. */
 #define OP_TIMEOUT_NS 100000000u
-
-/* 127.x.y.id, x and y from the directory's name, which no other run has. */
-static void address_of(const char *directory, unsigned id, int port, char text[32])
-{
-	unsigned hash = 5381;
-
-	for (; *directory; directory++)
-		hash = hash * 33 + (unsigned char)*directory;
-	snprintf(text, 32, "127.%u.%u.%u:%d", 1 + hash / 250 % 250, 1 + hash % 250, id, port);
-}
 
 /* ------------------------------------------------------------ bare ping-pong */
 
@@ -68,11 +57,11 @@ static void *run_echo(void *ctx)
 
 static bool start_echo(const char *directory, unsigned id, char *err, size_t err_bytes)
 {
-	char address[32];
+	char address[BENCH_ADDRESS_BYTES];
 	pthread_t thread;
 	int listener;
 
-	address_of(directory, id, ECHO_PORT, address);
+	bench_address(directory, id, ECHO_PORT, address);
 	listener = mp_listen(address, 8, err, err_bytes);
 	if (listener < 0)
 		return false;
@@ -94,11 +83,11 @@ struct partner {
 static bool meet(struct partner *partner, const char *directory, unsigned id)
 {
 	struct mp_address place;
-	char address[32], err[200];
+	char address[BENCH_ADDRESS_BYTES], err[200];
 
 	if (partner->fd > 0)
 		return true;
-	address_of(directory, id, ECHO_PORT, address);
+	bench_address(directory, id, ECHO_PORT, address);
 	if (!mp_address_parse(address, &place, err, sizeof(err)))
 		return false;
 	partner->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -159,61 +148,21 @@ bool bench_tcp_exchange(const char *directory, unsigned replicas, const uint8_t 
 
 /* --------------------------------------------------------------------- fabric */
 
-static struct peering *peering;
-static const struct mu_fabric_ops *tcp_ops;
-
-/* The peering ends with its fabric. */
-static void close_both(struct mu_fabric *fabric)
-{
-	tcp_ops->close(fabric);
-	peering_close(peering);
-	peering = NULL;
-}
-
-static bool join(const struct mu_fabric_config *config, const char *directory, char *err,
-		 size_t err_bytes)
-{
-	char address[MU_ID_SLOTS][32];
-	struct peering_options options;
-
-	mp_log_init(MP_LOG_ERROR, config->id);
-	peering_options_init(&options);
-	options.id = config->id;
-	options.group_id = config->group_id;
-	for (unsigned id = 1; id < MU_ID_SLOTS; id++) {
-		if (!(config->member_mask >> id & 1))
-			continue;
-		address_of(directory, id, PEERING_PORT, address[id]);
-		options.address[id] = address[id];
-	}
-	peering = peering_open(&options, err, err_bytes);
-	return peering != NULL;
-}
-
 int bench_tcp_open(struct mu_fabric **out, const struct mu_fabric_config *config,
 		   const char *directory, char *err, size_t err_bytes)
 {
-	static struct mu_fabric_ops ops;
 	struct mu_fabric_config patient = *config;
 	struct mu_fabric_tcp_options options = {.directory = directory};
 
 	if (patient.op_timeout_ns < OP_TIMEOUT_NS)
 		patient.op_timeout_ns = OP_TIMEOUT_NS;
-	if (!start_echo(directory, config->id, err, err_bytes) ||
-	    !join(config, directory, err, err_bytes))
+	if (!start_echo(directory, config->id, err, err_bytes))
 		return -1;
-	options.peering = peering_base(peering);
-	if (mu_fabric_tcp_open(out, &patient, &options, err, err_bytes) != 0) {
-		peering_close(peering);
+	options.peering =
+		bench_peering_open(config, directory, PEERING_PORT, MP_LOG_ERROR, err, err_bytes);
+	if (!options.peering)
 		return -1;
-	}
-	tcp_ops = (*out)->ops;
-	ops = *tcp_ops;
-	ops.close = close_both;
-	(*out)->ops = &ops;
-	if (peering_start(peering) == 0)
-		return 0;
-	snprintf(err, err_bytes, "no thread for the peers");
-	close_both(*out);
-	return -1;
+	if (mu_fabric_tcp_open(out, &patient, &options, err, err_bytes) != 0)
+		*out = NULL;
+	return bench_peering_start(*out, err, err_bytes);
 }

@@ -51,16 +51,6 @@ void run_fail(struct run *run, enum finding finding, const char *format, ...)
 	transcript_stop(scenario);
 }
 
-int64_t faults_best_index(const struct run *run)
-{
-	int64_t best = -1;
-
-	for (unsigned id = 1; id <= run->plan.replicas; id++)
-		if (run->node[id].backend.durable > best)
-			best = run->node[id].backend.durable;
-	return best;
-}
-
 void faults_died_inside(struct node *node)
 {
 	(void)node;
@@ -184,19 +174,10 @@ void group_create(struct scenario *scenario, const struct group_options *options
 
 void group_free(struct scenario *scenario)
 {
-	struct run *run = &scenario->run;
-
 	if (!group_exists(scenario))
 		return;
-	for (unsigned id = 1; id <= run->plan.replicas; id++) {
-		if (run->node[id].alive)
-			node_crash(&run->node[id], false);
-		free(run->node[id].payload);
-	}
-	node_run(NULL);
-	sim_world_free(run->world);
-	oracle_free(&run->oracle);
-	run->world = NULL;
+	nodes_free(&scenario->run);
+	scenario->run.world = NULL;
 }
 
 /* --------------------------------------------------------------- life and death */
@@ -227,7 +208,7 @@ void group_crash(struct scenario *scenario, unsigned id, bool lose_memory)
 	scenario->queue[id].count = 0;
 	if (!lose_memory || !all_lost(run))
 		return;
-	oracle_all_lost(&run->oracle, faults_best_index(run));
+	oracle_all_lost(&run->oracle, backends_best(run));
 }
 
 void group_pause(struct scenario *scenario, unsigned id, enum mu_plane plane)

@@ -192,7 +192,7 @@ static void notice_era(struct node *node)
 	if (!run->recovering)
 		return;
 	run->recovering = false;
-	oracle_all_lost(&run->oracle, faults_best_index(run));
+	oracle_all_lost(&run->oracle, backends_best(run));
 }
 
 void application_after_step(struct node *node)
@@ -267,14 +267,21 @@ void backend_lose(struct node *node, int64_t survives)
 	stand_at(node, survives);
 }
 
-void backend_transfer(struct node *node)
+int64_t backends_best(const struct run *run)
 {
-	struct run *run = node->run;
-	int64_t best = node->backend.durable;
+	int64_t best = -1;
 
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
 		if (run->node[id].backend.durable > best)
 			best = run->node[id].backend.durable;
+	return best;
+}
+
+void backend_transfer(struct node *node)
+{
+	struct run *run = node->run;
+	int64_t best = backends_best(run);
+
 	run_trace(run, node, "backend is restored to index %" PRId64, best);
 	run->transfers++;
 	node->backend.stale = node->backend.intact = false;

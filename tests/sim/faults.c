@@ -111,7 +111,7 @@ static void crash_all(struct run *run, bool lose_memory)
 		restart_later(node);
 	}
 	if (lose_memory)
-		oracle_all_lost(&run->oracle, faults_best_index(run));
+		oracle_all_lost(&run->oracle, backends_best(run));
 }
 
 static void lose(struct run *run, struct node *node)
@@ -614,16 +614,6 @@ void faults_lose_minority(struct run *run)
 			cut_both(run, id, to, 0, UINT64_MAX / 2);
 		spare--;
 	}
-}
-
-int64_t faults_best_index(const struct run *run)
-{
-	int64_t best = -1;
-
-	for (unsigned id = 1; id <= run->plan.replicas; id++)
-		if (run->node[id].backend.durable > best)
-			best = run->node[id].backend.durable;
-	return best;
 }
 
 void faults_lose_majority(struct run *run)

@@ -440,3 +440,15 @@ void node_crash(struct node *node, bool lose_memory)
 	}
 	run_trace(run, node, "dies%s", lose_memory ? ", its memory is lost" : "");
 }
+
+void nodes_free(struct run *run)
+{
+	for (unsigned id = 1; id <= run->plan.replicas; id++) {
+		if (run->node[id].alive)
+			node_crash(&run->node[id], false);
+		free(run->node[id].payload);
+	}
+	node_run(NULL);
+	sim_world_free(run->world);
+	oracle_free(&run->oracle);
+}

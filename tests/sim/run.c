@@ -324,18 +324,6 @@ static void run_start(struct run *run, const struct plan *plan)
 	}
 }
 
-static void run_end(struct run *run)
-{
-	for (unsigned id = 1; id <= run->plan.replicas; id++) {
-		if (run->node[id].alive)
-			node_crash(&run->node[id], false);
-		free(run->node[id].payload);
-	}
-	node_run(NULL);
-	sim_world_free(run->world);
-	oracle_free(&run->oracle);
-}
-
 void run_execute(const struct plan *plan, enum run_voice voice, struct verdict *verdict,
 		 struct run_summary *summary)
 {
@@ -375,6 +363,6 @@ void run_execute(const struct plan *plan, enum run_voice voice, struct verdict *
 		.written_off = run->written_off,
 		.eras = run->oracle.era + 1,
 	};
-	run_end(run);
+	nodes_free(run);
 	free(run);
 }

@@ -209,6 +209,8 @@ void node_run(struct run *run);
 void node_init(struct run *run, unsigned id);
 void node_start(struct node *node);
 void node_crash(struct node *node, bool lose_memory);
+/* The end of a run: all its replicas, their world, and what was known of it. */
+void nodes_free(struct run *run);
 void node_pause(struct node *node, enum mu_plane plane, uint64_t for_ns);
 void node_wake(struct node *node, enum mu_plane plane, uint64_t within_ns);
 /* An interruption or pause ends at once. */
@@ -232,6 +234,8 @@ void backend_revive(struct node *node, int64_t index);
 void backend_regain(struct node *node, int64_t index);
 /* It gets the state of the backend that has applied most. */
 void backend_transfer(struct node *node);
+/* Where the backend stands that has applied most. */
+int64_t backends_best(const struct run *run);
 
 /* --- client.c: proposals and fenced reads --- */
 void client_before_step(struct node *node);
@@ -256,8 +260,6 @@ void faults_lose_minority(struct run *run);
 void faults_lose_majority(struct run *run);
 /* The operator tells all that remember to go on without. */
 void faults_accept_loss(struct run *run);
-/* Where the backend stands that has applied most. */
-int64_t faults_best_index(const struct run *run);
 /* FAULT_CRASH_INSIDE struck: the replica will be restarted. */
 void faults_died_inside(struct node *node);
 /* A replica's role changed: the moment that schedules like to strike at. */
