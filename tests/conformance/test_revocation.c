@@ -85,14 +85,19 @@ static void race_check_last_ok(const struct race *race)
 				 (unsigned long long)block[i]);
 }
 
-/* Up to so many rounds, fewer if a byte changes when it must not: returns how many were clean. */
+/*
+ * Up to so many rounds, fewer if a byte changes when it must not: returns how many were clean.
+ * A round begins when the writer has just finished a block: the revocation has to fall
+ * anywhere in the time that it takes it to make the next one and to write it.
+ */
 static unsigned race_rounds(struct race *race, unsigned rounds)
 {
+	unsigned most = 5000 + (unsigned)(race->writer.block_bytes / 2);
 	unsigned clean = 0;
 
 	for (; clean < rounds; clean++) {
 		race_begin(race);
-		for (volatile unsigned spin = clean * 7919 % 5000; spin > 0;)
+		for (volatile unsigned spin = clean * 7919 % most; spin > 0;)
 			spin--;
 		race_revoke(race);
 		writer_wait_refused(&race->writer, race_ballot(race));
