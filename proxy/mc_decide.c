@@ -2,10 +2,10 @@
 #include "mc_decide.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <string.h>
 
 #include "mc_answer.h"
+#include "mc_parser.h"
 
 /* What a decision works with. */
 struct deciding {
@@ -167,23 +167,10 @@ static void decide_extend(struct deciding *d)
 static bool read_value(struct mp_slice value, uint64_t *number)
 {
 	const char *nul = memchr(value.data, '\0', value.len);
-	const char *s = value.data, *end = nul ? nul : s + value.len, *digits;
-	bool negative;
-	uint64_t n = 0;
 
-	while (s < end && isspace((unsigned char)*s))
-		s++;
-	negative = s < end && *s == '-';
-	if (s < end && (*s == '-' || *s == '+'))
-		s++;
-	for (digits = s; s < end && *s >= '0' && *s <= '9'; s++)
-		if (__builtin_mul_overflow(n, 10, &n) ||
-		    __builtin_add_overflow(n, (uint64_t)(*s - '0'), &n))
-			return false;
-	if (s == digits || (s < end && !isspace((unsigned char)*s)))
-		return false;
-	*number = negative ? 0 - n : n;
-	return (int64_t)*number >= 0 || !memchr(value.data, '-', (size_t)(end - value.data));
+	if (nul)
+		value.len = (size_t)(nul - value.data);
+	return mc_read_u64(value, number);
 }
 
 /* A counter that is missing begins, if the client says with what. */
