@@ -43,13 +43,21 @@ class PlainMemcached:
         self.close()
 
 
-def exchange(client, request, end=b"mg the-end-of-it k\r\n", answer=b"EN kthe-end-of-it\r\n"):
-    """Whatever a server answers to these bytes, which are whole requests."""
-    client.send(request + end)
-    while not client.buffer.endswith(answer):
+THE_END = b"mg the-end-of-it k\r\n", b"EN kthe-end-of-it\r\n"
+
+
+def take_replies(client, end=THE_END[1]):
+    """What has come up to the reply that ends it."""
+    while not client.buffer.endswith(end):
         client._fill()
-    reply, client.buffer = client.buffer[:-len(answer)], b""
+    reply, client.buffer = client.buffer[:-len(end)], b""
     return reply
+
+
+def exchange(client, request):
+    """Whatever a server answers to these bytes, which are whole requests."""
+    client.send(request + THE_END[0])
+    return take_replies(client)
 
 
 def contents(group, i, keys):

@@ -1,4 +1,4 @@
-"""Memcached through a group: real clients, all three protocols, and a plain memcached beside it."""
+"""Memcached through a group: real clients, all three protocols."""
 
 import os
 import random
@@ -12,7 +12,7 @@ import pymemcache.client.base as pymemcache
 import pytest
 
 from harness import BUILD, PATIENCE, Disconnected, Group, wait_for
-from mc_support import PlainMemcached, contents, exchange
+from mc_support import contents, exchange
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -124,55 +124,6 @@ def test_ketama_over_three_groups(binary):
             group.wait_level(alive)
             for j in alive:
                 assert set(contents(group, j, keys)) == part
-
-
-# ---------------------------------------------------------- against a plain one
-
-def random_request(choose):
-    key = f"d{choose.randrange(8)}"
-    value = choose.choice([b"", b"0", b"7", b"99", b"18446744073709551615", b"text", b"a\r\nb",
-                           b"\0\xff" * 20, b"x" * 5000])
-    n, ttl = choose.randrange(100), choose.choice([0, 0, 1000, 100000])
-    flags = choose.choice(["", "", " k", " O%d" % n, " q", " k q Oz"])
-    store = choose.choice(["set", "add", "replace", "append", "prepend"])
-    line = choose.choice([
-        f"{store} {key} {n} {ttl} %d", f"{store} {key} {n} {ttl} %d",
-        f"cas {key} {n} {ttl} %d 5",
-        f"ms {key} %d F{n} T{ttl}{flags}", f"ms {key} %d M{choose.choice('EAPRS')}{flags}",
-        f"ms {key} %d C5{flags}",
-        f"delete {key}", f"md {key}{flags}", f"md {key} I{flags}", f"md {key} C5{flags}",
-        f"incr {key} {n}", f"decr {key} {n}", f"touch {key} {ttl}",
-        f"ma {key} D{n} v{flags}", f"ma {key} N0 J{n} v MD{flags}", f"ma {key} T{ttl}{flags}",
-        f"get {key}", f"get {key} d0 d1 none", f"gat {ttl} {key} d2", f"mg {key} v f s{flags}",
-        f"mg {key} v T{ttl}{flags}", f"mg {key} N0 v{flags}", f"mg {key} R30 v{flags}",
-        "flush_all" if choose.randrange(20) == 0 else f"get {key}",
-    ])
-    if "%d" not in line:
-        return line.encode() + b"\r\n"
-    return (line % len(value)).encode() + b"\r\n" + value + b"\r\n"
-
-
-def test_same_as_a_plain_memcached(shared):
-    """Thousands of random commands: replies compared byte by byte, contents afterwards."""
-    seed = int(os.environ.get("MUPROXY_SEED", random.randrange(1 << 30)))
-    print("MUPROXY_SEED", seed)
-    choose = random.Random(seed)
-    # Its background threads may hold an item for a moment, which then is treated differently.
-    with PlainMemcached("-o", "no_lru_maintainer,no_lru_crawler") as plain, \
-            plain.connect() as theirs, shared.memcached(follower(shared), timeout=30) as ours:
-        exchange(ours, b"flush_all\r\n")
-        for _ in range(60):
-            # One by one: memcached's own answers depend on what is still being sent.
-            for _ in range(25):
-                request = random_request(choose)
-                expected = exchange(theirs, request)
-                assert exchange(ours, request) == expected, request
-        keys = [f"d{n}" for n in range(8)]
-        expected = exchange(theirs, b"".join(f"get {key}\r\n".encode() for key in keys))
-        assert exchange(ours, b"".join(f"get {key}\r\n".encode() for key in keys)) == expected
-        shared.wait_level()
-        held = [contents(shared, i, keys) for i in shared.ids]
-        assert held[0] == held[1] == held[2]
 
 
 # ------------------------------------------------------------------ evictions
