@@ -10,17 +10,23 @@
 #define LINE_BYTES 64u
 
 #ifdef MU_FAULTS
+#include <time.h>
+
 /*
  * For the conformance suite's self-check: a revocation that does not wait for
- * the copy of a piece (1), or one that lets a write under way go on (2).
+ * the copy of a piece (1), or one that lets a write under way go on (2). A copy
+ * takes microseconds, so that a revocation would meet one by chance, once in
+ * some hundred rounds: the broken one dawdles before it copies.
  */
 extern int tcp_fault;
 int tcp_fault;
 #define FAULT_WITHOUT_LOCK (tcp_fault == 1)
 #define FAULT_LETS_FINISH (tcp_fault == 2)
+#define FAULT_DAWDLE() nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL)
 #else
 #define FAULT_WITHOUT_LOCK 0
 #define FAULT_LETS_FINISH 0
+#define FAULT_DAWDLE() ((void)0)
 #endif
 
 /* ------------------------------------------------------------ open and close */
@@ -94,8 +100,10 @@ static bool is_permitted(struct tcp_target *target, unsigned peer, uint64_t ball
 	bool begun = permit->begun;
 
 	permit->begun = true;
-	if (begun && FAULT_LETS_FINISH)
+	if (begun && FAULT_LETS_FINISH) {
+		FAULT_DAWDLE();
 		return true;
+	}
 	if (OWN_MEMORY_BALLOT_HOLDER(ballot) != peer ||
 	    atomic_load(&target->memory.header->word) != ballot)
 		return false;
@@ -116,8 +124,10 @@ bool tcp_target_write(struct tcp_target *target, unsigned peer, const struct tcp
 	}
 	pthread_mutex_lock(&target->lock);
 	permitted = is_permitted(target, peer, request->ballot, permit);
-	if (FAULT_WITHOUT_LOCK)
+	if (FAULT_WITHOUT_LOCK) {
 		pthread_mutex_unlock(&target->lock);
+		FAULT_DAWDLE();
+	}
 	if (permitted)
 		shm_copy_out(to, src, len);
 	if (!FAULT_WITHOUT_LOCK)
