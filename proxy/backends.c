@@ -8,6 +8,7 @@
 
 #include "answer.h"
 #include "log.h"
+#include "redis_config.h"
 #include "redis_info.h"
 #include "state.h"
 #include "ttl.h"
@@ -20,7 +21,18 @@ enum {
 	FETCH_RETRY_MS = 1000,
 };
 
+#define NO_MEMORY "-ERR muproxy: out of memory for the reply\r\n"
+
 /* ----------------------------------------------------------------- replies */
+
+/* Out of memory for a reply without its secrets: it is left out. */
+static struct mp_slice config_reply(struct mp_target *target, struct mp_slice reply)
+{
+	mp_buffer_clear(&target->rewritten);
+	if (!mp_config_reply(reply, target->proxy->databases, &target->rewritten))
+		return (struct mp_slice){NO_MEMORY, sizeof(NO_MEMORY) - 1};
+	return mp_buffer_slice(&target->rewritten);
+}
 
 static void on_whole_reply(struct mp_target *target, struct mp_request *r, struct mp_slice reply)
 {
@@ -46,6 +58,8 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 	}
 	if (r->meta.info)
 		reply = mp_info_reply(proxy, r, reply, &target->rewritten);
+	if (r->meta.config)
+		reply = config_reply(target, reply);
 	if (r->meta.ttl)
 		reply = mp_ttl_reply((enum mp_rewrite)r->meta.ttl, reply, r->now_ms, number);
 	if (r->meta.protocol == MP_MEMCACHED) {
@@ -59,7 +73,8 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 static bool needs_whole(const struct mp_request *r)
 {
 	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.translate ||
-	       r->shadow || r->meta.ttl || r->meta.info || r->purpose != MP_PURPOSE_CLIENT ||
+	       r->shadow || r->meta.ttl || r->meta.info || r->meta.config ||
+	       r->purpose != MP_PURPOSE_CLIENT ||
 	       (r->meta.protocol == MP_MEMCACHED && mp_request_writes(r));
 }
 

@@ -37,7 +37,8 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 		meta->class = MP_REQUEST_READ;
 		meta->watch = meta->gates = found->rewrite == MP_REWRITE_WATCH;
 		meta->info = found->rewrite == MP_REWRITE_INFO;
-		if (!meta->watch && !meta->info)
+		meta->config = found->rewrite == MP_REWRITE_CONFIG;
+		if (!meta->watch && !meta->info && !meta->config)
 			meta->ttl = (uint8_t)found->rewrite;
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_WRITE:
@@ -97,8 +98,12 @@ enum mp_verdict mp_classify_memcached(const struct mc_request *request,
 
 bool mp_parser_ready(struct mp_proxy *proxy)
 {
+	struct resp_limits limits;
+
+	/* Clients' limits are their sessions': what is logged may be larger than what came. */
+	resp_limits_lift(&limits);
 	if (!proxy->resp)
-		proxy->resp = resp_parser_new(&proxy->resp_limits);
+		proxy->resp = resp_parser_new(&limits);
 	return proxy->resp != NULL;
 }
 

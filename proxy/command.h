@@ -29,6 +29,7 @@ enum mp_rewrite {
 	MP_REWRITE_GETEX,    /* GETEX k EX|PX|EXAT t -> PXAT */
 	MP_REWRITE_RESTORE,  /* RESTORE k ttl v -> ABSTTL */
 	MP_REWRITE_FLUSHALL, /* FLUSHALL -> one FLUSHDB per visible database */
+	MP_REWRITE_FLUSHDB,  /* judged here: what a server refuses must not forget deadlines */
 	MP_REWRITE_MOVE,     /* MOVE, COPY and SWAPDB must not name the hidden database */
 	MP_REWRITE_COPY,
 	MP_REWRITE_SWAPDB,
@@ -41,8 +42,9 @@ enum mp_rewrite {
 	MP_REWRITE_PTTL,
 	MP_REWRITE_EXPIRETIME,
 	MP_REWRITE_PEXPIRETIME,
-	MP_REWRITE_INFO,  /* the reply is made of the backend's (redis_info.h) */
-	MP_REWRITE_WATCH, /* asked of the leader itself (watch.h) */
+	MP_REWRITE_INFO,   /* the reply is made of the backend's (redis_info.h) */
+	MP_REWRITE_CONFIG, /* likewise (redis_config.h) */
+	MP_REWRITE_WATCH,  /* asked of the leader itself (watch.h) */
 };
 
 struct mp_command {

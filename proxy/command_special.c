@@ -125,7 +125,6 @@ static bool config_matters(const struct resp_request *r)
 		"list-max-listpack-size",
 		"list-max-ziplist-size",
 		"list-compress-depth",
-		"hll-sparse-max-bytes",
 		"activerehashing",
 		"hz",
 		"dynamic-hz",
@@ -195,7 +194,7 @@ static const struct mp_special specials[] = {
 	BLIND("mset"),
 	BLIND("del"),
 	BLIND("unlink"),
-	{"flushdb", MP_CLASS_WRITE, MP_REWRITE_NOTE, true, NULL, NULL},
+	{"flushdb", MP_CLASS_WRITE, MP_REWRITE_FLUSHDB, true, NULL, NULL},
 
 	/* Deadlines are made absolute. Fields' deadlines (newer servers) would have to be, too. */
 	REWRITE("expire", EXPIRE),
@@ -212,6 +211,8 @@ static const struct mp_special specials[] = {
 	REWRITE("restore", RESTORE),
 	REFUSE("hexpire", FIELD_EXPIRY),
 	REFUSE("hpexpire", FIELD_EXPIRY),
+	REFUSE("hexpireat", FIELD_EXPIRY),
+	REFUSE("hpexpireat", FIELD_EXPIRY),
 	REFUSE("hsetex", FIELD_EXPIRY),
 	REFUSE("hgetex", FIELD_EXPIRY),
 	REFUSE("msetex", "deadlines of several keys at once are not served yet"),
@@ -295,7 +296,7 @@ static const struct mp_special specials[] = {
 	REFUSE("acl", ACLS),
 	READ("acl|whoami"),
 	REFUSE("config", OPERATOR),
-	READ("config|get"),
+	{"config|get", MP_CLASS_READ, MP_REWRITE_CONFIG, false, NULL, NULL},
 	/* Of no consequence for what is stored: of every server, so that whoever leads has it. */
 	UNLESS("config|set", WRITE, config_matters, PARAMETER),
 	WRITE("config|resetstat"),

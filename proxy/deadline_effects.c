@@ -161,9 +161,15 @@ static void look_at_eval(const struct look *look)
 					      .when_ms = now_ms});
 }
 
+/* Nothing may be forgotten that the server still has. */
 static void look_at_flushdb(const struct look *look)
 {
-	tell(look, (struct mp_effect){.kind = MP_EFFECT_FLUSH, .database = *look->database});
+	const struct resp_request *r = look->r;
+
+	if (r->argc == 1 ||
+	    (r->argc == 2 && (mp_arg_is(r->argv[1], "sync") || mp_arg_is(r->argv[1], "async"))))
+		tell(look,
+		     (struct mp_effect){.kind = MP_EFFECT_FLUSH, .database = *look->database});
 }
 
 static void look_at_swapdb(const struct look *look)

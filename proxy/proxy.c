@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "backends.h"
+#include "classify.h"
 #include "log.h"
 #include "state.h"
 
@@ -54,9 +55,8 @@ static bool make_parsers(struct mp_proxy *proxy)
 	mc_limits_init(&proxy->mc_limits);
 	if (proxy->mc_limits.max_value_bytes > most)
 		proxy->mc_limits.max_value_bytes = most;
-	proxy->resp = resp_parser_new(&proxy->resp_limits);
 	proxy->mc = mc_parser_internal(&proxy->mc_limits);
-	return proxy->resp && proxy->mc;
+	return mp_parser_ready(proxy) && proxy->mc;
 }
 
 /* Whatever cannot fail, so that closing works from here on. */

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "command.h"
 #include "redis_wire.h"
 
 struct redis_step {
@@ -110,9 +111,9 @@ static void on_info_server(struct redis_greeting *g, const redisReply *reply)
 	info_field(reply->str, "run_id:", g->run_id, sizeof(g->run_id));
 	info_field(reply->str, "process_id:", number, sizeof(number));
 	g->pid = atoll(number);
-	/* Deadlines are logged as SET ... PXAT, which came with 6.2. */
-	if (sscanf(g->version, "%d.%d", &major, &minor) == 2 && major * 100 + minor < 602)
-		refuse(g, "Redis %s is too old, 6.2 is needed", g->version);
+	/* Keys are asked for their deadlines with PEXPIRETIME, which came with 7.0. */
+	if (sscanf(g->version, "%d.%d", &major, &minor) == 2 && major * 100 + minor < 700)
+		refuse(g, "Redis %s is too old, 7.0 is needed", g->version);
 }
 
 static void on_role(struct redis_greeting *g, const redisReply *reply)
@@ -144,6 +145,10 @@ static void on_databases(struct redis_greeting *g, const redisReply *reply)
 		       "it has %u database(s): muproxy needs one for itself, set databases to 2 "
 		       "or more",
 		       g->databases);
+	else if (g->databases > MP_MAX_DATABASES + 1)
+		refuse(g,
+		       "it has %u databases: the log tells %d apart, set databases to %d or less",
+		       g->databases, MP_MAX_DATABASES, MP_MAX_DATABASES + 1);
 }
 
 /* Older servers lack some of the settings, and then need not be told. */

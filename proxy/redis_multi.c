@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "classify.h"
@@ -92,7 +93,10 @@ void mp_multi_refused(struct mp_session *s, const char *error)
 
 /* ---------------------------------------------------------------------- EXEC */
 
-/* What the session answers by itself, in the place of the command. False: out of memory. */
+/*
+ * What the session answers by itself, in the place of the command. False: out of memory, or it
+ * makes the request larger than one may be.
+ */
 static bool put_local(struct mp_session *s, const struct mp_command *command,
 		      const struct resp_request *request, struct mp_buffer *out)
 {
@@ -107,7 +111,7 @@ static bool put_local(struct mp_session *s, const struct mp_command *command,
 	argv[1] = mp_buffer_slice(&reply);
 	ok = append(out, &canned);
 	mp_buffer_free(&reply);
-	return ok;
+	return ok && mp_buffer_len(out) <= s->proxy->options.max_request_bytes;
 }
 
 /* SELECT is executed by the backends, too: what follows it runs elsewhere. */
@@ -181,22 +185,20 @@ static void send_exec(struct mp_session *s)
 				       .database = s->database,
 				       .resp = s->resp,
 				       .transaction = true};
-	bool may_fail = multi->watched_words > 0; /* UNWATCH among the commands comes too late */
 	struct mp_bytes bytes;
 
 	multi->database = s->database;
 	if (!put_envelope(multi, &out) || !put_all(s, &out) ||
+	    mp_buffer_len(&out) > s->proxy->options.max_request_bytes ||
 	    !mp_chunks_copy(&s->proxy->chunks, mp_buffer_slice(&out), &bytes)) {
 		mp_buffer_free(&out);
 		mp_say(s, "-EXECABORT Transaction discarded because of previous errors.\r\n");
 		return;
 	}
 	mp_buffer_free(&out);
-	if (multi->is_moved && may_fail) {
+	if (multi->is_moved) {
 		meta.gates = true;
 		meta.next_database = (uint8_t)multi->database;
-	} else {
-		s->database = multi->database;
 	}
 	if (mp_session_take_bytes(s, bytes, &meta))
 		s->is_gated = meta.gates;
@@ -263,22 +265,58 @@ static bool put_word(struct mp_multi *multi, struct mp_slice word)
 	       mp_buffer_append(&multi->watched, "\r\n", 2);
 }
 
-/* token: "<ballot> <touches>". False: out of memory. */
+/* The next of the words that are remembered. */
+static struct mp_slice take_word(struct mp_slice *rest)
+{
+	const char *text = (const char *)memchr(rest->data, '\n', rest->len) + 1;
+	struct mp_slice word = {text, strtoul(rest->data + 1, NULL, 10)};
+
+	rest->len -= (size_t)(word.data + word.len + 2 - rest->data);
+	rest->data = word.data + word.len + 2;
+	return word;
+}
+
+static bool is_same(struct mp_slice a, struct mp_slice b)
+{
+	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+}
+
+/* A key is watched from the first time on; as in Redis, to look costs what is watched already. */
+static bool is_watched(const struct mp_multi *multi, struct mp_slice database, struct mp_slice key)
+{
+	struct mp_slice rest = mp_buffer_slice(&multi->watched);
+
+	while (rest.len > 0) {
+		bool same;
+
+		take_word(&rest); /* ballot */
+		take_word(&rest); /* touches */
+		same = is_same(take_word(&rest), database);
+		if (is_same(take_word(&rest), key) && same)
+			return true;
+	}
+	return false;
+}
+
+/* token: "<ballot> <touches>". False: out of memory, or of what a request may hold. */
 static bool remember(struct mp_session *s, const struct resp_request *watch, struct mp_slice token,
 		     uint32_t database)
 {
 	const char *blank = memchr(token.data, ' ', token.len);
 	struct mp_slice ballot = {token.data, (size_t)(blank - token.data)};
 	struct mp_slice touches = {blank + 1, token.len - ballot.len - 1};
-	char number[16];
-	int len = snprintf(number, sizeof(number), "%" PRIu32, database);
+	char digits[16];
+	struct mp_slice number = {digits,
+				  (size_t)snprintf(digits, sizeof(digits), "%" PRIu32, database)};
 
-	for (int i = 1; i < watch->argc; i++)
+	for (int i = 1; i < watch->argc; i++) {
+		if (is_watched(&s->multi, number, watch->argv[i]))
+			continue;
 		if (!put_word(&s->multi, ballot) || !put_word(&s->multi, touches) ||
-		    !put_word(&s->multi, (struct mp_slice){number, (size_t)len}) ||
-		    !put_word(&s->multi, watch->argv[i]))
+		    !put_word(&s->multi, number) || !put_word(&s->multi, watch->argv[i]))
 			return false;
-	return true;
+	}
+	return mp_buffer_len(&s->multi.watched) <= s->proxy->options.max_request_bytes;
 }
 
 struct mp_slice mp_multi_on_reply(struct mp_session *s, struct mp_request *r, struct mp_slice reply)

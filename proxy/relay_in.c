@@ -24,6 +24,7 @@
 enum {
 	COMPLAINT_MS = 1000,
 	OUT_SOFT_BYTES = 64 << 20, /* replies that the other end leaves unread: no more requests */
+	REPLY_FRAME_BYTES = 1 << 20,
 	ADOPT_BYTES = 64 << 10,
 };
 
@@ -199,6 +200,16 @@ void mp_relay_in_reply(struct mp_request *r, struct mp_slice piece, bool last)
 	struct mp_frame_reply reply = {
 		.sequence = r->origin.sequence, .handle = r->peer_handle, .last = last};
 
+	/* A frame larger than the other end takes would cost all of its clients the link. */
+	while (piece.len > REPLY_FRAME_BYTES && r->link->state == MP_LINK_UP) {
+		struct mp_slice part = {piece.data, REPLY_FRAME_BYTES};
+
+		reply.last = false;
+		mp_link_send(r->link, MP_FRAME_REPLY, &reply, sizeof(reply), part);
+		piece.data += part.len;
+		piece.len -= part.len;
+	}
+	reply.last = last;
 	/* Under another ballot by now? Then its sender looks into the log for it. */
 	if (r->link->state == MP_LINK_UP)
 		mp_link_send(r->link, MP_FRAME_REPLY, &reply, sizeof(reply), piece);

@@ -28,6 +28,8 @@ struct resp_limits {
 };
 /* Redis's defaults; max_request_bytes 1 GiB (its client-query-buffer-limit). */
 void resp_limits_init(struct resp_limits *limits);
+/* None: for what was let in before, and may have grown since (rewrite.c). */
+void resp_limits_lift(struct resp_limits *limits);
 
 /*
  * One request. argv itself belongs to the parser and is valid until its next

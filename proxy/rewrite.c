@@ -15,6 +15,8 @@
 #include "decimal.h"
 #include "rewrite_scripts.h"
 
+enum { XADD_ARGS_MAX = 7900 }; /* what Lua's unpack() takes, and some */
+
 #define NOT_AN_INTEGER "ERR value is not an integer or out of range"
 #define NOT_AN_INT "ERR value is out of range, value must between -2147483648 and 2147483647"
 #define SYNTAX_ERROR "ERR syntax error"
@@ -375,6 +377,18 @@ static void append(const struct rewriting *w, size_t *bytes, int argc, const str
 		resp_encode(room ? w->out + *bytes : NULL, room ? w->cap - *bytes : 0, argc, argv);
 }
 
+/* FLUSHALL and FLUSHDB [SYNC | ASYNC] */
+static bool is_good_flush(const struct resp_request *r)
+{
+	return r->argc == 1 ||
+	       (r->argc == 2 && (mp_arg_is(r->argv[1], "sync") || mp_arg_is(r->argv[1], "async")));
+}
+
+static size_t rewrite_flushdb(const struct rewriting *w)
+{
+	return is_good_flush(w->request) ? emit_unchanged(w) : refuse(w, SYNTAX_ERROR);
+}
+
 /* The last database is the proxy's own: FLUSHALL empties the others one by one. */
 static size_t rewrite_flushall(const struct rewriting *w)
 {
@@ -382,8 +396,7 @@ static size_t rewrite_flushall(const struct rewriting *w)
 	struct mp_slice flush[2] = {word("FLUSHDB")};
 	size_t bytes = 0;
 
-	if (r->argc > 2 ||
-	    (r->argc == 2 && !mp_arg_is(r->argv[1], "sync") && !mp_arg_is(r->argv[1], "async")))
+	if (!is_good_flush(r))
 		return refuse(w, SYNTAX_ERROR);
 	if (r->argc == 2)
 		flush[1] = r->argv[1];
@@ -471,17 +484,23 @@ static size_t rewrite_xadd(const struct rewriting *w)
 
 	if (star == 0)
 		return emit_unchanged(w);
+	if (w->request->argc > XADD_ARGS_MAX)
+		return refuse(w, "ERR muproxy: XADD with * and more than 7900 arguments is not "
+				 "served: name the ID");
 	len = mp_encode_xadd(w->request, star, w->now_ms, w->out, w->cap);
 	return len ? len : refuse(w, "ERR muproxy: out of memory; nothing was executed");
 }
 
-/* Not predictable, and not the same for all requests of a millisecond; what it is is logged. */
+/*
+ * Not predictable, and not the same for all requests of a millisecond; what it is is logged. Always
+ * of ten digits: a rewrite that is done again for want of room comes out as long as it said.
+ */
 static uint32_t next_seed(int64_t now_ms)
 {
 	static uint64_t state;
 
 	state = (state ^ (uint64_t)now_ms) * 6364136223846793005ULL + 1442695040888963407ULL;
-	return (uint32_t)(state >> 33) % 2147483646 + 1;
+	return 1000000000 + (uint32_t)(state >> 33) % 1147483646;
 }
 
 static size_t rewrite_spop(const struct rewriting *w)
@@ -507,7 +526,7 @@ static size_t (*const rewrites[])(const struct rewriting *) = {
 	[MP_REWRITE_FLUSHALL] = rewrite_flushall, [MP_REWRITE_MOVE] = rewrite_move,
 	[MP_REWRITE_COPY] = rewrite_copy,         [MP_REWRITE_SWAPDB] = rewrite_swapdb,
 	[MP_REWRITE_XADD] = rewrite_xadd,         [MP_REWRITE_SPOP] = rewrite_spop,
-	[MP_REWRITE_NOTE] = emit_unchanged,
+	[MP_REWRITE_NOTE] = emit_unchanged,       [MP_REWRITE_FLUSHDB] = rewrite_flushdb,
 };
 
 size_t mp_command_rewrite(const struct mp_command *command, const struct resp_request *request,

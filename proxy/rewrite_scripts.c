@@ -33,7 +33,8 @@ static const char xadd_script[] =
 
 /*
  * Members are drawn from the sorted set: the order of its hash table differs
- * from server to server. So it costs what the set is long, and is bounded.
+ * from server to server. So it costs what the set is long, and is bounded. It
+ * is ZUNION that sorts: by bytes, where Lua goes by the server's locale.
  * ARGV: count, seed. The generator is Park and Miller's: exact in doubles.
  */
 static const char spop_script[] =
@@ -43,8 +44,7 @@ static const char spop_script[] =
 	"if n == 0 then if count < 0 then return false end return {set = set} end "
 	"if n > 100000 and count < n then return redis.error_reply('ERR muproxy: SPOP of some of "
 	"more than 100000 members is not served') end "
-	"local m = redis.call('SMEMBERS', KEYS[1]) "
-	"table.sort(m) "
+	"local m = redis.call('ZUNION', 1, KEYS[1]) "
 	"for i = 1, math.min(math.abs(count), n) do "
 	"x = (x * 16807) % 2147483647 "
 	"local k = i + x % (n - i + 1) "

@@ -9,6 +9,7 @@
 #include "classify.h"
 #include "command_special.h"
 #include "decimal.h"
+#include "redis_config.h"
 #include "state.h"
 #include "ttl.h"
 
@@ -20,6 +21,7 @@ enum step_kind {
 	STEP_TTL,       /* the same, which is a deadline: argument is what was asked (ttl.h) */
 	STEP_SKIP,      /* the backend's next reply, which is nobody's */
 	STEP_CANNED,    /* argument bytes of reply follow */
+	STEP_CONFIG,    /* the backend's next reply, less its secrets; argument: databases */
 };
 struct step {
 	uint32_t kind, argument;
@@ -105,7 +107,10 @@ static void put_reply(struct mp_assembly *a, struct mp_slice recipe, struct mp_s
 		return;
 	if (step.kind == STEP_TTL)
 		reply = mp_ttl_reply((enum mp_rewrite)step.argument, reply, step.now_ms, number);
-	put(a, reply);
+	if (step.kind == STEP_CONFIG)
+		a->is_cut = !mp_config_reply(reply, (int)step.argument, &a->out) || a->is_cut;
+	else
+		put(a, reply);
 }
 
 bool mp_transaction_reply(struct mp_assembly *a, struct mp_slice recipe, struct mp_slice reply,
@@ -229,6 +234,13 @@ static void make_read(struct making *m, const struct mp_command *command,
 	if (command->rewrite == MP_REWRITE_NONE || command->rewrite == MP_REWRITE_INFO) {
 		put_wire(m, request->raw);
 		step(m, (struct step){.kind = STEP_REPLY}, (struct mp_slice){0});
+		return;
+	}
+	if (command->rewrite == MP_REWRITE_CONFIG) {
+		put_wire(m, request->raw);
+		step(m,
+		     (struct step){.kind = STEP_CONFIG, .argument = (uint32_t)m->proxy->databases},
+		     (struct mp_slice){0});
 		return;
 	}
 	len = mp_ttl_question(request->argv[1], NULL, 0);

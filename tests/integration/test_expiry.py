@@ -70,6 +70,18 @@ def test_a_deadline_in_the_past(shared):
                b"OK", b"w", None]
 
 
+def test_a_flush_that_is_refused_forgets_no_deadline(shared):
+    with shared.redis(2) as client:
+        client.call("SET", "kept", "x", "PX", 300)
+        for request in [("FLUSHDB", "foo"), ("FLUSHDB", "ASYNC", "x")]:
+            with pytest.raises(ServerError, match="syntax error"):
+                client.call(*request)
+        client.call("MULTI")
+        client.call("FLUSHDB", "foo")
+        assert str(client.call("EXEC")[0]) == "ERR syntax error"
+        gone(client, "kept")
+
+
 def test_deadlines_move_with_keys(shared):
     """RENAME, COPY, MOVE, SWAPDB, RESTORE: the leader learns of deadlines that nobody named."""
     with shared.redis(1) as client:

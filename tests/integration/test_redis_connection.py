@@ -131,3 +131,47 @@ def test_client_list_and_kill(shared):
         assert one.closed_by_server()
     with shared.redis(2) as client:
         wait_for(lambda: client.call("PING") == b"PONG", "the replica to be well")
+
+
+def test_secrets_of_a_backend_stay_secret(shared):
+    for i in shared.ids:
+        with shared.redis_backend(i) as backend:
+            backend.call("CONFIG", "SET", "masterauth", "hush")
+    with shared.redis(2) as client:
+        question = ("CONFIG", "GET", "masterauth", "databases", "maxmemory")
+        answers = [client.call(*question),
+                   client.pipeline([("MULTI",), question, ("EXEC",)])[-1][0]]
+        for answer in answers:
+            assert dict(zip(answer[::2], answer[1::2])) == {
+                b"masterauth": b"", b"databases": b"16", b"maxmemory": b"0"}
+        assert "hush" not in str(client.call("CONFIG", "GET", "*"))
+        client.send(encode("HELLO", 3) + encode(*question))
+        assert b"hush" not in raw_reply(client) + raw_reply(client)
+
+
+@pytest.mark.parametrize("i", [1, 2, 3])
+def test_replies_and_transactions_that_are_larger_than_a_frame(shared, i):
+    """Of the three at least two are followers: a link that ends takes all their clients along."""
+    with shared.redis(i) as client, shared.redis(i) as other:
+        if i == 1:
+            client.call("SET", "big", b"x" * (3 << 20))
+        get = ("GET", "big")
+        answer = client.pipeline([("MULTI",)] + [get] * 4 + [("EXEC",)])[-1]
+        assert [len(part) for part in answer] == [3 << 20] * 4
+        if i == 3:
+            client.call("DEL", "big")
+        # What a session answers by itself counts, too: it travels with the transaction.
+        client.call("CLIENT", "SETNAME", "n" * (1 << 20))
+        client.pipeline([("MULTI",)] + [("CLIENT", "GETNAME")] * 10)
+        with pytest.raises(ServerError, match="EXECABORT"):
+            client.call("EXEC")
+        assert client.call("PING") == b"PONG" and other.call("EXISTS", "nothing") == 0
+
+
+def test_xadd_of_very_many_arguments(shared):
+    """Plain Redis takes it; whatever becomes of it, the group goes on."""
+    with shared.redis(2) as client:
+        with pytest.raises(ServerError, match="muproxy: XADD"):
+            client.call("XADD", "s", "*", *["x"] * 8000)
+        client.call("SET", "after", "x", "PX", 50)
+        wait_for(lambda: client.call("EXISTS", "after") == 0, "the key to go")

@@ -250,3 +250,12 @@ def test_large_transactions(shared):
                                   [("SET", "big", b"x" * 3000000), ("GET", "big"), ("EXEC",)])
         assert replies[-1] == list(range(1, count + 1)) + [b"OK", b"x" * 3000000]
     backends_are_equal(shared)
+
+
+def test_watching_a_key_again_costs_nothing(shared):
+    """A hundred megabytes of it would be more than a request takes."""
+    key = "k" * 200000
+    with shared.redis(2) as client:
+        for _ in range(0, 500, 50):
+            client.pipeline([("WATCH", key)] * 50)
+        assert client.pipeline([("MULTI",), ("PING",), ("EXEC",)])[-1] == [b"PONG"]

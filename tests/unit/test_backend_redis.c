@@ -782,6 +782,7 @@ static void test_single_database_is_refused(void **state)
 	struct fixture *f = *state;
 
 	refuse(f, "--databases 1", NULL, "databases to 2 or more");
+	refuse(f, "--databases 129", NULL, "databases to 128 or less");
 	test_backend_close(&f->t);
 }
 

@@ -259,6 +259,7 @@ static void effects_are_read_off_the_log(void **state)
 		{"MOVE a 5\r\n", "move 2/a 5/a;", 1},
 		{"SWAPDB 3 4\r\n", "swap 3/ 4/;", 1},
 		{"SELECT 0\r\nFLUSHDB\r\nSELECT 1\r\nFLUSHDB\r\n", "flush 0/;flush 1/;", 4},
+		{"FLUSHDB foo\r\nFLUSHDB async\r\n", "flush 2/;", 2},
 		{"EVAL x 1 k 4398046512007\r\n", "", 1},
 	};
 	struct resp_limits limits;

@@ -76,6 +76,34 @@ static void requests_are_taken_apart(void **state)
 	       "14 bytes unclean, 1 args: [4]PING\n14 bytes unclean, 1 args: [4]PING\n");
 }
 
+/* What is logged may have more arguments than any client may send. */
+static void limits_can_be_lifted(void **state)
+{
+	enum { ARGS = 1024 * 1024 + 5 };
+	char *text = malloc(16 + ARGS * 7), *end = text + sprintf(text, "*%d\r\n", ARGS);
+	struct resp_limits limits;
+	size_t used;
+
+	(void)state;
+	for (int i = 0; i < ARGS; i++, end += 7)
+		memcpy(end, "$1\r\nx\r\n", 7);
+	for (int lifted = 0; lifted < 2; lifted++) {
+		struct resp_parser *parser;
+		struct resp_request r;
+
+		resp_limits_init(&limits);
+		if (lifted)
+			resp_limits_lift(&limits);
+		parser = resp_parser_new(&limits);
+		assert_int_equal(resp_parse(parser, text, (size_t)(end - text), &used, &r),
+				 lifted ? RESP_DONE : RESP_ERROR);
+		if (lifted)
+			assert_int_equal(r.argc, ARGS);
+		resp_parser_free(parser);
+	}
+	free(text);
+}
+
 static void inline_commands_are_unquoted(void **state)
 {
 	(void)state;
@@ -575,6 +603,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests_are_taken_apart),
+		cmocka_unit_test(limits_can_be_lifted),
 		cmocka_unit_test(inline_commands_are_unquoted),
 		cmocka_unit_test(garbage_is_refused),
 		cmocka_unit_test(limits_hold),

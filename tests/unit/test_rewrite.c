@@ -524,9 +524,10 @@ static void flushall_spares_the_hidden_database(void **state)
 	test_client_close(&client);
 }
 
-static void flushall_errors_are_the_servers(void **state)
+static void flush_errors_are_the_servers(void **state)
 {
-	static const struct mp_slice wrong[] = {S("FLUSHALL x"), S("FLUSHALL sync async")};
+	static const struct mp_slice wrong[] = {S("FLUSHALL x"), S("FLUSHALL sync async"),
+						S("FLUSHDB foo"), S("FLUSHDB ASYNC x")};
 	char reply[64], error[MP_ERROR_BYTES], out[1024], expected[MP_ERROR_BYTES + 8];
 
 	(void)state;
@@ -619,7 +620,7 @@ int main(void)
 		cmocka_unit_test(the_hidden_database_is_out_of_reach),
 		cmocka_unit_test(database_errors_are_the_servers),
 		cmocka_unit_test(flushall_spares_the_hidden_database),
-		cmocka_unit_test(flushall_errors_are_the_servers),
+		cmocka_unit_test(flush_errors_are_the_servers),
 	};
 
 	return cmocka_run_group_tests(tests, start_server, stop_server);

@@ -1,0 +1,83 @@
+/* redis_config.c - see redis_config.h. */
+#include "redis_config.h"
+
+#include <string.h>
+
+#include "command_special.h"
+#include "decimal.h"
+
+/* The line at the front of *rest, which moves behind it. False: there is none. */
+static bool take_line(struct mp_slice *rest, struct mp_slice *line)
+{
+	const char *end = rest->len > 0 ? memchr(rest->data, '\n', rest->len) : NULL;
+
+	if (!end)
+		return false;
+	*line = (struct mp_slice){rest->data, (size_t)(end - rest->data) + 1};
+	rest->data += line->len;
+	rest->len -= line->len;
+	return true;
+}
+
+/* A bulk string; whole: with its head. */
+static bool take_bulk(struct mp_slice *rest, struct mp_slice *whole, struct mp_slice *text)
+{
+	struct mp_slice line;
+	int64_t len;
+
+	*whole = *rest;
+	if (!take_line(rest, &line) || line.len < 4 || line.data[0] != '$' ||
+	    !mp_parse_i64((struct mp_slice){line.data + 1, line.len - 3}, &len) || len < 0 ||
+	    (uint64_t)len + 2 > rest->len)
+		return false;
+	*text = (struct mp_slice){rest->data, (size_t)len};
+	rest->data += len + 2;
+	rest->len -= (size_t)len + 2;
+	whole->len = (size_t)(rest->data - whole->data);
+	return true;
+}
+
+static bool is_secret(struct mp_slice name)
+{
+	static const char *const names[] = {"requirepass", "masterauth", "tls-key-file-pass",
+					    "tls-client-key-file-pass"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (mp_arg_is(name, names[i]))
+			return true;
+	return false;
+}
+
+static bool put_value(struct mp_slice name, struct mp_slice value, int databases,
+		      struct mp_buffer *out)
+{
+	char bulk[2 * MP_DECIMAL_BYTES + 8] = "$", number[MP_DECIMAL_BYTES];
+	size_t digits, len;
+
+	if (is_secret(name))
+		return mp_buffer_append(out, "$0\r\n\r\n", 6);
+	if (!mp_arg_is(name, "databases"))
+		return mp_buffer_append(out, value.data, value.len);
+	digits = mp_format_i64(number, databases);
+	len = 1 + mp_format_u64(bulk + 1, digits);
+	memcpy(bulk + len, "\r\n", 2);
+	memcpy(bulk + len + 2, number, digits);
+	memcpy(bulk + len + 2 + digits, "\r\n", 2);
+	return mp_buffer_append(out, bulk, len + digits + 4);
+}
+
+bool mp_config_reply(struct mp_slice reply, int databases, struct mp_buffer *out)
+{
+	struct mp_slice rest = reply, head, name, name_text, value, value_text;
+
+	/* An error, or what is not understood. */
+	if (!take_line(&rest, &head) || (head.data[0] != '*' && head.data[0] != '%'))
+		return mp_buffer_append(out, reply.data, reply.len);
+	if (!mp_buffer_append(out, head.data, head.len))
+		return false;
+	while (take_bulk(&rest, &name, &name_text) && take_bulk(&rest, &value, &value_text))
+		if (!mp_buffer_append(out, name.data, name.len) ||
+		    !put_value(name_text, value, databases, out))
+			return false;
+	return true;
+}
