@@ -105,7 +105,7 @@ void mp_pipeline_propose(struct mp_proxy *proxy)
 		refuse_writes(proxy, batch);
 		error = MU_OK;
 	}
-	if (error == MU_OK && !batch->writes && !is_empty(batch))
+	if (error == MU_OK && !batch->writes && !is_empty(batch) && !proxy->options.unfenced_reads)
 		error = mu_fence(proxy->mu, &batch->fence);
 	/* No room; or deposed, which mp_pipeline_follow() is about to find out. */
 	pipeline->stuck = error != MU_OK;
@@ -117,6 +117,8 @@ void mp_pipeline_propose(struct mp_proxy *proxy)
 		batch_put(proxy, batch);
 	else
 		STAILQ_INSERT_TAIL(&pipeline->proposed, batch, next);
+	if (proxy->options.unfenced_reads)
+		mp_pipeline_run_reads(proxy);
 }
 
 bool mp_pipeline_room(struct mp_proxy *proxy, size_t bytes)
@@ -431,14 +433,23 @@ static void run_reads(struct mp_proxy *proxy, struct mp_batch *batch)
 	batch_put(proxy, batch);
 }
 
+static bool may_read(const struct mp_proxy *proxy, const struct mp_batch *batch)
+{
+	uint64_t ballot = proxy->pipeline.ballot;
+
+	if (proxy->options.unfenced_reads)
+		return true;
+	return proxy->view.ballot == ballot && proxy->view.fence >= batch->fence &&
+	       mp_apply_reached(proxy, ballot);
+}
+
 void mp_pipeline_run_reads(struct mp_proxy *proxy)
 {
 	struct mp_pipeline *pipeline = &proxy->pipeline;
 	struct mp_batch *batch;
 
 	while ((batch = STAILQ_FIRST(&pipeline->proposed)) && !batch->writes) {
-		if (proxy->view.ballot != pipeline->ballot || proxy->view.fence < batch->fence ||
-		    !mp_apply_reached(proxy, pipeline->ballot))
+		if (!may_read(proxy, batch))
 			return;
 		STAILQ_REMOVE_HEAD(&pipeline->proposed, next);
 		run_reads(proxy, batch);

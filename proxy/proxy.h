@@ -43,6 +43,8 @@ struct mp_proxy_options {
 	uint32_t unknown_timeout_ms; /* how long one in doubt waits before "outcome unknown" */
 	uint32_t backend_timeout_ms; /* a backend silent for longer is down */
 	uint32_t idle_timeout_ms;    /* of a client that is in the middle of a request; 0: none */
+	/* For a test to show that it would see: reads don't wait for their fence. */
+	bool unfenced_reads;
 };
 void mp_proxy_options_init(struct mp_proxy_options *options);
 

@@ -50,6 +50,7 @@ struct daemon {
 	int pid_fd;
 	int ticks; /* since the drain began */
 	bool hangs;
+	bool unfenced_reads; /* by a hidden option, see mp_proxy_options */
 };
 
 static void on_signal(evutil_socket_t number, short what, void *ctx)
@@ -133,6 +134,9 @@ static bool start(struct daemon *d, const char *file, char *err, size_t err_byte
 	if (conf_load(&d->conf, file, err, err_bytes) < 0)
 		return false;
 	mp_log_init((enum mp_log_level)d->conf.log_level, d->conf.mu.id);
+	d->conf.proxy.unfenced_reads = d->unfenced_reads;
+	if (d->unfenced_reads)
+		mp_warn("--test-unfenced-reads: reads may answer with the past");
 	if (d->conf.pid_file) {
 		d->pid_fd = pidfile_take(d->conf.pid_file, why, sizeof(why));
 		if (d->pid_fd < 0) {
@@ -171,9 +175,9 @@ static bool stop(struct daemon *d)
 	return true;
 }
 
-static int run(const char *file)
+static int run(const char *file, bool unfenced_reads)
 {
-	struct daemon d = {.pid_fd = -1};
+	struct daemon d = {.pid_fd = -1, .unfenced_reads = unfenced_reads};
 	char err[800];
 
 	signal(SIGPIPE, SIG_IGN);
@@ -236,12 +240,13 @@ int main(int argc, char **argv)
 		{"config", required_argument, NULL, 'c'},
 		{"check-config", required_argument, NULL, 'C'},
 		{"list-devices", no_argument, NULL, 'L'},
+		{"test-unfenced-reads", no_argument, NULL, 'U'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
 	};
 	const char *file = NULL;
-	bool check_only = false;
+	bool check_only = false, unfenced_reads = false;
 	int c;
 
 	if (argc > 1 && strcmp(argv[1], "dev") == 0)
@@ -256,6 +261,9 @@ int main(int argc, char **argv)
 			break;
 		case 'L':
 			return list_devices();
+		case 'U':
+			unfenced_reads = true;
+			break;
 		case 'h':
 			fputs(usage_text, stdout);
 			return EXIT_OK;
@@ -270,5 +278,5 @@ int main(int argc, char **argv)
 		return usage_error("too many arguments");
 	if (!file)
 		return usage_error("no configuration given");
-	return check_only ? check(file) : run(file);
+	return check_only ? check(file) : run(file, unfenced_reads);
 }

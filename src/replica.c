@@ -215,6 +215,7 @@ static void *run_data_thread(void *ctx)
 	uint64_t drain_deadline = 0, latest;
 	bool resigned = false;
 
+	pthread_setname_np(pthread_self(), "mu-data");
 	for (;;) {
 		bool spin = spin_always || now < spin_until;
 
@@ -256,6 +257,7 @@ static void *run_background_thread(void *ctx)
 	struct timespec until;
 	uint64_t now, next;
 
+	pthread_setname_np(pthread_self(), "mu-background");
 	ask_for_realtime();
 	while (!atomic_load_explicit(&r->background_stop, memory_order_relaxed)) {
 		now = clock_ns();

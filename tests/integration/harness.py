@@ -62,12 +62,22 @@ def free_ports(count):
 
 
 def process_lives(pid):
-    """Does it run? A zombie does not."""
+    """Does it run? A zombie does not, once its other threads have ended, too."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] not in "ZX"
+            ended = stat.read().rpartition(")")[2].split()[0] in "ZX"
+        return not ended or len(os.listdir(f"/proc/{pid}/task")) > 1
     except OSError:
         return False
+
+
+def thread_id(pid, name):
+    """The id of a process's thread of that name."""
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{tid}/comm") as comm:
+            if comm.read().strip() == name:
+                return int(tid)
+    raise AssertionError(f"process {pid} has no thread {name}")
 
 
 def cpu_seconds(pid):
@@ -184,13 +194,13 @@ class Group:
             wait_for(lambda: not process_lives(pid), f"end of process {pid}")
         return pid
 
-    def start_replica(self, i, environment=None):
+    def start_replica(self, i, environment=None, arguments=()):
         """Start a replica that was killed, as a user would."""
         log = open(self.path(i, "muproxy.log"), "ab")
         with log:
             self.by_hand[i] = subprocess.Popen(
-                [MUPROXY, "-c", self.conf(i)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=environment)
+                [MUPROXY, "-c", self.conf(i), *arguments], stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, env=environment)
         return self.by_hand[i]
 
     def add_to_conf(self, i, text):

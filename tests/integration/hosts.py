@@ -72,10 +72,11 @@ class Hosts(Group):
     def path(self, i, name):
         return os.path.join(self.dir, str(i), name)
 
-    def start_replica(self, i, environment=None):
+    def start_replica(self, i, environment=None, arguments=()):
         with open(self.path(i, "muproxy.log"), "ab") as log:
             self.by_hand[i] = subprocess.Popen(
-                ["nsenter", f"--net=/run/netns/{self.name}-{i}", MUPROXY, "-c", self.conf(i)],
+                ["nsenter", f"--net=/run/netns/{self.name}-{i}", MUPROXY, "-c", self.conf(i),
+                 *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         return self.by_hand[i]
 
