@@ -53,9 +53,15 @@ def port_is_free(port):
 
 
 def free_ports(count):
-    """The first of `count` free ports in a row, below those the kernel hands out."""
+    """The first of `count` free ports in a row, below those the kernel hands out.
+
+    Tests that run beside each other (pytest -n) have a range of their own each.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    span = 22000 // workers
     for _ in range(200):
-        first = random.randrange(10000, 32000 - count)
+        first = 10000 + worker * span + random.randrange(span - count)
         if all(port_is_free(first + i) for i in range(count)):
             return first
     raise AssertionError("no free ports")
