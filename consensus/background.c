@@ -169,6 +169,7 @@ static void took_lines(struct mu *mu, unsigned id)
 	w->state = w->lines[1];
 	w->cold = w->lines[2];
 	w->known = true;
+	w->read_ns = w->begun_ns;
 	if (mu->bg.highest < w->state.word[MU_STATE_GRANTED])
 		mu->bg.highest = w->state.word[MU_STATE_GRANTED];
 }
@@ -191,19 +192,29 @@ static void completed(struct mu *mu, const struct mu_completion *c)
 	wish->there = ok && memcmp(&wish->sent, &wish->want, sizeof(wish->want)) == 0;
 }
 
-/* scored: once a tick; in between only to learn sooner what the peer publishes. */
-static void read_peer(struct mu *mu, unsigned id, bool scored)
+/*
+ * Once a tick a reading counts for the score; those in between are only to learn
+ * sooner what the peer publishes, and one of these under way puts the tick's off,
+ * not out: else the score would stand still for as long as such looks go on.
+ */
+static void read_peer(struct mu *mu, unsigned id, bool tick)
 {
 	struct mu_watch *w = &mu->bg.watch[id];
 	struct mu_fabric *f = mu->fabric;
 
-	if (w->reading)
-		return; /* a slow reading is no reading: the score stays */
+	if (w->reading) {
+		/* A slow reading is no reading: while one that counts is under way the score stays.
+		 */
+		w->owed |= tick && !w->scored && !MU_MUTANT(looks_starve_score);
+		return;
+	}
+	w->scored = tick || w->owed;
+	w->owed = false;
+	w->begun_ns = mu->bg.now_ns;
 	w->reading = f->ops->state(f, MU_PLANE_BACKGROUND, id) == MU_CONNECTION_UP &&
 		     f->ops->post_read(f, MU_PLANE_BACKGROUND, id, MU_REGION_BACKGROUND, 0,
 				       w->lines, sizeof(w->lines), OP_READ_LINES) == 0;
-	w->scored = scored;
-	if (!w->reading && scored)
+	if (!w->reading && w->scored)
 		score(&mu->config, w, false);
 }
 

@@ -74,22 +74,33 @@ static unsigned majority(const struct mu *mu)
 	return mu_majority_of(mu_members(mu->record)->members);
 }
 
-/* Rule 8: a campaign needs a majority (the own view included) that sees no leader alive. */
+/*
+ * Rule 8: a campaign needs a majority (the own view included) that sees no leader
+ * alive. What others saw counts only if they were asked since this replica has
+ * seen none itself and could lead: with readings under way that do not arrive, or
+ * a backend that was just restored, what they said last may be long past.
+ */
 static bool leaderless(const struct mu *mu)
 {
-	uint64_t ballot;
-	unsigned blind = mu_leader_seen(mu, &ballot) == 0;
+	unsigned blind = 1;
 
-	if (!blind)
-		return false;
 	MU_EACH_PEER(mu, id) {
 		const struct mu_watch *w = &mu->bg.watch[id];
 
 		if (mu_watch_is(mu, id, MU_FLAG_VOTING) &&
+		    (w->read_ns >= mu->bg.blind_ns || MU_MUTANT(campaign_on_old_news)) &&
 		    !MU_FLAG_BYTE(w->state.word[MU_STATE_FLAGS], MU_FLAG_LEADER_SHIFT))
 			blind++;
 	}
 	return blind >= majority(mu) || MU_MUTANT(campaign_alone);
+}
+
+/* Could this replica lead, as far as can be told here, and does it see nobody who does? */
+static bool is_blind(const struct mu *mu)
+{
+	uint64_t ballot;
+
+	return mu_eligible(mu) && !mu->bg.pending_grant && !mu_leader_seen(mu, &ballot);
 }
 
 /* How many live, eligible replicas have a better claim (a lower id)? */
@@ -154,7 +165,7 @@ void mu_campaign_abandon(struct mu *mu)
 		return;
 	bg->campaign = MU_CAMPAIGN_IDLE;
 	bg->ballot = 0;
-	bg->leaderless_ns = 0;
+	bg->blind_ns = bg->leaderless_ns = 0;
 	bg->backoff_ns = bg->now_ns + ((2 + mu_random(mu) % 16) << doublings) * mu->config.tick_ns;
 	bg->failures++;
 	bg->wanted = true;
@@ -191,8 +202,13 @@ static void consider(struct mu *mu)
 	struct mu_background *bg = &mu->bg;
 	uint64_t patience;
 
-	if (!mu_eligible(mu) || bg->pending_grant || !leaderless(mu) || candidate_is_at_work(mu) ||
-	    leader_is_coming(mu)) {
+	if (!is_blind(mu)) {
+		bg->blind_ns = bg->leaderless_ns = 0;
+		return;
+	}
+	if (!bg->blind_ns)
+		bg->blind_ns = bg->now_ns;
+	if (!leaderless(mu) || candidate_is_at_work(mu) || leader_is_coming(mu)) {
 		bg->leaderless_ns = 0;
 		return;
 	}

@@ -81,9 +81,11 @@
 	X(withhold_higher, "r7", "a request of a lower ballot gets no answer")                     \
 	X(shut_out_stays, "r7", "a leader ignores that a peer has granted a higher ballot")        \
 	X(campaign_alone, "r8", "a replica campaigns that alone sees no leader")                   \
+	X(campaign_on_old_news, "r8", "...or that goes by what others saw before it saw none")     \
 	X(beat_alone, "r9", "the heartbeat goes on without the data plane")                        \
 	X(no_wake_up, "r9", "a parked data plane is not asked for a sign of life")                 \
 	X(score_never_falls, "r9", "readings that fail lower no score")                            \
+	X(looks_starve_score, "r9", "a look between ticks takes the place of the tick's")          \
 	X(leads_without_backend, "r10", "a leader stays one without a backend")                    \
 	X(lead_at_once, "r10", "a leader serves reads before its first entry is committed")        \
 	X(cold_start_by_few, "r11", "those who are there start cold without the others")           \

@@ -154,11 +154,14 @@ struct mu_watch {
 	struct mu_line lines[MU_PUBLISHED_LINES]; /* READ target */
 	bool reading;
 	bool scored; /* ...and what is being read counts for the score */
+	bool owed;   /* the tick's reading is, as soon as what is being read has arrived */
 	uint64_t counter;
 	unsigned score;
 	bool moved; /* its heartbeat, when last looked at for the score */
 	bool alive;
-	bool known; /* state and cold below were read intact since it was last dead */
+	bool known;        /* state and cold below were read intact since it was last dead... */
+	uint64_t read_ns;  /* ...by a reading that began then */
+	uint64_t begun_ns; /* of the reading under way */
 	struct mu_line state, cold;
 	uint64_t stands_since_ns; /* its backend has not moved, with something to apply */
 	struct mu_wish request, grant;
@@ -182,7 +185,8 @@ struct mu_background {
 	uint64_t deadline_ns;   /* of asking */
 	unsigned failures;      /* campaigns in a row that did not lead */
 	uint64_t backoff_ns;    /* no campaign before */
-	uint64_t leaderless_ns; /* since when a majority sees no leader; 0: sees one */
+	uint64_t blind_ns;      /* since when this replica sees none, and could lead; 0: it does */
+	uint64_t leaderless_ns; /* since when a majority sees none; 0: sees one */
 	uint64_t highest;       /* ballot seen anywhere */
 	uint64_t pending_grant; /* ballot that waits for the data plane to stop */
 	bool holder_current;    /* whom the record does not name has no permission */

@@ -52,6 +52,7 @@ const char *mu_mutant_what(unsigned mutant)
 struct hunt {
 	unsigned by; /* BIT(finding)s */
 	const char *schedule;
+	bool told; /* not hunted: chance stages it too rarely, a transcript does (tests/scenario) */
 };
 /* Those not named here must show as an unsafe agreement, under any schedule. */
 static const struct hunt hunts[MU_MUTANTS_END] = {
@@ -79,6 +80,8 @@ static const struct hunt hunts[MU_MUTANTS_END] = {
 	[MU_MUTANT_withhold_higher] = {STUCK, NULL},
 	[MU_MUTANT_shut_out_stays] = {STUCK, NULL},
 	[MU_MUTANT_campaign_alone] = {STUCK, NULL},
+	[MU_MUTANT_campaign_on_old_news] = {.told = true},
+	[MU_MUTANT_looks_starve_score] = {.told = true},
 	[MU_MUTANT_beat_alone] = {STUCK, NULL},
 	[MU_MUTANT_no_wake_up] = {STUCK, NULL},
 	[MU_MUTANT_score_never_falls] = {STUCK, NULL},
@@ -189,6 +192,8 @@ int run_mutants(const struct options *options)
 	       "caught by");
 	for (unsigned mutant = 1; mutant < MU_MUTANTS_END; mutant++) {
 		if (options->recipe.mutant != 0 && options->recipe.mutant != mutant)
+			continue;
+		if (hunts[mutant].told && options->recipe.mutant == 0)
 			continue;
 		if (check(&jobs, options, mutant))
 			caught++;
