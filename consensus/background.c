@@ -96,12 +96,15 @@ void mu_publish(struct mu *mu)
 	struct mu_line line = {{0}, 0};
 	uint64_t flags = (uint64_t)role_now(mu) << MU_FLAG_ROLE_SHIFT;
 	uint64_t ballot = 0;
+	uint64_t leader = mu_leader_seen(mu, &ballot);
 
+	if (!leader && !MU_MUTANT(coming_untold)) /* nobody is to campaign on my word */
+		leader = mu_leader_coming(mu);
+	flags |= leader << MU_FLAG_LEADER_SHIFT;
 	flags |= MU_GET(s->backend) << MU_FLAG_BACKEND_SHIFT;
-	flags |= (uint64_t)mu_leader_seen(mu, &ballot) << MU_FLAG_LEADER_SHIFT;
 	flags |= mu->record->voting ? MU_FLAG_VOTING : 0;
 	flags |= mu_eligible(mu) ? MU_FLAG_ELIGIBLE : 0;
-	flags |= mu->record->prepared_count && !mu->record->voting ? MU_FLAG_PREPARED : 0;
+	flags |= mu_is_prepared(mu->record) ? MU_FLAG_PREPARED : 0;
 	flags |= MU_GET(s->applied_stamp) ? MU_FLAG_APPLIED_KNOWN : 0;
 	flags |= MU_GET(s->caught_up) ? MU_FLAG_CAUGHT_UP : 0;
 	line.word[MU_STATE_INCARNATION] = mu->record->incarnation;

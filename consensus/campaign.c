@@ -23,17 +23,23 @@ static bool backend_serves(const struct mu *mu, uint64_t commit)
 
 /*
  * Rule 6: voting, the backend level with the own log, and a log that reaches
- * every live peer's ring (so that no gap is left that no tail fills).
+ * every live peer's ring (so that no gap is left that no tail fills). The log
+ * does, not the commit word, which lags: of those that hold what was committed
+ * last, one is eligible for certain, even if a leader without a backend is the
+ * only one that knows it to be committed.
  */
 bool mu_eligible(const struct mu *mu)
 {
 	uint64_t commit = MU_GET(mu->shared.commit_lsn);
+	uint64_t reach = MU_GET(mu->shared.reach_lsn);
 
 	if (!mu->record->voting || commit == MU_LSN_NONE || !backend_serves(mu, commit))
 		return false;
+	if (reach < commit || MU_MUTANT(eligible_by_word))
+		reach = commit;
 	MU_EACH_PEER(mu, id) {
 		if (mu_watch_is(mu, id, MU_FLAG_VOTING) &&
-		    mu->bg.watch[id].state.word[MU_STATE_OLDEST] > commit)
+		    mu->bg.watch[id].state.word[MU_STATE_OLDEST] > reach)
 			return false;
 	}
 	return true;
@@ -69,6 +75,24 @@ unsigned mu_leader_seen(const struct mu *mu, uint64_t *ballot)
 	return leader;
 }
 
+/*
+ * Somebody who says that he leads is not alive yet, but coming: after a
+ * partition the others may well be a look ahead of him. 0: nobody.
+ */
+unsigned mu_leader_coming(const struct mu *mu)
+{
+	MU_EACH_PEER(mu, id) {
+		const struct mu_watch *w = &mu->bg.watch[id];
+
+		if (!w->alive && w->moved && w->known &&
+		    MU_FLAG_BYTE(w->state.word[MU_STATE_FLAGS], MU_FLAG_ROLE_SHIFT) ==
+			    MU_ROLE_LEADER &&
+		    w->state.word[MU_STATE_BALLOT] >= mu->record->granted)
+			return id;
+	}
+	return 0;
+}
+
 static unsigned majority(const struct mu *mu)
 {
 	return mu_majority_of(mu_members(mu->record)->members);
@@ -100,7 +124,8 @@ static bool is_blind(const struct mu *mu)
 {
 	uint64_t ballot;
 
-	return mu_eligible(mu) && !mu->bg.pending_grant && !mu_leader_seen(mu, &ballot);
+	return mu_eligible(mu) && !mu->bg.pending_grant && !mu_leader_seen(mu, &ballot) &&
+	       !mu_leader_coming(mu);
 }
 
 /* How many live, eligible replicas have a better claim (a lower id)? */
@@ -127,24 +152,6 @@ static bool candidate_is_at_work(const struct mu *mu)
 
 	return w->alive && w->known && w->state.word[MU_STATE_BALLOT] == mu->record->granted &&
 	       MU_FLAG_BYTE(w->state.word[MU_STATE_FLAGS], MU_FLAG_ROLE_SHIFT) == MU_ROLE_CANDIDATE;
-}
-
-/*
- * Somebody who says that he leads is not alive yet, but coming: after a
- * partition the others may well be a look ahead of him.
- */
-static bool leader_is_coming(const struct mu *mu)
-{
-	MU_EACH_PEER(mu, id) {
-		const struct mu_watch *w = &mu->bg.watch[id];
-
-		if (!w->alive && w->moved && w->known &&
-		    MU_FLAG_BYTE(w->state.word[MU_STATE_FLAGS], MU_FLAG_ROLE_SHIFT) ==
-			    MU_ROLE_LEADER &&
-		    w->state.word[MU_STATE_BALLOT] >= mu->record->granted)
-			return true;
-	}
-	return false;
 }
 
 static void ask_all(struct mu *mu, uint64_t ballot)
@@ -208,7 +215,7 @@ static void consider(struct mu *mu)
 	}
 	if (!bg->blind_ns)
 		bg->blind_ns = bg->now_ns;
-	if (!leaderless(mu) || candidate_is_at_work(mu) || leader_is_coming(mu)) {
+	if (!leaderless(mu) || candidate_is_at_work(mu)) {
 		bg->leaderless_ns = 0;
 		return;
 	}

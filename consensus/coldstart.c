@@ -50,11 +50,16 @@ static const struct mu_prepared *last_prepared(const struct mu_private_region *r
 	return &r->prepared[(r->prepared_count - 1) % MU_PREPARED_NONCES];
 }
 
+bool mu_is_prepared(const struct mu_private_region *r)
+{
+	return !r->voting && r->prepared_count && last_prepared(r)->granted == r->granted;
+}
+
 static void publish_cold(struct mu *mu)
 {
 	struct mu_private_region *r = mu->record;
 	struct mu_line line = {{0}, 0};
-	bool prepared = !r->voting && r->prepared_count;
+	bool prepared = mu_is_prepared(r);
 
 	line.word[MU_COLD_NONCE] = prepared ? last_prepared(r)->nonce : r->cold_nonce;
 	line.word[MU_COLD_EPOCH] = mu_members(r)->epoch;
@@ -225,10 +230,7 @@ static void prepare(struct mu *mu, const struct mu_prepared *wanted)
 
 static bool is_prepared(const struct mu *mu, uint64_t nonce)
 {
-	const struct mu_private_region *r = mu->record;
-
-	return r->prepared_count && last_prepared(r)->nonce == nonce &&
-	       last_prepared(r)->granted == r->granted;
+	return mu_is_prepared(mu->record) && last_prepared(mu->record)->nonce == nonce;
 }
 
 /*
@@ -252,7 +254,8 @@ void mu_coldstart_step(struct mu *mu)
 	uint64_t readmit = MU_GET(mu->shared.readmit_ballot);
 	struct mu_prepared wanted;
 
-	if (mu->record->voting) {
+	/* Not in the middle of what an operator told it to do (recover.c) either. */
+	if (mu->record->voting || MU_GET(mu->shared.forgetting)) {
 		publish_cold(mu);
 		return;
 	}

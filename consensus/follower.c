@@ -81,6 +81,7 @@ static bool walk(struct mu *mu, uint64_t *target)
 		if (at.end > *target + WALK_AHEAD_BYTES)
 			break;
 	}
+	d->reach_lsn = at.lsn;
 	return moved;
 }
 

@@ -77,11 +77,13 @@
 	X(never_install, "r6", "a log that does not reach the ring is not written anew")           \
 	X(void_unprobed, "r6", "a log is declared void because its commit word lags")              \
 	X(install_unvoided, "r6", "a log is written anew without being declared void")             \
+	X(eligible_by_word, "r6", "who can lead goes by commit words, which lag")                  \
 	X(equal_ballot_refused, "r7", "the holder's own ballot is not granted again")              \
 	X(withhold_higher, "r7", "a request of a lower ballot gets no answer")                     \
 	X(shut_out_stays, "r7", "a leader ignores that a peer has granted a higher ballot")        \
 	X(campaign_alone, "r8", "a replica campaigns that alone sees no leader")                   \
 	X(campaign_on_old_news, "r8", "...or that goes by what others saw before it saw none")     \
+	X(coming_untold, "r8", "a leader seen to come back is not told of until it is alive")      \
 	X(beat_alone, "r9", "the heartbeat goes on without the data plane")                        \
 	X(no_wake_up, "r9", "a parked data plane is not asked for a sign of life")                 \
 	X(score_never_falls, "r9", "readings that fail lower no score")                            \
@@ -92,6 +94,9 @@
 	X(cold_start_one_phase, "r11", "a cold start does not wait for all to be prepared")        \
 	X(never_join_started, "r11", "one who was prepared does not join those who started")       \
 	X(cold_start_over_grant, "r11", "a log that was granted is started cold under its writer") \
+	X(take_divergent_tail, "r11", "a tail is taken although another's backend has more")       \
+	X(take_all_voting, "r11", "a replica votes that took what was not committed")              \
+	X(recover_amid_start, "r11", "what has just started cold is forgotten again")              \
 	X(join_fragments, "r14", "fragments that another ballot interrupted are joined")           \
 	X(time_goes_back, "r14", "a leader's time begins before that of the tail it adopted")
 

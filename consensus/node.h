@@ -126,6 +126,7 @@ struct mu_data {
 	bool complete;             /* ...and no member has a better one: all were read */
 	uint64_t first_lsn;        /* own-ballot entry that makes everything before it committed */
 	uint64_t oldest_lsn;       /* an entry; the own ring holds all from here on */
+	uint64_t reach_lsn;        /* the last entry found by the last walk of the tail */
 	uint64_t reclaim_lsn;      /* ring space behind may be used again; 0: not known */
 	uint64_t setbacks;         /* ...as long as shared.setbacks is this */
 	uint64_t let_go;           /* ...and none of these peers holds space again */
@@ -191,6 +192,7 @@ struct mu_background {
 	uint64_t pending_grant; /* ballot that waits for the data plane to stop */
 	bool holder_current;    /* whom the record does not name has no permission */
 	uint64_t readmitted;    /* readmissions up to this ballot are past */
+	uint64_t forget_commit; /* committed when a tail that was not began to be taken */
 	uint64_t given_ballot;  /* the fabric's permission was given for it, 0: to nobody */
 	struct mu_watch watch[MU_ID_SLOTS];
 };
@@ -378,6 +380,7 @@ void mu_record_granted(struct mu *mu, uint64_t ballot);
 void mu_campaign_step(struct mu *mu);
 bool mu_eligible(const struct mu *mu);
 unsigned mu_leader_seen(const struct mu *mu, uint64_t *ballot);
+unsigned mu_leader_coming(const struct mu *mu);
 void mu_campaign_abandon(struct mu *mu);
 
 /* Era and LSN that the backend named; false if it is silent, or is naming them now. */
@@ -389,6 +392,8 @@ void mu_recover_step(struct mu *mu);
 
 /* --- coldstart.c --- */
 void mu_coldstart_step(struct mu *mu);
+/* For a cold start that would be completed by meeting one who has begun it. */
+bool mu_is_prepared(const struct mu_private_region *record);
 void mu_become_voting(struct mu *mu);
 
 #endif

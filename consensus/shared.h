@@ -59,6 +59,7 @@ struct mu_shared {
 	_Atomic uint64_t pulse;       /* steps taken */
 	_Atomic uint64_t commit_lsn;
 	_Atomic uint64_t commit_end; /* where the next entry will show */
+	_Atomic uint64_t reach_lsn;  /* last entry that stands behind it, committed or not */
 	/* Odd while era and LSN are being set both, 0: not known yet. */
 	_Atomic uint64_t applied_stamp;
 	_Atomic uint64_t applied_era; /* as the backend named it, or the log's own */

@@ -81,6 +81,7 @@ static void publish(struct mu *mu)
 		MU_SET(s->commit_lsn, d->commit.lsn);
 	}
 	MU_SET(s->oldest_lsn, d->oldest_lsn);
+	MU_SET(s->reach_lsn, d->reach_lsn);
 	/* Control entries are nobody's to apply, so the applied LSN alone does not tell. */
 	MU_SET(s->caught_up, r->placed && !r->stale && r->at.lsn == d->commit.lsn &&
 				     MU_GET(s->applied_lsn) >= r->handed_lsn);

@@ -293,6 +293,19 @@ static void do_resign(struct scenario *scenario, struct words *words)
 	node_wake(&scenario->run.node[id], MU_PLANE_DATA, 0);
 }
 
+static void do_recover(struct scenario *scenario, struct words *words)
+{
+	unsigned id = take_living(scenario, words);
+	const char *why;
+
+	if (words->wrong != NULL)
+		return;
+	if (mu_accept_loss(scenario->run.node[id].process.mu, &why) == MU_OK)
+		scenario->run.recovering = true;
+	else
+		say(scenario, id, SAY_ALWAYS, "refuses: %s", why);
+}
+
 /* --------------------------------------------------------------------- backends */
 
 static void unstick(struct node *node)
@@ -422,6 +435,8 @@ static const struct command {
 	{"propose", "ID [bytes=N] NAME...", "clients ask a replica to write", do_propose},
 	{"read", "ID NAME...", "clients ask a replica for a fenced read", do_read},
 	{"resign", "ID", "the replica is asked to give up leading", do_resign},
+	{"recover", "ID", "an operator tells it to go on without what lost memories held",
+	 do_recover},
 	{"backend", "ID down|up|stuck|unstuck|emptied|restored",
 	 "what befalls the server beside a replica", do_backend},
 	{"clock", "ID MS", "a replica's wall clock jumps", do_clock},

@@ -183,7 +183,9 @@ static void watch_votes(struct scenario *scenario, unsigned id, struct seen *see
 
 	if (prepared && !seen->prepared)
 		say(scenario, id, SAY_VOTES, "is prepared to start cold");
-	if (record->cold_nonce != seen->cold_nonce)
+	if (!record->voting && seen->voting)
+		say(scenario, id, SAY_VOTES, "votes no more");
+	else if (record->cold_nonce != seen->cold_nonce)
 		say(scenario, id, SAY_VOTES, "starts cold");
 	else if (record->voting && !seen->voting)
 		say(scenario, id, SAY_VOTES, "votes again");

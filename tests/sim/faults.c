@@ -616,12 +616,28 @@ void faults_lose_minority(struct run *run)
 	}
 }
 
-void faults_lose_majority(struct run *run)
+struct node *faults_strand_leader(struct run *run)
+{
+	struct node *leader = leader_or_any(run);
+
+	if (!leader->alive || leader->process.view.role != MU_ROLE_LEADER)
+		return NULL;
+	run->phase = PHASE_PROGRESS;
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		cut_both(run, leader->id, id, 0, UINT64_MAX / 2);
+	return leader;
+}
+
+void faults_lose_majority(struct run *run, struct node *survivor)
 {
 	unsigned blanks = (unsigned)sim_random_between(&run->faults, run->plan.replicas / 2 + 1,
 						       run->plan.replicas - 1);
 	unsigned first = any_node(run)->id;
 
+	if (survivor != NULL) {
+		blanks = run->plan.replicas - 1;
+		first = survivor->id;
+	}
 	run->phase = PHASE_PROGRESS;
 	for (unsigned i = 0; i < run->plan.replicas; i++) {
 		struct node *node = &run->node[(first + i) % run->plan.replicas + 1];
@@ -629,6 +645,7 @@ void faults_lose_majority(struct run *run)
 		/* Whoever led does not know it yet: that ends with it. */
 		node_crash(node, i < blanks);
 	}
+	heal_links(run);
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
 		node_start(&run->node[id]);
 }

@@ -121,7 +121,11 @@ static void observe(void *ctx, const struct sim_event *event)
 
 void run_fail(struct run *run, enum finding finding, const char *format, ...)
 {
-	struct verdict verdict = {.finding = finding, .events = run->clock->happened};
+	struct verdict verdict = {
+		.finding = finding,
+		.demand = run->demand,
+		.events = run->clock->happened,
+	};
 	va_list arguments;
 
 	va_start(arguments, format);
@@ -247,6 +251,7 @@ static void demand_steadiness(struct run *run)
 	uint64_t elections = run->elections;
 
 	run->phase = PHASE_PROGRESS;
+	run->demand = DEMAND_STEADINESS;
 	while (run_now(run) < until_ns && sim_clock_advance(run->clock))
 		;
 	if (run->elections != elections)
@@ -266,6 +271,7 @@ static void demand_degraded_progress(struct run *run)
 
 	if (ring_bytes > MOST_DEGRADED_BYTES || sim_random_chance(&run->faults, 500))
 		return;
+	run->demand = DEMAND_DEGRADED;
 	faults_lose_backends(run);
 	demand_progress(run, bytes);
 	faults_lose_minority(run);
@@ -277,16 +283,24 @@ static void demand_degraded_progress(struct run *run)
 
 /*
  * Most memories are lost, and some are not: nobody may lead until the operator
- * says that what is lost is lost.
+ * says that what is lost is lost. At times the only one that remembers is a former
+ * leader, with a tail that is not what the others committed then.
  */
 static void demand_recovery(struct run *run)
 {
-	uint64_t until_ns = run_now(run) + BLIND_TICKS * run->plan.config.tick_ns;
-	uint64_t deadline_ns = until_ns + run->plan.progress_bound_ns;
+	struct node *survivor = NULL;
+	uint64_t until_ns, deadline_ns;
 
 	if (sim_random_chance(&run->faults, 700))
 		return;
-	faults_lose_majority(run);
+	run->demand = DEMAND_RECOVERY;
+	if (sim_random_chance(&run->faults, 400)) {
+		survivor = faults_strand_leader(run);
+		demand_progress(run, 0);
+	}
+	until_ns = run_now(run) + BLIND_TICKS * run->plan.config.tick_ns;
+	deadline_ns = until_ns + run->plan.progress_bound_ns;
+	faults_lose_majority(run, survivor);
 	while (run_now(run) < until_ns && sim_clock_advance(run->clock))
 		if (leaders(run) > 0 &&
 		    run->last_election_ns > until_ns - BLIND_TICKS * run->plan.config.tick_ns)
@@ -337,9 +351,11 @@ void run_execute(const struct plan *plan, enum run_voice voice, struct verdict *
 	for (unsigned round = 1; round <= plan->rounds; round++) {
 		uint64_t until = run->clock->happened + plan->recipe.steps / plan->rounds;
 
+		run->demand = DEMAND_SAFETY;
 		faults_begin(run);
 		while (run->clock->happened < until && sim_clock_advance(run->clock))
 			;
+		run->demand = DEMAND_PROGRESS;
 		faults_heal(run, true);
 		demand_progress(run, 0);
 		faults_heal(run, false);

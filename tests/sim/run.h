@@ -43,10 +43,24 @@ enum finding {
 	FINDINGS
 };
 
+/*
+ * What a run promises its group, and demands of it in return. One that gets
+ * nowhere fails otherwise where faults had just stopped than where most memories
+ * are gone for good and the operator has given his word.
+ */
+enum demand {
+	DEMAND_SAFETY,   /* during faults: nothing but that */
+	DEMAND_PROGRESS, /* faults have stopped */
+	DEMAND_STEADINESS,
+	DEMAND_DEGRADED, /* backends, then a minority, are gone */
+	DEMAND_RECOVERY, /* most memories are */
+};
+
 /* What became of a run that failed. */
 struct verdict {
 	enum finding finding;
-	uint64_t events; /* that had happened */
+	enum demand demand; /* that was being made */
+	uint64_t events;    /* that had happened */
 	char what[600];
 };
 
@@ -170,6 +184,7 @@ struct run {
 	enum run_voice voice;
 	struct verdict *verdict; /* filled when it fails, may be NULL */
 	enum run_phase phase;
+	enum demand demand;
 	uint64_t digest;
 	uint64_t faults_timed;    /* how many there were so far */
 	uint64_t faults_provoked; /* ...and how many by changes of role */
@@ -256,8 +271,13 @@ void faults_heal(struct run *run, bool degraded);
  */
 void faults_lose_backends(struct run *run);
 void faults_lose_minority(struct run *run);
-/* More memories are lost than a majority can do without, for good; all processes run. */
-void faults_lose_majority(struct run *run);
+/* Who leads is cut off, in the middle of what it does. NULL: nobody leads. */
+struct node *faults_strand_leader(struct run *run);
+/*
+ * More memories are lost than a majority can do without, for good; all processes
+ * run, and no link is broken. `survivor`, if any, alone keeps its memory.
+ */
+void faults_lose_majority(struct run *run, struct node *survivor);
 /* The operator tells all that remember to go on without. */
 void faults_accept_loss(struct run *run);
 /* FAULT_CRASH_INSIDE struck: the replica will be restarted. */
