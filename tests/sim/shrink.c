@@ -2,7 +2,10 @@
  * shrink.c - from a run that fails to the shortest one that can be found to
  * fail in the same way: fewer replicas, less that may go wrong, fewer faults,
  * fewer events. Each attempt is a run of its own, from a recipe of its own; it
- * is kept if the same check fails as at first.
+ * is kept if the same check fails as at first; and, if it is that of progress, where
+ * the same was demanded of the group: none after faults have stopped is another
+ * fault than none after most memories were lost, which a run that is spared the
+ * faults before may well come to.
  *
  * Which of the faults it takes is found by delta debugging (Zeller and
  * Hildebrandt, "Simplifying and isolating failure-inducing input", 2002): leave
@@ -33,6 +36,12 @@ static bool is_over(const struct shrinking *shrinking)
 	return time(NULL) >= shrinking->deadline;
 }
 
+static bool is_alike(const struct verdict *a, const struct verdict *b)
+{
+	return a->finding == b->finding &&
+	       (a->finding != FOUND_NO_PROGRESS || a->demand == b->demand);
+}
+
 /* Keep this recipe if it fails likewise. */
 static bool attempt(struct shrinking *shrinking, const struct recipe *recipe)
 {
@@ -42,7 +51,7 @@ static bool attempt(struct shrinking *shrinking, const struct recipe *recipe)
 		return false;
 	shrinking->attempts++;
 	verdict = jobs_try(&shrinking->jobs, recipe);
-	if (verdict.finding != shrinking->verdict.finding)
+	if (!is_alike(&verdict, &shrinking->verdict))
 		return false;
 	shrinking->best = *recipe;
 	shrinking->verdict = verdict;
