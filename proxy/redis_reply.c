@@ -76,16 +76,23 @@ static enum mp_take take_multi(struct redis *redis)
 	return result;
 }
 
+/* With its end; empty: it has not come yet. */
+static struct mp_slice first_line(const struct mp_buffer *in)
+{
+	const char *data = mp_buffer_data(in);
+	const char *end = memchr(data, '\n', mp_buffer_len(in));
+
+	return (struct mp_slice){data, end ? (size_t)(end - data) + 1 : 0};
+}
+
 /* A command was refused when it was queued: keep the error for when its turn comes. */
 static enum mp_take take_refusal(struct redis *redis, struct redis_member *member)
 {
 	struct mp_buffer *in = &redis->base.wire.in;
-	const char *end = memchr(mp_buffer_data(in), '\n', mp_buffer_len(in));
-	struct mp_slice line;
+	struct mp_slice line = first_line(in);
 
-	if (!end)
+	if (line.len == 0)
 		return MP_TAKE_MORE;
-	line = (struct mp_slice){mp_buffer_data(in), (size_t)(end - mp_buffer_data(in)) + 1};
 	/*
 	 * A read that is refused takes the unit's writes with it, so it is judged
 	 * like one. What was accepted the first time must be the second time.
@@ -140,12 +147,10 @@ static enum mp_take take_queued(struct redis *redis, uint32_t members)
 static enum mp_take take_abort(struct redis *redis)
 {
 	struct mp_buffer *in = &redis->base.wire.in;
-	const char *end = memchr(mp_buffer_data(in), '\n', mp_buffer_len(in));
-	struct mp_slice line;
+	struct mp_slice line = first_line(in);
 
-	if (!end)
+	if (line.len == 0)
 		return MP_TAKE_MORE;
-	line = (struct mp_slice){mp_buffer_data(in), (size_t)(end - mp_buffer_data(in)) + 1};
 	if (redis->refused == 0 || !redis_retry_unit(redis)) {
 		mp_base_fail(&redis->base, line);
 		return MP_TAKE_BROKEN;

@@ -9,48 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "feed.h"
+#include "fuzz.h"
 #include "mc_decide.h"
 #include "mc_text.h"
 #include "mc_translate.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition)          \
-	do {                      \
-		if (!(condition)) \
-			abort();  \
-	} while (0)
 
 #define NOW_S 1700000000
 
 static const struct mc_limits limits = {.max_value_bytes = 256, .max_line_bytes = 4096};
 static struct mc_deadlines deadlines;
-
-static void check_same(const struct test_notes *a, const struct test_notes *b)
-{
-	CHECK(a->len == b->len);
-	CHECK(a->len == 0 || memcmp(a->text, b->text, a->len) == 0);
-}
-
-static void check_pieces(struct mp_slice input, uint64_t seed)
-{
-	struct test_notes whole = {0}, pieces = {0}, bytes = {0};
-
-	test_feed_mc(&limits, input, test_cut_whole, NULL, &whole);
-	test_feed_mc(&limits, input, test_cut_random, &seed, &pieces);
-	test_feed_mc(&limits, input, test_cut_bytes, NULL, &bytes);
-	check_same(&whole, &pieces);
-	check_same(&whole, &bytes);
-	test_notes_free(&whole);
-	test_notes_free(&pieces);
-	test_notes_free(&bytes);
-	test_feed_mc_framer(input, test_cut_whole, NULL, &whole);
-	test_feed_mc_framer(input, test_cut_random, &seed, &pieces);
-	check_same(&whole, &pieces);
-	test_notes_free(&whole);
-	test_notes_free(&pieces);
-}
 
 /* The one request that the wire form holds. */
 static void parse_one(struct mc_parser *parser, const char *wire, size_t len, struct mc_request *r)
@@ -210,7 +177,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct mp_slice input = {(const char *)data, size};
 
-	check_pieces(input, size);
+	check_pieces(test_feed_mc, &limits, test_feed_mc_framer, input, size);
 	check_requests(input);
 	check_reply(input);
 	return 0;

@@ -9,45 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "feed.h"
+#include "fuzz.h"
 #include "resp.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Not assert(): it must hold however this is compiled. */
-#define CHECK(condition)          \
-	do {                      \
-		if (!(condition)) \
-			abort();  \
-	} while (0)
 
 static const struct resp_limits limits = {
 	.max_bulk_bytes = 512, .max_request_bytes = 2048, .max_args = 64, .max_inline_bytes = 256};
-
-static void check_same(const struct test_notes *a, const struct test_notes *b)
-{
-	CHECK(a->len == b->len);
-	CHECK(a->len == 0 || memcmp(a->text, b->text, a->len) == 0);
-}
-
-static void check_pieces(struct mp_slice input, uint64_t seed)
-{
-	struct test_notes whole = {0}, pieces = {0}, bytes = {0};
-
-	test_feed_resp(&limits, input, test_cut_whole, NULL, &whole);
-	test_feed_resp(&limits, input, test_cut_random, &seed, &pieces);
-	test_feed_resp(&limits, input, test_cut_bytes, NULL, &bytes);
-	check_same(&whole, &pieces);
-	check_same(&whole, &bytes);
-	test_notes_free(&whole);
-	test_notes_free(&pieces);
-	test_notes_free(&bytes);
-	test_feed_resp_framer(input, test_cut_whole, NULL, &whole);
-	test_feed_resp_framer(input, test_cut_random, &seed, &pieces);
-	check_same(&whole, &pieces);
-	test_notes_free(&whole);
-	test_notes_free(&pieces);
-}
 
 static void check_again(const struct resp_request *r)
 {
@@ -96,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int64_t count;
 	size_t used;
 
-	check_pieces(input, size);
+	check_pieces(test_feed_resp, &limits, test_feed_resp_framer, input, size);
 	check_requests(input);
 	if (resp_array_header(input.data, input.len, &used, &count) == RESP_DONE)
 		CHECK(used <= size && count >= -1);

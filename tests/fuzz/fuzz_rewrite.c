@@ -11,15 +11,8 @@
 
 #include "command.h"
 #include "deadline_effects.h"
+#include "fuzz.h"
 #include "resp.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition)          \
-	do {                      \
-		if (!(condition)) \
-			abort();  \
-	} while (0)
 
 #define NOW_MS 1700000000000
 

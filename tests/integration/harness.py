@@ -446,17 +446,27 @@ class RawMemcached(RawClient):
     def set(self, key, value, flags=0, exptime=0):
         return self.command(f"set {key} {flags} {exptime} {len(value)}", value)
 
-    def get(self, key, verb="get"):
-        """The value, or None."""
+    def _item(self, verb, key):
+        """(value, the other words of its line), or (None, [])"""
         self.send(f"{verb} {key}\r\n".encode())
         line = self.line()
         if line == b"END":
-            return None
+            return None, []
         if not line.startswith(b"VALUE "):
             raise ServerError(line.decode(errors="replace"))
-        value = self.exactly(int(line.split()[3]) + 2)[:-2]
+        words = line.split()[2:]
+        value = self.exactly(int(words[1]) + 2)[:-2]
         assert self.line() == b"END"
-        return value
+        return value, words
+
+    def get(self, key, verb="get"):
+        """The value, or None."""
+        return self._item(verb, key)[0]
+
+    def gets(self, key):
+        """(value, token), or (None, None)"""
+        value, words = self._item("gets", key)
+        return value, words[2].decode() if words else None
 
 
 class Load(threading.Thread):

@@ -128,17 +128,9 @@ class MemcachedRegister:
 
     @staticmethod
     def _gets(client, key, token):
-        client.send(f"gets {key}\r\n".encode())
-        line = client.line()
-        if line == b"END":
-            return None
-        if not line.startswith(b"VALUE "):
-            raise ServerError(line.decode(errors="replace"))
-        size, unique = line.split()[3:5]
-        token.append(unique.decode())
-        value = client.exactly(int(size) + 2)[:-2]
-        assert client.line() == b"END"
-        return value.decode()
+        value, unique = client.gets(key)
+        token.append(unique)
+        return text(value)
 
 
 class MemcachedCounter:

@@ -4,18 +4,39 @@
 #include "backend_driver.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 #undef skip /* also an op's name */
 
 #include "resp.h"
-#include "servers.h"
 
 enum { PASS_MS = 5, NOTE_BYTES = 120, MAX_WORDS = 64 };
+
+int test_backend_setup(void **state)
+{
+	struct test_backend_fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	test_dir_make(f->dir);
+	*state = f;
+	return 0;
+}
+
+int test_backend_teardown(void **state)
+{
+	struct test_backend_fixture *f = *state;
+
+	test_server_kill(&f->server, SIGKILL);
+	test_dir_remove(f->dir);
+	free(f);
+	return 0;
+}
 
 uint64_t test_hash(uint64_t hash, const void *data, size_t bytes)
 {

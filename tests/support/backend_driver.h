@@ -11,6 +11,7 @@
 #include <event2/event.h>
 
 #include "backend.h"
+#include "servers.h"
 
 typedef struct mp_backend *test_open_fn(struct event_base *, const struct mp_backend_options *,
 					const struct mp_backend_events *, void *, char *, size_t);
@@ -34,6 +35,15 @@ struct test_backend {
 	char reply_start[128];
 };
 
+/* A directory of its own, a server and what drives an adapter to it: cmocka's state. */
+struct test_backend_fixture {
+	char dir[TEST_DIR_BYTES];
+	struct test_server server;
+	struct test_backend t;
+};
+int test_backend_setup(void **state);
+int test_backend_teardown(void **state);
+
 enum { TEST_GROUP = 0x1234, TEST_ERA = 0x77 };
 
 /* Opens the backend for TEST_GROUP, with a clean transcript; fails the test if it cannot. */
@@ -44,7 +54,7 @@ void test_backend_close(struct test_backend *t);
 
 /* One pass of the loop; waits a few milliseconds at most for something to happen. */
 void test_backend_pass(struct test_backend *t);
-/* Loop until CONDITION holds; fails the test when it does not within 10 s. */
+/* Loop until CONDITION holds; fails the test when it does not within a minute. */
 #define test_until(t, condition)                                                                 \
 	do {                                                                                     \
 		uint64_t test_end_ms_ = test_now_ms() + TEST_DEADLINE_MS;                        \

@@ -13,6 +13,11 @@ void test_notes_free(struct test_notes *notes)
 	*notes = (struct test_notes){0};
 }
 
+bool test_notes_same(const struct test_notes *a, const struct test_notes *b)
+{
+	return a->len == b->len && (a->len == 0 || memcmp(a->text, b->text, a->len) == 0);
+}
+
 static void note_bytes(struct test_notes *notes, const char *data, size_t len)
 {
 	while (notes->len + len + 1 > notes->cap) {
@@ -103,8 +108,8 @@ static bool note_resp(struct test_notes *notes, struct resp_parser *parser, enum
 	return true;
 }
 
-void test_feed_resp(const struct resp_limits *limits, struct mp_slice input, test_cut cut,
-		    void *ctx, struct test_notes *notes)
+void test_feed_resp(const void *limits, struct mp_slice input, test_cut cut, void *ctx,
+		    struct test_notes *notes)
 {
 	struct resp_parser *parser = resp_parser_new(limits);
 	size_t pos = 0, end = 0;
@@ -147,7 +152,7 @@ static void note_mc_request(struct test_notes *notes, const struct mc_request *r
 	note(notes, " refusal %s\n", r->refusal ? r->refusal : "none");
 }
 
-void test_feed_mc(const struct mc_limits *limits, struct mp_slice input, test_cut cut, void *ctx,
+void test_feed_mc(const void *limits, struct mp_slice input, test_cut cut, void *ctx,
 		  struct test_notes *notes)
 {
 	struct mc_parser *parser = mc_parser_new(limits);

@@ -7,6 +7,7 @@
 #ifndef TEST_FEED_H
 #define TEST_FEED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "mc_text.h"
@@ -19,6 +20,7 @@ struct test_notes {
 	size_t len, cap;
 };
 void test_notes_free(struct test_notes *notes);
+bool test_notes_same(const struct test_notes *a, const struct test_notes *b);
 
 /* Where the pieces end: a position in the input, growing, the last its length. */
 typedef size_t (*test_cut)(size_t from, size_t len, void *ctx);
@@ -28,13 +30,15 @@ size_t test_cut_at(size_t from, size_t len, void *ctx);     /* in two, at *(size
 size_t test_cut_random(size_t from, size_t len, void *ctx); /* by a generator at *(uint64_t *)ctx */
 uint64_t test_random(uint64_t *state);
 
-/* All the requests in the input, up to a fatal error. */
-void test_feed_resp(const struct resp_limits *limits, struct mp_slice input, test_cut cut,
-		    void *ctx, struct test_notes *notes);
-void test_feed_mc(const struct mc_limits *limits, struct mp_slice input, test_cut cut, void *ctx,
-		  struct test_notes *notes);
+/*
+ * All the requests in the input, up to a fatal error.
+ * limits: struct resp_limits, and struct mc_limits.
+ */
+typedef void test_feed(const void *limits, struct mp_slice input, test_cut cut, void *ctx,
+		       struct test_notes *notes);
+test_feed test_feed_resp, test_feed_mc;
 /* Where the replies in the input end. */
-void test_feed_resp_framer(struct mp_slice input, test_cut cut, void *ctx,
-			   struct test_notes *notes);
-void test_feed_mc_framer(struct mp_slice input, test_cut cut, void *ctx, struct test_notes *notes);
+typedef void test_feed_framer(struct mp_slice input, test_cut cut, void *ctx,
+			      struct test_notes *notes);
+test_feed_framer test_feed_resp_framer, test_feed_mc_framer;
 #endif

@@ -33,7 +33,7 @@ struct test_server {
 	char address[104]; /* the same as "unix:PATH" */
 };
 
-enum { TEST_DIR_BYTES = 64, TEST_DEADLINE_MS = 10000 };
+enum { TEST_DIR_BYTES = 64, TEST_DEADLINE_MS = 60000 };
 
 /* A fresh directory under /tmp; its path goes to dir. */
 void test_dir_make(char dir[TEST_DIR_BYTES]);

@@ -18,43 +18,16 @@
 #include "backend_base.h"
 #include "backend_driver.h"
 #include "net.h"
-#include "servers.h"
 
 enum { BIG_BYTES = 8 << 20 };
 
-struct fixture {
-	char dir[TEST_DIR_BYTES];
-	struct test_server server;
-	struct test_backend t;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	assert_non_null(f);
-	test_dir_make(f->dir);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	test_server_kill(&f->server, SIGKILL);
-	test_dir_remove(f->dir);
-	free(f);
-	return 0;
-}
-
-static void reopen(struct fixture *f)
+static void reopen(struct test_backend_fixture *f)
 {
 	test_backend_open(&f->t, mp_backend_memcached_open, f->server.address);
 }
 
 /* A server, and the adapter connected to it: READY with nothing applied. */
-static struct test_backend *start(struct fixture *f, const char *options)
+static struct test_backend *start(struct test_backend_fixture *f, const char *options)
 {
 	test_memcached_start(&f->server, f->dir, options);
 	reopen(f);
@@ -69,7 +42,7 @@ static void apply(struct test_backend *t, uint64_t lsn, const char *wire, int ow
 	test_end(t);
 }
 
-static void expect_item(struct fixture *f, const char *key, const char *reply)
+static void expect_item(struct test_backend_fixture *f, const char *key, const char *reply)
 {
 	char request[128];
 
@@ -77,7 +50,7 @@ static void expect_item(struct fixture *f, const char *key, const char *reply)
 	assert_string_equal(test_exchange(&f->server, request, "END\r\n"), reply);
 }
 
-static void expect_stored(struct fixture *f, uint64_t lsn)
+static void expect_stored(struct test_backend_fixture *f, uint64_t lsn)
 {
 	char value[64], reply[160];
 
@@ -92,7 +65,7 @@ static void expect_stored(struct fixture *f, uint64_t lsn)
 
 static void test_replies_come_in_order(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	test_read(t, "get a\r\n", 1);
@@ -121,7 +94,7 @@ static void test_replies_come_in_order(void **state)
 
 static void test_lsn_is_stored_lazily(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	apply(t, 64, "set a 0 0 1\r\n1\r\n", 1);
@@ -136,7 +109,7 @@ static void test_lsn_is_stored_lazily(void **state)
 
 static void test_big_values(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "-m 256 -I 16m");
 	const struct mp_base *base = (const struct mp_base *)t->backend;
 	char head[64], *wire = malloc(BIG_BYTES + 64);
@@ -163,7 +136,7 @@ static void test_big_values(void **state)
 /* flush_all takes the item with the LSN as well. */
 static void test_flush_all_keeps_the_lsn(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	apply(t, 64, "set a 0 0 1\r\n1\r\n", 1);
@@ -186,7 +159,7 @@ static void test_flush_all_keeps_the_lsn(void **state)
 
 static void test_server_restarts(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	apply(t, 64, "set a 0 0 1\r\n1\r\n", 1);
@@ -206,7 +179,7 @@ static void test_server_restarts(void **state)
 
 static void test_proxy_restarts(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	int fd;
 
@@ -233,7 +206,7 @@ static void test_proxy_restarts(void **state)
 static void test_bytes_left_behind_are_waited_for(void **state)
 {
 	static const char request[] = "set a 0 0 3\r\nold\r\n";
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	uint64_t start_ms, written_ms, longest_gap_ms = 0;
 	char reply[64];
 	int fd;
@@ -268,7 +241,7 @@ static void test_bytes_left_behind_are_waited_for(void **state)
 
 static void test_foreign_items_are_refused(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 
 	test_memcached_start(&f->server, f->dir, "");
 	test_exchange(&f->server, "set somebody 0 0 5\r\nelses\r\n", "\n");
@@ -281,7 +254,7 @@ static void test_foreign_items_are_refused(void **state)
 
 static void test_other_group_is_refused(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	apply(t, 64, "set a 0 0 1\r\n1\r\n", 1);
@@ -319,7 +292,7 @@ static char *filled_set(const char *key, int bytes)
  */
 static void test_no_memory_is_only_a_miss(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "-m 16 -M -I 8m");
 	char *big = filled_set("k", 1300000);
 	uint64_t lsn = 0;
@@ -345,7 +318,7 @@ static void test_no_memory_is_only_a_miss(void **state)
 }
 
 /* Of another kind of server than there is: takes what comes, and answers as it is told to. */
-static int fake_server(struct fixture *f, int listener)
+static int fake_server(struct test_backend_fixture *f, int listener)
 {
 	static const char stats[] = "STAT pid 1\r\nSTAT curr_connections 1\r\nEND\r\n";
 	static const char settings[] = "STAT item_size_max 1048576\r\nEND\r\n";
@@ -366,7 +339,7 @@ static int fake_server(struct fixture *f, int listener)
 
 static void test_failed_delete_fails_the_backend(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = &f->t;
 	char address[128], err[256];
 	int listener, fd;
@@ -396,7 +369,7 @@ static void test_failed_delete_fails_the_backend(void **state)
 
 static void test_no_memcached_at_all(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 
 	test_redis_start(&f->server, f->dir, "");
 	reopen(f);
@@ -406,7 +379,7 @@ static void test_no_memcached_at_all(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, test_backend_setup, test_backend_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_replies_come_in_order),
 		TEST(test_lsn_is_stored_lazily),

@@ -19,38 +19,11 @@
 #include "backend_driver.h"
 #include "net.h"
 #include "redis.h"
-#include "servers.h"
 
 enum { BIG_BYTES = 64 << 20 };
 
-struct fixture {
-	char dir[TEST_DIR_BYTES];
-	struct test_server server;
-	struct test_backend t;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	assert_non_null(f);
-	test_dir_make(f->dir);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	test_server_kill(&f->server, SIGKILL);
-	test_dir_remove(f->dir);
-	free(f);
-	return 0;
-}
-
 /* A server, and the adapter connected to it: READY with nothing applied. */
-static struct test_backend *start(struct fixture *f, const char *options)
+static struct test_backend *start(struct test_backend_fixture *f, const char *options)
 {
 	test_redis_start(&f->server, f->dir, options);
 	test_backend_open(&f->t, mp_backend_redis_open, f->server.address);
@@ -59,7 +32,8 @@ static struct test_backend *start(struct fixture *f, const char *options)
 }
 
 /* Asks the server itself; database 15 is the hidden one. */
-static void expect_server(struct fixture *f, int database, const char *command, const char *reply)
+static void expect_server(struct test_backend_fixture *f, int database, const char *command,
+			  const char *reply)
 {
 	char request[512];
 	const char *answer;
@@ -72,7 +46,7 @@ static void expect_server(struct fixture *f, int database, const char *command, 
 		fail_msg("'%s' in database %d is '%s', not '%s'", command, database, answer, reply);
 }
 
-static void expect_stored(struct fixture *f, uint64_t lsn)
+static void expect_stored(struct test_backend_fixture *f, uint64_t lsn)
 {
 	char reply[80];
 
@@ -85,7 +59,7 @@ static void expect_stored(struct fixture *f, uint64_t lsn)
 
 static void test_unit_replies_are_spliced(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	assert_int_equal(mp_backend_redis_databases(t->backend), 15);
@@ -115,7 +89,7 @@ static void test_unit_replies_are_spliced(void **state)
 /* Units in a row take turns in where they store the LSN; reads come between some. */
 static void test_units_in_a_row(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	int i;
 
@@ -142,7 +116,7 @@ static void test_several_commands_in_a_write(void **state)
 {
 	static const char flush_two[] = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$7\r\nFLUSHDB\r\n"
 					"*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n*1\r\n$7\r\nFLUSHDB\r\n";
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	int blind;
 
@@ -167,7 +141,7 @@ static void test_several_commands_in_a_write(void **state)
 /* The LSN of blind units is stored a little later, of others at once. */
 static void test_blind_units_are_stored_lazily(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	test_redis_apply(t, 64, true, "SET a 1", 1);
@@ -191,7 +165,7 @@ static void test_blind_units_are_stored_lazily(void **state)
 /* Gone before the LSN of a first, blind, unit was stored: the data is ours all the same. */
 static void test_empty_server_is_ours_at_once(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	test_redis_apply(t, 64, true, "SET a 1", 1);
@@ -206,7 +180,7 @@ static void test_empty_server_is_ours_at_once(void **state)
 /* What is stored was answered: had what is still under way been refused, it would be a lie. */
 static void test_only_what_was_answered_is_stored(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	const struct mp_base *base = (const struct mp_base *)t->backend;
 
@@ -226,7 +200,7 @@ static void test_only_what_was_answered_is_stored(void **state)
 /* Thousands of blind units do not wait for the timer. */
 static void test_many_blind_units_are_stored(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	uint64_t lsn = 0, started_ms = test_now_ms();
 
@@ -247,7 +221,7 @@ static void test_many_blind_units_are_stored(void **state)
 
 static void test_skipped_entries_move_the_lsn(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	test_skip(t, 50);
@@ -288,7 +262,7 @@ static char *big_set(size_t *bytes, uint64_t *reply_hash)
 
 static void test_big_values(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	const struct mp_base *base = (const struct mp_base *)t->backend;
 	uint64_t hash;
@@ -321,7 +295,7 @@ static void test_big_values(void **state)
 
 static void test_many_elements(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	int i;
 
@@ -343,7 +317,7 @@ static void test_many_elements(void **state)
 
 static void test_refused_when_queued(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	struct redis *redis = (struct redis *)t->backend;
 	int round;
@@ -390,7 +364,7 @@ static void test_refused_when_queued(void **state)
 /* What was accepted before is not waited for. */
 static void test_accepted_commands_are_remembered(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	struct redis *redis = (struct redis *)t->backend;
 
@@ -416,7 +390,7 @@ static void test_accepted_commands_are_remembered(void **state)
 /* Refused twice over, with the connection lost while others wait. */
 static void test_waiting_calls_are_lost_in_order(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	test_redis_read(t, 0, "GET a", 1);
@@ -437,7 +411,7 @@ static void test_waiting_calls_are_lost_in_order(void **state)
 
 static void test_server_restarts_empty(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	char who[sizeof(t->why)];
 
@@ -458,7 +432,7 @@ static void test_server_restarts_empty(void **state)
 /* (Without "always" the AOF may lack what was answered in the last seconds.) */
 static void test_server_restarts_with_aof(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "--appendonly yes --appendfsync always");
 	int i;
 
@@ -482,7 +456,7 @@ static void test_server_restarts_with_aof(void **state)
 
 static void test_lost_replies_are_told_in_order(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	kill(f->server.pid, SIGSTOP);
@@ -507,7 +481,7 @@ static void test_lost_replies_are_told_in_order(void **state)
 /* ----------------------------------------------------------- ends of the client side */
 
 /* A unit whose bytes end after `cut` with our process: was it executed? Both are fine. */
-static void cut_and_resume(struct fixture *f, size_t cut, uint64_t lsn, size_t *bytes)
+static void cut_and_resume(struct test_backend_fixture *f, size_t cut, uint64_t lsn, size_t *bytes)
 {
 	struct test_backend *t = &f->t;
 	const struct mp_base *base;
@@ -542,7 +516,7 @@ static void cut_and_resume(struct fixture *f, size_t cut, uint64_t lsn, size_t *
 
 static void test_cut_at_every_byte(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	size_t cut = 0, bytes = 1;
 	uint64_t lsn = 1;
 
@@ -559,7 +533,7 @@ static void test_cut_at_every_byte(void **state)
  */
 static void test_bytes_left_behind_are_not_executed(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	char counter[32];
 	uint64_t i;
@@ -651,7 +625,7 @@ static uint64_t expected_log(size_t *bytes)
 
 static void test_random_losses(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	unsigned seed = 4711, losses = 0, known = 0, increments = 0;
 	uint64_t next = 1, i;
@@ -704,7 +678,7 @@ static void test_random_losses(void **state)
 static void test_earlier_connections_are_ended(void **state)
 {
 	static const char name[] = "CLIENT SETNAME muproxy-apply\r\n", incr[] = "INCR n\r\n";
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	char reply[16];
 	int old, other;
 
@@ -728,7 +702,7 @@ static void test_earlier_connections_are_ended(void **state)
 
 /* ------------------------------------------------------------------ who it may be */
 
-static void refuse(struct fixture *f, const char *options, const char *setup_commands,
+static void refuse(struct test_backend_fixture *f, const char *options, const char *setup_commands,
 		   const char *reason)
 {
 	test_redis_start(&f->server, f->dir, options);
@@ -740,7 +714,7 @@ static void refuse(struct fixture *f, const char *options, const char *setup_com
 
 static void test_foreign_data_is_refused(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 
 	refuse(f, "", "SELECT 3\r\nSET somebody elses\r\n", "not of this group's log");
 	test_exchange(&f->server, "FLUSHALL\r\n", "\n");
@@ -750,7 +724,7 @@ static void test_foreign_data_is_refused(void **state)
 
 static void test_other_group_is_refused(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	test_redis_apply(t, 10, false, "INCR n", 1);
@@ -763,7 +737,7 @@ static void test_other_group_is_refused(void **state)
 
 static void test_garbled_applied_key_is_refused(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 
 	refuse(f, "", "SELECT 15\r\nSET muproxy:applied 17\r\n", "is not ours");
 	test_backend_close(&f->t);
@@ -771,7 +745,7 @@ static void test_garbled_applied_key_is_refused(void **state)
 
 static void test_replica_is_refused(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 
 	refuse(f, "--replicaof 127.0.0.1 1", NULL, "its role is slave");
 	test_backend_close(&f->t);
@@ -779,7 +753,7 @@ static void test_replica_is_refused(void **state)
 
 static void test_single_database_is_refused(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 
 	refuse(f, "--databases 1", NULL, "databases to 2 or more");
 	refuse(f, "--databases 129", NULL, "databases to 128 or less");
@@ -788,7 +762,7 @@ static void test_single_database_is_refused(void **state)
 
 static void test_password(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = &f->t;
 
 	refuse(f, "--requirepass secret", NULL, "wants a password");
@@ -813,7 +787,7 @@ static void test_settings_are_pinned(void **state)
 		{"min-replicas-to-write", "$1\r\n0\r\n"},
 		{"timeout", "$1\r\n0\r\n"},
 	};
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	size_t i;
 
 	start(f,
@@ -833,7 +807,7 @@ static void test_settings_are_pinned(void **state)
 /* A server whose settings cannot be pinned is no use. */
 static void test_unpinnable_server_is_refused(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 
 	refuse(f, "--maxmemory 100mb", "ACL SETUSER default -config|set\r\n",
 	       "its maxmemory is 104857600 and cannot be set to 0");
@@ -843,7 +817,7 @@ static void test_unpinnable_server_is_refused(void **state)
 static void test_busy_server_is_waited_for(void **state)
 {
 	static const char script[] = "EVAL 'while true do end' 0\r\n";
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	int fd;
 
 	test_redis_start(&f->server, f->dir, "--busy-reply-threshold 1");
@@ -865,7 +839,7 @@ static void test_busy_server_is_waited_for(void **state)
 /* Nobody there, then somebody who speaks another language. */
 static void test_no_redis_at_all(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	char address[128], err[256];
 	int listener, fd = -1;
 
@@ -901,7 +875,7 @@ static void test_bad_address(void **state)
 /* Out of memory: this server has failed; with its memory back it goes on where it was. */
 static void test_oom_fails_the_backend(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	int blind;
 
@@ -933,7 +907,7 @@ static void test_oom_fails_the_backend(void **state)
 /* It executed entries behind the one that it refused: that can never be made good. */
 static void test_gap_is_remembered(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "--appendonly yes --appendfsync always");
 
 	test_redis_apply(t, 10, false, "INCR n", 1);
@@ -961,7 +935,7 @@ static void test_gap_is_remembered(void **state)
 
 static void test_readonly_fails_the_backend(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	test_exchange(&f->server, "REPLICAOF 127.0.0.1 1\r\n", "\n");
@@ -978,7 +952,7 @@ static void test_readonly_fails_the_backend(void **state)
 /* A busy key is not a busy server. */
 static void test_ordinary_errors_are_outcomes(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
 	test_redis_apply(t, 10, false, "XGROUP CREATE s g 0 MKSTREAM", 1);
@@ -995,7 +969,7 @@ static void test_ordinary_errors_are_outcomes(void **state)
 /* Both sides full at once: much is written while nothing is read. */
 static void test_backlog_drains(void **state)
 {
-	struct fixture *f = *state;
+	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 	int i;
 
@@ -1013,7 +987,7 @@ static void test_backlog_drains(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, test_backend_setup, test_backend_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_unit_replies_are_spliced),
 		TEST(test_units_in_a_row),

@@ -8,33 +8,14 @@
 
 #include <cmocka.h>
 
-#include "feed.h"
 #include "mc_text.h"
+#include "splits.h"
 
 #define S(text)                        \
 	{                              \
 		text, sizeof(text) - 1 \
 	}
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-/* What is said at once, byte by byte, and cut in two anywhere, must be the same. */
-static void check_splits(const struct mc_limits *limits, struct mp_slice input,
-			 struct test_notes *whole)
-{
-	struct test_notes pieces = {0};
-
-	test_feed_mc(limits, input, test_cut_whole, NULL, whole);
-	test_feed_mc(limits, input, test_cut_bytes, NULL, &pieces);
-	assert_int_equal(whole->len, pieces.len);
-	assert_memory_equal(whole->text, pieces.text, whole->len);
-	test_notes_free(&pieces);
-	for (size_t at = 1; at < input.len; at++) {
-		test_feed_mc(limits, input, test_cut_at, &at, &pieces);
-		assert_int_equal(whole->len, pieces.len);
-		assert_memory_equal(whole->text, pieces.text, whole->len);
-		test_notes_free(&pieces);
-	}
-}
 
 static void parse_one(struct mp_slice input, struct mc_request *r)
 {
@@ -44,7 +25,7 @@ static void parse_one(struct mp_slice input, struct mc_request *r)
 	size_t used;
 
 	mc_limits_init(&limits);
-	check_splits(&limits, input, &notes);
+	test_splits(test_feed_mc, &limits, input, &notes);
 	test_notes_free(&notes);
 	mc_parser_free(parser);
 	parser = mc_parser_new(&limits);
@@ -138,7 +119,7 @@ static void what_is_not_served_is_refused(void **state)
 		char expected[32];
 
 		mc_limits_init(&limits);
-		check_splits(&limits, inputs[i], &notes);
+		test_splits(test_feed_mc, &limits, inputs[i], &notes);
 		assert_memory_equal(notes.text, "verb ", 5);
 		assert_int_equal(atoi(notes.text + 5), MC_REFUSED);
 		assert_null(strstr(notes.text, "refusal none"));
@@ -154,7 +135,7 @@ static void expect_error(const struct mc_limits *limits, struct mp_slice input, 
 	struct test_notes notes = {0};
 	char expected[128];
 
-	check_splits(limits, input, &notes);
+	test_splits(test_feed_mc, limits, input, &notes);
 	snprintf(expected, sizeof(expected), "error '%s' verb", error);
 	assert_non_null(notes.text);
 	assert_memory_equal(notes.text, expected, strlen(expected));
@@ -175,7 +156,7 @@ static void what_is_fatal_is_said(void **state)
 	for (size_t i = 4; i < 4000; i++)
 		line[i] = i % 3 ? 'x' : ' ';
 	memcpy(line + 2490, "\r\n", 2);
-	check_splits(&limits, (struct mp_slice){line, 2492}, &notes);
+	test_splits(test_feed_mc, &limits, (struct mp_slice){line, 2492}, &notes);
 	assert_null(strstr(notes.text, "error"));
 	test_notes_free(&notes);
 	line[2490] = line[2491] = 'x';
@@ -192,11 +173,12 @@ static void too_large_values_are_swallowed(void **state)
 	char expected[512];
 
 	(void)state;
-	check_splits(&limits, (struct mp_slice)S("set k 1 2 10\r\n0123456789\r\n"), &notes);
+	test_splits(test_feed_mc, &limits, (struct mp_slice)S("set k 1 2 10\r\n0123456789\r\n"),
+		    &notes);
 	assert_non_null(strstr(notes.text, "[10]0123456789"));
 	test_notes_free(&notes);
 
-	check_splits(&limits, set, &notes);
+	test_splits(test_feed_mc, &limits, set, &notes);
 	snprintf(expected, sizeof(expected),
 		 "error 'SERVER_ERROR object too large for cache' verb %d flags 0 "
 		 "exptime 0 number 0 noreply keys [1]k value [0] args [0] refusal none\n"
@@ -207,8 +189,8 @@ static void too_large_values_are_swallowed(void **state)
 	assert_string_equal(notes.text, expected);
 	test_notes_free(&notes);
 
-	check_splits(&limits, (struct mp_slice)S("add k 0 0 11 noreply\r\n0123456789a\r\n"),
-		     &notes);
+	test_splits(test_feed_mc, &limits,
+		    (struct mp_slice)S("add k 0 0 11 noreply\r\n0123456789a\r\n"), &notes);
 	snprintf(expected, sizeof(expected),
 		 "error '' verb %d flags 0 exptime 0 number 0 keys value [0] "
 		 "args [0] refusal none\nat 35\n",

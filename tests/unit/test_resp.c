@@ -10,9 +10,9 @@
 #include <cmocka.h>
 
 #include "client.h"
-#include "feed.h"
 #include "resp.h"
 #include "servers.h"
+#include "splits.h"
 
 #define S(text)                        \
 	{                              \
@@ -20,31 +20,12 @@
 	}
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* What is said at once, byte by byte, and cut in two anywhere, must be the same. */
-static void check_splits(const struct resp_limits *limits, struct mp_slice input,
-			 struct test_notes *whole)
-{
-	struct test_notes pieces = {0};
-
-	test_feed_resp(limits, input, test_cut_whole, NULL, whole);
-	test_feed_resp(limits, input, test_cut_bytes, NULL, &pieces);
-	assert_int_equal(whole->len, pieces.len);
-	assert_memory_equal(whole->text, pieces.text, whole->len);
-	test_notes_free(&pieces);
-	for (size_t at = 1; at < input.len; at++) {
-		test_feed_resp(limits, input, test_cut_at, &at, &pieces);
-		assert_int_equal(whole->len, pieces.len);
-		assert_memory_equal(whole->text, pieces.text, whole->len);
-		test_notes_free(&pieces);
-	}
-}
-
 static void expect_limited(const struct resp_limits *limits, struct mp_slice input,
 			   const char *expected)
 {
 	struct test_notes notes = {0};
 
-	check_splits(limits, input, &notes);
+	test_splits(test_feed_resp, limits, input, &notes);
 	assert_string_equal(notes.text ? notes.text : "", expected);
 	test_notes_free(&notes);
 }
