@@ -68,13 +68,15 @@ static void show_healthz(struct evhttp_request *request, void *ctx)
 	struct admin *admin = ctx;
 	struct evbuffer *body = evbuffer_new();
 	struct report report;
-	char why[160] = "ok";
+	char why[160] = "ok", less[160];
 	bool serving;
 
 	report_take(&report, admin->conf, admin->replica);
 	serving = report_serving(&report, why, sizeof(why));
 	if (body)
 		evbuffer_add_printf(body, "%s\n", why);
+	if (body && report_degraded(&report, less, sizeof(less)))
+		evbuffer_add_printf(body, "degraded: %s\n", less);
 	answer(request, serving ? HTTP_OK : HTTP_SERVUNAVAIL,
 	       serving ? "OK" : "Service Unavailable", "text/plain; charset=utf-8", body);
 	if (body)

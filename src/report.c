@@ -105,6 +105,22 @@ bool report_serving(const struct report *report, char *why, size_t why_bytes)
 	return false;
 }
 
+bool report_degraded(const struct report *report, char *why, size_t why_bytes)
+{
+	unsigned id;
+
+	for (id = 1; id <= MU_MAX_REPLICAS; id++) {
+		if (!report->group.replica[id].log_only)
+			continue;
+		snprintf(why, why_bytes,
+			 "the log waits no longer for replica %u's backend, which lags: what that "
+			 "has not applied may soon be in no log",
+			 id);
+		return true;
+	}
+	return false;
+}
+
 /* The highest commit LSN that any replica is known to have published; a blank one has none. */
 static uint64_t group_commit_lsn(const struct mu_group_status *group)
 {
@@ -142,15 +158,15 @@ static json_t *replica_json(const struct report *report, unsigned id)
 	/* What a dead replica published last would make it look like a second leader. */
 	const char *role = replica->alive ? mu_role_name(replica->role) : "down";
 
-	return json_pack("{s:i, s:s, s:s, s:I, s:b, s:i, s:b, s:b, s:o, s:I, s:I, s:s, s:i}", "id",
-			 (int)id, "address", report->conf->member[id], "role", role, "ballot",
-			 (json_int_t)replica->granted_ballot, "alive", replica->alive, "score",
-			 (int)replica->score, "voting", replica->voting, "confirmed",
-			 replica->confirmed, "commit_lsn", lsn_json(replica->commit_lsn),
-			 "applied_lsn", (json_int_t)replica->applied_lsn, "lag_bytes",
-			 (json_int_t)lag_bytes(&report->group, id), "backend",
-			 mu_backend_health_name(replica->backend), "leader_seen",
-			 (int)replica->leader_seen);
+	return json_pack(
+		"{s:i, s:s, s:s, s:I, s:b, s:i, s:b, s:b, s:b, s:o, s:I, s:I, s:s, s:i}", "id",
+		(int)id, "address", report->conf->member[id], "role", role, "ballot",
+		(json_int_t)replica->granted_ballot, "alive", replica->alive, "score",
+		(int)replica->score, "voting", replica->voting, "confirmed", replica->confirmed,
+		"log_only", replica->log_only, "commit_lsn", lsn_json(replica->commit_lsn),
+		"applied_lsn", (json_int_t)replica->applied_lsn, "lag_bytes",
+		(json_int_t)lag_bytes(&report->group, id), "backend",
+		mu_backend_health_name(replica->backend), "leader_seen", (int)replica->leader_seen);
 }
 
 static json_t *proxy_json(const struct report *report)
@@ -267,6 +283,11 @@ static uint64_t get_confirmed(const struct mu_group_status *group, unsigned id)
 	return group->replica[id].confirmed;
 }
 
+static uint64_t get_log_only(const struct mu_group_status *group, unsigned id)
+{
+	return group->replica[id].log_only;
+}
+
 static uint64_t get_commit(const struct mu_group_status *group, unsigned id)
 {
 	return group->replica[id].commit_lsn == MU_LSN_NONE ? 0 : group->replica[id].commit_lsn;
@@ -322,6 +343,8 @@ void report_metrics(const struct report *report, struct evbuffer *out)
 		    get_score);
 	per_replica(report, out, "replica_confirmed",
 		    "1 if it is a confirmed follower of this leader.", get_confirmed);
+	per_replica(report, out, "replica_log_only",
+		    "1 if this leader's log does not wait for its backend.", get_log_only);
 	per_replica(report, out, "replica_commit_lsn", "Commit LSN it last published.", get_commit);
 	per_replica(report, out, "replica_applied_lsn", "Applied LSN it last published.",
 		    get_applied);

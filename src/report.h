@@ -23,6 +23,8 @@ void report_take(struct report *report, const struct conf *conf, const struct re
 
 /* Are clients served here? If not, why not, in one line. */
 bool report_serving(const struct report *report, char *why, size_t why_bytes);
+/* Served or not: is less kept than is promised otherwise? What, in one line. */
+bool report_degraded(const struct report *report, char *why, size_t why_bytes);
 /* A new reference, NULL when out of memory. */
 json_t *report_json(const struct report *report);
 void report_metrics(const struct report *report, struct evbuffer *out);
