@@ -83,7 +83,8 @@ static bool note_backend(struct mu *mu)
 	if (!mu_backend_named(mu, &era, &applied))
 		return false;
 	if (!r->cold_count || r->cold_era != era || r->cold_applied != applied) {
-		mu_store(&r->cold_count, r->cold_count + 1);
+		if (!r->cold_count || !MU_MUTANT(nonce_comes_again))
+			mu_store(&r->cold_count, r->cold_count + 1);
 		mu_store(&r->cold_era, era);
 		mu_store(&r->cold_applied, applied);
 	}

@@ -101,6 +101,8 @@ static void crash_inside(struct run *run, struct node *node)
 			1 + (unsigned)sim_random_below(&run->faults, run->plan.crash_point_max);
 }
 
+static void flicker_in_the_cold(struct run *run);
+
 static void crash_all(struct run *run, bool lose_memory)
 {
 	for (unsigned id = 1; id <= run->plan.replicas; id++) {
@@ -110,8 +112,11 @@ static void crash_all(struct run *run, bool lose_memory)
 			node_crash(node, lose_memory);
 		restart_later(node);
 	}
-	if (lose_memory)
-		oracle_all_lost(&run->oracle, backends_best(run));
+	if (!lose_memory)
+		return;
+	oracle_all_lost(&run->oracle, backends_best(run));
+	if (flip(run))
+		flicker_in_the_cold(run);
 }
 
 static void lose(struct run *run, struct node *node)
@@ -327,6 +332,50 @@ static void backend_falls_back(struct run *run, struct node *node)
 	if (flip(run))
 		sim_clock_at(run->clock, run_now(run) + draw_ns(run, run->plan.config.tick_ns * 20),
 			     backend_flickers, node, run->fault_stamp << 32 | (uint64_t)had);
+}
+
+/*
+ * Rule 11: while all are blank, what one backend names goes away and comes back,
+ * faster than two of the others hear of each other. `stamp` as above.
+ */
+static void cold_backend_flickers(void *ctx, uint64_t stamp)
+{
+	struct node *node = ctx;
+	struct run *run = node->run;
+	int64_t index = (int64_t)(stamp & UINT32_MAX);
+
+	if (stamp >> 32 != run->fault_stamp || index >= (int64_t)run->oracle.agreed_count)
+		return;
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		if (run->node[id].voting)
+			return;
+	if (node->backend.durable != index)
+		backend_regain(node, index);
+	else if (!is_best(run, node))
+		backend_lose(node, index - 1);
+	else
+		return; /* the others have fallen back meanwhile: this one is to be had */
+	sim_clock_at(run->clock,
+		     run_now(run) +
+			     run->plan.config.tick_ns * sim_random_between(&run->faults, 1, 8),
+		     cold_backend_flickers, node, stamp);
+}
+
+static void flicker_in_the_cold(struct run *run)
+{
+	struct node *node = any_node(run), *deaf = any_node(run), *unheard = any_node(run);
+	unsigned times = (unsigned)sim_random_between(&run->faults, 10, 100);
+
+	if (is_best(run, node) || node->backend.durable < 0)
+		return;
+	if (deaf != unheard) {
+		sim_slow(run->world, deaf->id, unheard->id, times);
+		sim_clock_at(run->clock, run_now(run) + run->plan.outage_max_ns, mend, run,
+			     pack(run, deaf->id, unheard->id));
+	}
+	sim_clock_at(run->clock, run_now(run) + draw_ns(run, run->plan.down_max_ns),
+		     cold_backend_flickers, node,
+		     run->fault_stamp << 32 | (uint64_t)node->backend.durable);
 }
 
 static void transfer_happens(void *ctx, uint64_t stamp)
