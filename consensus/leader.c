@@ -36,7 +36,9 @@ static uint64_t peer_bound(const struct mu *mu, unsigned id)
 		return mu->data.oldest_lsn;
 	case MU_PEER_INSTALL:
 	case MU_PEER_BASE:
-		return p->acked_end;
+		/* The entry that its commit word is going to name stays, however far it is written.
+		 */
+		return p->acked_end < p->install_commit ? p->acked_end : p->install_commit;
 	default:
 		return MU_LSN_NONE;
 	}
@@ -257,6 +259,15 @@ bool mu_append_control(struct mu *mu, enum mu_kind kind, const void *payload, ui
 
 /* ---------------------------------------------------------------- count */
 
+void mu_insert(uint64_t *value, unsigned count, uint64_t v)
+{
+	unsigned i = count;
+
+	for (; i > 0 && value[i - 1] < v; i--)
+		value[i] = value[i - 1];
+	value[i] = v;
+}
+
 /* The majority-th largest of the members' values, `own` included. */
 static uint64_t majority_holds(const struct mu *mu, uint64_t own, size_t field)
 {
@@ -266,16 +277,12 @@ static uint64_t majority_holds(const struct mu *mu, uint64_t own, size_t field)
 	value[n++] = own;
 	MU_EACH_PEER(mu, id) {
 		const struct mu_peer *p = &mu->data.peer[id];
-		unsigned i = n;
 		uint64_t v;
 
 		if (p->state != MU_PEER_FOLLOWS || !mu_peer_votes(mu, id))
 			continue;
 		memcpy(&v, (const char *)p + field, sizeof(v));
-		for (; i > 0 && value[i - 1] < v; i--)
-			value[i] = value[i - 1];
-		value[i] = v;
-		n++;
+		mu_insert(value, n++, v);
 	}
 	return n < majority ? 0 : value[majority - 1 - MU_MUTANT(minority_commits)];
 }

@@ -35,6 +35,8 @@
 #define MU_MUTANT_LIST(X)                                                                          \
 	X(skip_revoke, "3.3/2", "permission is granted without revoking the last holder's")        \
 	X(grant_lower_ballot, "3.3/2", "a ballot below the highest granted is granted, too")       \
+	X(endless_takeover, "3.3/3", "a takeover goes on for as long as anything succeeds")        \
+	X(all_hold_space, "3.3/4", "a takeover waits for those that are far behind")               \
 	X(candidate_keeps_writer, "3.3/3", "a candidate leaves its own log to its writer")         \
 	X(adopt_shorter, "3.3/4", "of tails of one ballot the shorter is adopted")                 \
 	X(length_before_ballot, "3.3/4", "tails are compared by length, then by ballot")           \
@@ -93,6 +95,7 @@
 	X(cold_start_by_few, "r11", "those who are there start cold without the others")           \
 	X(cold_start_one_phase, "r11", "a cold start does not wait for all to be prepared")        \
 	X(never_join_started, "r11", "one who was prepared does not join those who started")       \
+	X(nonce_comes_again, "r11", "a backend that comes back brings an old nonce back")          \
 	X(cold_start_over_grant, "r11", "a log that was granted is started cold under its writer") \
 	X(take_divergent_tail, "r11", "a tail is taken although another's backend has more")       \
 	X(take_all_voting, "r11", "a replica votes that took what was not committed")              \

@@ -39,15 +39,23 @@
 #include "node.h"
 
 #define FIRST_PIECE_BYTES UINT64_C(16384) /* of a tail */
+#define MOST_RINGS 4 /* moved for each member: its tail, a copy, a probe, a log */
 
 /*
- * The time-out runs from the last thing that succeeded, for a tail may be long.
- * What there is to read, copy and write is finite.
+ * The time-out runs from the last thing that succeeded, for a tail may be long. But
+ * what there is to read, copy and write is finite, and so is the effort that may go
+ * into it: a peer that is begun with again and again must not keep a takeover alive
+ * that gets nowhere, while all others wait for it (campaign.c).
  */
-void mu_takeover_progress(struct mu *mu)
+void mu_takeover_progress(struct mu *mu, uint64_t effort_bytes)
 {
-	if (mu->data.state != MU_DATA_LEADING)
-		mu->data.deadline_ns = mu->data.now_ns + mu->config.takeover_timeout_ns;
+	struct mu_data *d = &mu->data;
+
+	if (d->state == MU_DATA_LEADING ||
+	    (effort_bytes > d->effort_bytes && !MU_MUTANT(endless_takeover)))
+		return;
+	d->effort_bytes -= effort_bytes;
+	d->deadline_ns = d->now_ns + mu->config.takeover_timeout_ns;
 }
 
 static void give_up(struct mu *mu)
@@ -255,25 +263,38 @@ static void adopt(struct mu *mu, unsigned peer)
 	read_adoption_piece(mu);
 }
 
-/* Would an own first entry behind `end` find no room, as far as can be told already? */
+/* From where on this peer needs the log, as far as can be told already. */
+static uint64_t needed_by(const struct mu *mu, unsigned id)
+{
+	const struct mu_peer *p = &mu->data.peer[id];
+	uint64_t applied = MU_GET(mu->shared.peer[id].applied);
+
+	return mu_peer_holds_space(mu, id) && applied < p->commit ? applied : p->commit;
+}
+
+/*
+ * Would an own first entry behind `end` find no room, as far as can be told already?
+ * Only if no majority of those that are known leaves any: one of them that is far
+ * behind is not waited for.
+ */
 static bool is_cramped(const struct mu *mu, uint64_t end)
 {
 	const struct mu_data *d = &mu->data;
 	uint64_t applied = MU_GET(mu->shared.applied_lsn);
 	uint64_t needed = d->commit.lsn < applied ? d->commit.lsn : applied;
+	uint64_t others[MU_MAX_REPLICAS];
+	unsigned count = 0, enough = mu_majority_of(d->members) - 1;
 
 	MU_EACH_PEER(mu, id) {
 		const struct mu_peer *p = &d->peer[id];
 
-		if (p->state != MU_PEER_KNOWN || p->commit == MU_LSN_NONE)
-			continue;
-		applied = mu_peer_holds_space(mu, id) ? MU_GET(mu->shared.peer[id].applied)
-						      : p->commit;
-		if (applied < needed)
-			needed = applied;
-		if (p->commit < needed)
-			needed = p->commit;
+		if (p->state == MU_PEER_KNOWN && p->commit != MU_LSN_NONE && mu_peer_votes(mu, id))
+			mu_insert(others, count++, needed_by(mu, id));
 	}
+	if (MU_MUTANT(all_hold_space))
+		enough = count;
+	if (enough && enough <= count && others[enough - 1] < needed)
+		needed = others[enough - 1];
 	return end + 2 * mu_entry_span(sizeof(struct mu_membership)) > needed + mu->ring.bytes;
 }
 
@@ -417,6 +438,7 @@ void mu_takeover_begin(struct mu *mu, uint64_t ballot)
 	}
 	d->state = MU_DATA_TAILS;
 	d->deadline_ns = d->now_ns + mu->config.takeover_timeout_ns;
+	d->effort_bytes = MOST_RINGS * mu->ring.bytes * (uint64_t)__builtin_popcountll(d->members);
 	d->first_lsn = MU_LSN_NONE;
 	d->reclaim_lsn = 0;
 	d->fence_next = d->fence_done = 0;

@@ -131,39 +131,6 @@ static void do_go(struct scenario *scenario, struct words *words)
 	each_plane(scenario, words, group_go);
 }
 
-static void join_words(const struct words *words, unsigned from, unsigned to, char *text,
-		       size_t room)
-{
-	size_t at = 0;
-
-	text[0] = '\0';
-	for (unsigned i = from; i < to && at < room; i++)
-		at += (size_t)snprintf(text + at, room - at, "%s%s", i > from ? " " : "",
-				       words->word[i]);
-}
-
-/* "ID EVENT", and more of them if `and` stands between. */
-static unsigned take_conditions(struct scenario *scenario, struct words *words,
-				struct condition *conditions, unsigned room)
-{
-	unsigned count = 0;
-
-	while (words->at < words->count && words->wrong == NULL) {
-		char text[TEXT_BYTES];
-		unsigned end = words->at;
-
-		while (end < words->count && strcmp(words->word[end], "and") != 0)
-			end++;
-		join_words(words, words->at, end, text, sizeof(text));
-		words->at = end < words->count ? end + 1 : end;
-		if (count == room || !condition_parse(scenario, &conditions[count++], text))
-			words->wrong = "what should a replica do?";
-	}
-	if (!count)
-		words->wrong = "what should a replica do?";
-	return count;
-}
-
 static void do_stop(struct scenario *scenario, struct words *words)
 {
 	scenario->stop_count +=
@@ -306,6 +273,19 @@ static void do_recover(struct scenario *scenario, struct words *words)
 		say(scenario, id, SAY_ALWAYS, "refuses: %s", why);
 }
 
+/* A bit of the entry that the commit word names falls over. */
+static void do_spoil(struct scenario *scenario, struct words *words)
+{
+	unsigned id = take_living(scenario, words);
+	const struct mu *mu;
+
+	if (words->wrong != NULL)
+		return;
+	mu = scenario->run.node[id].process.mu;
+	if (mu->header->commit != MU_LSN_NONE)
+		mu_ring_at(&mu->ring, mu->header->commit)->checksum ^= 1;
+}
+
 /* --------------------------------------------------------------------- backends */
 
 static void unstick(struct node *node)
@@ -437,6 +417,7 @@ static const struct command {
 	{"resign", "ID", "the replica is asked to give up leading", do_resign},
 	{"recover", "ID", "an operator tells it to go on without what lost memories held",
 	 do_recover},
+	{"spoil", "ID", "its memory is damaged, where the last committed entry is", do_spoil},
 	{"backend", "ID down|up|stuck|unstuck|emptied|restored",
 	 "what befalls the server beside a replica", do_backend},
 	{"clock", "ID MS", "a replica's wall clock jumps", do_clock},

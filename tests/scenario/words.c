@@ -1,6 +1,7 @@
 /* words.c - see words.h. */
 #include "words.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,4 +88,36 @@ bool take_number(struct words *words, const char *name, uint64_t *number)
 	if (!parse_number(value, number, &end) || *end)
 		words->wrong = "a setting is not a number";
 	return true;
+}
+
+static void join_words(const struct words *words, unsigned from, unsigned to, char *text,
+		       size_t room)
+{
+	size_t at = 0;
+
+	text[0] = '\0';
+	for (unsigned i = from; i < to && at < room; i++)
+		at += (size_t)snprintf(text + at, room - at, "%s%s", i > from ? " " : "",
+				       words->word[i]);
+}
+
+unsigned take_conditions(struct scenario *scenario, struct words *words,
+			 struct condition *conditions, unsigned room)
+{
+	unsigned count = 0;
+
+	while (words->at < words->count && words->wrong == NULL) {
+		char text[TEXT_BYTES];
+		unsigned end = words->at;
+
+		while (end < words->count && strcmp(words->word[end], "and") != 0)
+			end++;
+		join_words(words, words->at, end, text, sizeof(text));
+		words->at = end < words->count ? end + 1 : end;
+		if (count == room || !condition_parse(scenario, &conditions[count++], text))
+			words->wrong = "what should a replica do?";
+	}
+	if (!count)
+		words->wrong = "what should a replica do?";
+	return count;
 }

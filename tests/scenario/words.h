@@ -24,4 +24,8 @@ bool parse_time(const char *text, uint64_t *time_ns);
 const char *take_setting(struct words *words, const char *name);
 bool take_number(struct words *words, const char *name, uint64_t *number);
 
+/* "ID EVENT", and more of them if `and` stands between. Returns how many. */
+unsigned take_conditions(struct scenario *scenario, struct words *words,
+			 struct condition *conditions, unsigned room);
+
 #endif
