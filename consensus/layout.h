@@ -192,6 +192,16 @@ static inline unsigned mu_majority_of(uint64_t member_mask)
 	return (unsigned)__builtin_popcountll(member_mask) / 2 + 1;
 }
 
+/* For what a majority holds at least: put one more among `count` values, the largest first. */
+static inline void mu_insert(uint64_t *value, unsigned count, uint64_t v)
+{
+	unsigned i = count;
+
+	for (; i > 0 && value[i - 1] < v; i--)
+		value[i] = value[i - 1];
+	value[i] = v;
+}
+
 static inline unsigned mu_ballot_id(uint64_t ballot)
 {
 	return (unsigned)(ballot & 0xff);

@@ -259,15 +259,6 @@ bool mu_append_control(struct mu *mu, enum mu_kind kind, const void *payload, ui
 
 /* ---------------------------------------------------------------- count */
 
-void mu_insert(uint64_t *value, unsigned count, uint64_t v)
-{
-	unsigned i = count;
-
-	for (; i > 0 && value[i - 1] < v; i--)
-		value[i] = value[i - 1];
-	value[i] = v;
-}
-
 /* The majority-th largest of the members' values, `own` included. */
 static uint64_t majority_holds(const struct mu *mu, uint64_t own, size_t field)
 {

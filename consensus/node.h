@@ -253,7 +253,7 @@ unsigned mu_followers(const struct mu *mu);
 /* --- takeover.c --- */
 void mu_takeover_begin(struct mu *mu, uint64_t ballot);
 void mu_takeover_step(struct mu *mu);
-void mu_takeover_progress(struct mu *mu, uint64_t effort_bytes);
+void mu_takeover_progress(struct mu *mu, unsigned id, const struct mu_op *op);
 void mu_takeover_tail_begin(struct mu *mu, unsigned id);
 void mu_takeover_tail_read(struct mu *mu, unsigned id, uint64_t lsn);
 void mu_takeover_fenced(struct mu *mu, unsigned id);
@@ -280,8 +280,6 @@ bool mu_append_control(struct mu *mu, enum mu_kind kind, const void *payload, ui
 void mu_post_to_followers(struct mu *mu);
 /* Is there room for it? If not, see to it that there may be. */
 bool mu_control_fits(struct mu *mu, uint32_t length);
-/* Put one more among `count` values, the largest first. */
-void mu_insert(uint64_t *value, unsigned count, uint64_t v);
 /* Does a majority, the own replica included, hold the own log up to its end? */
 bool mu_majority_has_log(const struct mu *mu);
 /* Advance the commit position to what a majority holds, by an own entry in this ballot. */

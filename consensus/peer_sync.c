@@ -447,22 +447,6 @@ static void commit_acked(struct mu *mu, unsigned id, uint64_t lsn)
 	mu->data.reclaim_lsn = 0;
 }
 
-/* What moves no log counts for as much as would be in vain to repeat a hundred times. */
-static uint64_t effort_of(const struct mu *mu, unsigned id, const struct mu_op *op)
-{
-	switch (op->kind) {
-	case MU_OP_LOG:
-		return op->arg - mu->data.peer[id].acked_end;
-	case MU_OP_TAIL:
-	case MU_OP_PROBE:
-		return mu_piece_at(mu, id, op->arg);
-	case MU_OP_COPY_FENCE:
-		return 0; /* behind each piece of a copy, which is not begun with again */
-	default:
-		return mu->ring.bytes / 64;
-	}
-}
-
 void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 {
 	struct mu_peer *p = &mu->data.peer[id];
@@ -477,7 +461,7 @@ void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 		failed(mu, id, status);
 		return;
 	}
-	mu_takeover_progress(mu, effort_of(mu, id, &op));
+	mu_takeover_progress(mu, id, &op);
 	switch ((enum mu_op_kind)op.kind) {
 	case MU_OP_LOG:
 		log_acked(p, op.arg);

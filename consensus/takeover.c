@@ -41,20 +41,39 @@
 #define FIRST_PIECE_BYTES UINT64_C(16384) /* of a tail */
 #define MOST_RINGS 4 /* moved for each member: its tail, a copy, a probe, a log */
 
+/* What moves no log counts for as much as would be in vain to repeat a hundred times. */
+static uint64_t effort_of(const struct mu *mu, unsigned id, const struct mu_op *op)
+{
+	switch (op->kind) {
+	case MU_OP_LOG:
+		return op->arg - mu->data.peer[id].acked_end;
+	case MU_OP_TAIL:
+	case MU_OP_PROBE:
+		return mu_piece_at(mu, id, op->arg);
+	case MU_OP_COPY_FENCE:
+		return 0; /* behind each piece of a copy, which is not begun with again */
+	default:
+		return mu->ring.bytes / 64;
+	}
+}
+
 /*
  * The time-out runs from the last thing that succeeded, for a tail may be long. But
  * what there is to read, copy and write is finite, and so is the effort that may go
  * into it: a peer that is begun with again and again must not keep a takeover alive
  * that gets nowhere, while all others wait for it (campaign.c).
  */
-void mu_takeover_progress(struct mu *mu, uint64_t effort_bytes)
+void mu_takeover_progress(struct mu *mu, unsigned id, const struct mu_op *op)
 {
 	struct mu_data *d = &mu->data;
+	uint64_t effort;
 
-	if (d->state == MU_DATA_LEADING ||
-	    (effort_bytes > d->effort_bytes && !MU_MUTANT(endless_takeover)))
+	if (d->state == MU_DATA_LEADING)
 		return;
-	d->effort_bytes -= effort_bytes;
+	effort = effort_of(mu, id, op);
+	if (effort > d->effort_bytes && !MU_MUTANT(endless_takeover))
+		return;
+	d->effort_bytes -= effort;
 	d->deadline_ns = d->now_ns + mu->config.takeover_timeout_ns;
 }
 
