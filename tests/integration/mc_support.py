@@ -43,11 +43,8 @@ class PlainMemcached:
         self.close()
 
 
-THE_END = b"mg the-end-of-it k\r\n", b"EN kthe-end-of-it\r\n"
-
-
-def take_replies(client, end=THE_END[1]):
-    """What has come up to the reply that ends it."""
+def read_until(client, end):
+    """What has come up to that reply."""
     while not client.buffer.endswith(end):
         client._fill()
     reply, client.buffer = client.buffer[:-len(end)], b""
@@ -56,16 +53,17 @@ def take_replies(client, end=THE_END[1]):
 
 def exchange(client, request):
     """Whatever a server answers to these bytes, which are whole requests."""
-    client.send(request + THE_END[0])
-    return take_replies(client)
+    client.send(request + b"mg the-end-of-it k\r\n")
+    return read_until(client, b"EN kthe-end-of-it\r\n")
+
+
+def items(server, keys):
+    """What a memcached holds for these keys: {key: flags and value}."""
+    replies = {key: exchange(server, f"mg {key} f v\r\n".encode()) for key in keys}
+    return {key: reply for key, reply in replies.items() if reply != b"EN\r\n"}
 
 
 def contents(group, i, keys):
-    """What a replica's own memcached holds for these keys: {key: (flags, value)}."""
-    held = {}
+    """What a replica's own memcached holds for these keys."""
     with group.memcached_backend(i) as backend:
-        for key in keys:
-            reply = exchange(backend, f"mg {key} f v\r\n".encode())
-            if reply != b"EN\r\n":
-                held[key] = reply
-    return held
+        return items(backend, keys)

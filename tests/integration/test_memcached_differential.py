@@ -3,13 +3,15 @@
 MUPROXY_SEEDS=1000-1199 runs these seeds instead of the few that CI runs.
 """
 
+import contextlib
 import os
 import random
 
 import pytest
 
-from mc_requests import KEYS, MARKED_KEYS, TOKEN, Side, same_replies, text_request
-from mc_support import PlainMemcached, contents, exchange
+from mc_requests import (KEYS, ODD_KEYS, ODD_KEYS_IN_BASE64, Binary, Side, Text, compare,
+                         same_replies)
+from mc_support import PlainMemcached, contents, exchange, items
 
 FIRST, _, LAST = os.environ.get("MUPROXY_SEEDS", "0-3").partition("-")
 SEEDS = range(int(FIRST), int(LAST or FIRST) + 1)
@@ -22,33 +24,21 @@ def plain():
         yield server
 
 
-def compare(choose, request, sides):
-    """Put a request to both sides; one that names a token gets a right one, or a wrong one."""
-    if TOKEN not in request:
-        same_replies(sides, [request, request])
-        return
-    key = request.split()[1].decode()
-    if key in MARKED_KEYS or choose.randrange(2):
-        question = f"gets {key}\r\n".encode()
-        for side, reply in zip(sides, same_replies(sides, [question, question])):
-            side.note_token(key, reply)
-    which = choose.choice(["last", "last", "older", "none"])
-    same_replies(sides, [side.fill_in(request, key, which) for side in sides])
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_same_as_a_plain_memcached(shared, plain, seed):
-    """Thousands of random commands: replies compared byte by byte, contents afterwards."""
+    """Random requests in all three protocols: the replies, and the contents afterwards."""
     choose = random.Random(seed)
     follower = next(i for i in shared.ids if i != shared.wait_leader())
-    with plain.connect() as theirs, shared.memcached(follower, timeout=30) as ours:
-        exchange(ours, b"flush_all\r\n")
-        sides = [Side(theirs), Side(ours)]
-        for _ in range(500):
+    with contextlib.closing(Side(plain.connect)) as theirs, \
+            contextlib.closing(Side(lambda: shared.memcached(follower, timeout=30))) as ours:
+        exchange(ours.client[Text], b"flush_all\r\n")
+        for _ in range(600):
             # One by one: memcached's own answers depend on what is still being sent.
-            compare(choose, text_request(choose), sides)
-        everything = b"".join(f"get {key}\r\n".encode() for key in KEYS)
-        same_replies(sides, [everything, everything])
-    shared.wait_level()
-    held = [contents(shared, i, KEYS) for i in shared.ids]
-    assert held[0] == held[1] == held[2]
+            compare(choose.choice([Text, Binary]), choose, [theirs, ours])
+        everything = b"".join(map(Binary.ask_token, KEYS + ODD_KEYS))
+        same_replies(Binary, [theirs, ours], [everything, everything])
+        keys = KEYS + ODD_KEYS_IN_BASE64
+        held = items(theirs.client[Text], keys)
+        shared.wait_level()
+        for i in shared.ids:
+            assert contents(shared, i, keys) == held, f"replica {i}'s memcached"
