@@ -9,6 +9,7 @@
 #include "backends.h"
 #include "classify.h"
 #include "log.h"
+#include "memcached_restart.h"
 #include "state.h"
 #include "ttl.h"
 
@@ -79,6 +80,8 @@ static void end(struct mp_proxy *proxy, const struct mu_entry *entry, const stru
 		else
 			target->backend->ops->skip(target->backend, entry->lsn);
 		target->handed_lsn = entry->lsn;
+		if (entry->lsn > target->passed_lsn)
+			target->passed_lsn = entry->lsn;
 	}
 }
 
@@ -235,8 +238,7 @@ static void hand_entry(struct mp_proxy *proxy, const struct mu_entry *entry)
 
 /* ------------------------------------------------------------------ reading */
 
-/* Up to where a backend needs nothing of the log. */
-static uint64_t settled_lsn(const struct mp_target *target)
+uint64_t mp_apply_settled_lsn(const struct mp_target *target)
 {
 	return target->durable_lsn < target->handed_lsn ? target->durable_lsn : target->handed_lsn;
 }
@@ -255,7 +257,7 @@ static const struct mp_target *hindmost(const struct mp_apply *apply)
 			return NULL;
 		if (!last || target->backend->era < last->backend->era ||
 		    (target->backend->era == last->backend->era &&
-		     settled_lsn(target) < settled_lsn(last)))
+		     mp_apply_settled_lsn(target) < mp_apply_settled_lsn(last)))
 			last = target;
 	}
 	return last;
@@ -268,21 +270,28 @@ static const struct mp_target *hindmost(const struct mp_apply *apply)
 static enum mu_error read_from(struct mp_proxy *proxy, const struct mp_target *last)
 {
 	struct mp_apply *apply = &proxy->apply;
-	enum mu_error error = mu_seek(proxy->mu, last->backend->era, settled_lsn(last));
+	enum mu_error error = mu_seek(proxy->mu, last->backend->era, mp_apply_settled_lsn(last));
 
 	for (unsigned i = 0; i < MP_TARGETS && error == MU_OK; i++) {
 		const struct mp_target *target = &apply->target[i];
 
 		if (target->backend)
-			error = mu_holds(proxy->mu, target->backend->era, settled_lsn(target));
+			error = mu_holds(proxy->mu, target->backend->era,
+					 mp_apply_settled_lsn(target));
 	}
 	if (error)
 		return error;
 	mu_view(proxy->mu, &proxy->view);
 	apply->era = proxy->view.era;
-	for (unsigned i = 0; i < MP_TARGETS; i++)
-		if (apply->target[i].backend)
-			apply->target[i].backend->era = apply->era;
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		struct mp_target *target = &apply->target[i];
+
+		if (!target->backend)
+			continue;
+		if (target->backend->era != apply->era)
+			target->passed_lsn = 0;
+		target->backend->era = apply->era;
+	}
 	return MU_OK;
 }
 
@@ -298,8 +307,10 @@ static bool seek(struct mp_proxy *proxy)
 	error = read_from(proxy, last);
 	if (error == MU_ERR_FULL)
 		return false; /* the log is still on its way to here */
+	if (error == MU_ERR_STALE && mp_memcached_restart(proxy))
+		return false; /* it is tried again when that is done */
 	apply->seek_wanted = false;
-	apply->applied_lsn = settled_lsn(last);
+	apply->applied_lsn = mp_apply_settled_lsn(last);
 	if (error == MU_OK) {
 		mp_info("applying the log of era %" PRIx64 " behind LSN %" PRIu64, apply->era,
 			apply->applied_lsn);
@@ -310,6 +321,15 @@ static bool seek(struct mp_proxy *proxy)
 				    ? "the log does not reach back to what a backend has applied"
 				    : mu_strerror(error));
 	return false;
+}
+
+/* The reader was overtaken. */
+static void fall_behind(struct mp_proxy *proxy)
+{
+	if (mp_memcached_restart(proxy))
+		proxy->apply.seek_wanted = true;
+	else
+		become_stale(proxy, "the log was reclaimed before a backend had applied it");
 }
 
 static bool backends_take_more(const struct mp_apply *apply)
@@ -351,9 +371,8 @@ bool mp_apply_run(struct mp_proxy *proxy)
 			hand_entry(proxy, &entry);
 			handed++;
 		}
-		if (!apply->stale && mu_stale(proxy->mu))
-			become_stale(proxy,
-				     "the log was reclaimed before a backend had applied it");
+		if (!apply->stale && !apply->seek_wanted && mu_stale(proxy->mu))
+			fall_behind(proxy);
 		mp_pipeline_run_reads(proxy);
 	}
 	flush(apply);

@@ -23,11 +23,15 @@ struct mp_target {
 	enum mp_protocol protocol;
 	const char *name;
 	enum mp_backend_state state;
-	bool met;                       /* it was READY once */
-	bool silent;                    /* READY, but has not answered for backend_timeout_ms */
-	uint64_t handed_lsn;            /* entries up to here were handed to it */
-	uint64_t durable_lsn;           /* entries up to here are its for good */
-	uint64_t leader_ballot;         /* of the last leader whose first entry has passed */
+	bool met;             /* it was READY once */
+	bool silent;          /* READY, but has not answered for backend_timeout_ms */
+	uint64_t handed_lsn;  /* entries up to here were handed to it */
+	uint64_t durable_lsn; /* entries up to here are its for good */
+	uint64_t passed_lsn;  /* entries up to here have been handed on, whatever became of it */
+	uint64_t unread_sequence; /* of requests of ours that may be in entries that were passed
+				     over */
+	bool is_restarting;       /* Memcached: it is being emptied, see memcached_restart.h */
+	uint64_t leader_ballot;   /* of the last leader whose first entry has passed */
 	struct mp_request_list running; /* what it has not answered to the end */
 	struct mp_buffer gathered;      /* of a reply that is needed whole */
 	struct mp_buffer rewritten;     /* the same in the client's form */
@@ -53,6 +57,8 @@ struct mp_apply {
  * backends take it. True: there is more at once.
  */
 bool mp_apply_run(struct mp_proxy *proxy);
+/* Up to where a backend needs nothing of the log. */
+uint64_t mp_apply_settled_lsn(const struct mp_target *target);
 /* Has the first entry of the leader of this ballot reached every backend? */
 bool mp_apply_reached(const struct mp_proxy *proxy, uint64_t ballot);
 static inline unsigned mp_target_index(enum mp_protocol protocol)

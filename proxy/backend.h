@@ -155,6 +155,12 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *, const struct m
 
 /* How large an item may be, in bytes (memcached -I); 0: not yet READY once. */
 uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *);
+/*
+ * Drop everything that the server holds, and have it stand at that LSN of that
+ * era: an empty cache is a state as good as any. Done on a new connection, so
+ * what is under way is lost(); then READY is told, with that LSN.
+ */
+void mp_backend_memcached_empty(struct mp_backend *, uint64_t era, uint64_t lsn);
 /* The databases that clients may see (one less than the server has); 0: not yet READY once. */
 uint32_t mp_backend_redis_databases(const struct mp_backend *);
 /* The server's version, "" if it is not known yet. */

@@ -52,6 +52,8 @@ struct memcached {
 	struct mp_buffer keys;
 	bool set_failed; /* the head's set, or store, did not store */
 	bool in_unit;
+	bool empties; /* the next greeting is to empty the server, which then stands there: */
+	struct memcached_place new_place;
 };
 
 /* ------------------------------------------------------------------ handshake */
@@ -60,7 +62,8 @@ static void greet(struct mp_base *base)
 {
 	struct memcached *mc = (struct memcached *)base;
 
-	mc->greeting = (struct memcached_greeting){.group_id = base->group_id};
+	mc->greeting = (struct memcached_greeting){
+		.group_id = base->group_id, .empties = mc->empties, .new_place = mc->new_place};
 	memcached_greeting_start(&mc->greeting, &base->wire.out);
 }
 
@@ -89,8 +92,9 @@ static void become_ready(struct memcached *mc)
 	mc->clock_offset_ms = g->time_s * 1000 - clock_ms(CLOCK_MONOTONIC);
 	snprintf(who, sizeof(who),
 		 "Memcached %s, pid %" PRIu64 ", started %" PRIu64 ", applied LSN %" PRIu64,
-		 g->version, g->pid, g->started, g->applied_lsn);
-	mp_base_ready(&mc->base, g->era, g->applied_lsn, who);
+		 g->version, g->pid, g->started, g->place.lsn);
+	mc->empties = false;
+	mp_base_ready(&mc->base, g->place.era, g->place.lsn, who);
 }
 
 static void take_greeting(struct mp_base *base)
@@ -397,7 +401,8 @@ static bool store_applied(struct mp_base *base)
 {
 	uint64_t lsn = base->backend.applied_lsn;
 	char value[MEMCACHED_APPLIED_BYTES], command[160];
-	size_t len = memcached_put_applied(value, base->group_id, base->backend.era, lsn);
+	size_t len = memcached_put_applied(value, base->group_id,
+					   (struct memcached_place){base->backend.era, lsn});
 	int n = snprintf(command, sizeof(command),
 			 "set " MEMCACHED_APPLIED_KEY " 0 0 %zu\r\n%s\r\n", len, value);
 
@@ -467,4 +472,13 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *base,
 uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *backend)
 {
 	return ((const struct memcached *)backend)->greeting.item_size_max;
+}
+
+void mp_backend_memcached_empty(struct mp_backend *backend, uint64_t era, uint64_t lsn)
+{
+	struct memcached *mc = (struct memcached *)backend;
+
+	mc->empties = true;
+	mc->new_place = (struct memcached_place){era, lsn};
+	mp_wire_break(&mc->base.wire, "it is to be emptied");
 }

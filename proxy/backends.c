@@ -150,7 +150,7 @@ static void on_ready(struct mp_target *target, uint64_t applied_lsn)
 	struct mp_proxy *proxy = target->proxy;
 
 	target->met = true;
-	target->silent = false;
+	target->silent = target->is_restarting = false;
 	target->handed_lsn = target->durable_lsn = applied_lsn;
 	proxy->apply.seek_wanted = true;
 	if (target->protocol == MP_REDIS) {

@@ -73,6 +73,8 @@ static bool is_void(const struct mp_proxy *proxy, const struct mp_request *r)
 
 	if (r->lsn)
 		return false; /* it is in the log: only its reply is missing */
+	if (r->origin.sequence <= target->unread_sequence)
+		return false; /* it may be in a part of the log that was not read here */
 	if (target->leader_ballot > r->ballot)
 		return true;
 	return doubt->barrier_ballot == r->ballot && target->handed_lsn >= doubt->barrier_lsn;

@@ -25,11 +25,12 @@ enum {
 	MAX_REPLY_BYTES = 64 << 10,
 };
 
-size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_id, uint64_t era,
-			     uint64_t lsn)
+size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_id,
+			     struct memcached_place place)
 {
 	return (size_t)snprintf(out, MEMCACHED_APPLIED_BYTES,
-				"v2 %016" PRIx64 " %016" PRIx64 " %" PRIu64, group_id, era, lsn);
+				"v2 %016" PRIx64 " %016" PRIx64 " %" PRIu64, group_id, place.era,
+				place.lsn);
 }
 
 void memcached_greeting_start(struct memcached_greeting *g, struct mp_buffer *out)
@@ -101,9 +102,15 @@ static enum memcached_greeting_outcome take_stats(struct memcached_greeting *g, 
 static enum memcached_greeting_outcome take_settings(struct memcached_greeting *g, const char *text,
 						     struct mp_buffer *out)
 {
+	char cas[8];
+
 	g->item_size_max = number_of(text, "item_size_max");
 	if (g->item_size_max == 0)
 		return refuse(g, "it does not tell how large items may be");
+	stat_of(text, "cas_enabled", cas, sizeof(cas));
+	if (strcmp(cas, "no") == 0)
+		return refuse(g, "it was started with -C, so it does not number its items' "
+				 "versions; start it without");
 	g->step = MEMCACHED_ASKED_LSN;
 	memcached_greeting_go_on(g, out);
 	return MEMCACHED_GREETING_MORE;
@@ -112,17 +119,23 @@ static enum memcached_greeting_outcome take_settings(struct memcached_greeting *
 /*
  * An empty server is marked as ours before it gets a first write: the LSN is
  * stored later than what it covers, and a process that dies in between must find
- * its own items again, not a stranger's.
+ * its own items again, not a stranger's. Likewise one that is to be emptied gets
+ * its mark with the same bytes: flush_all takes the old one, too.
  */
 static enum memcached_greeting_outcome claim(struct memcached_greeting *g, struct mp_buffer *out)
 {
-	char value[MEMCACHED_APPLIED_BYTES], command[160];
-	size_t len = memcached_put_applied(value, g->group_id, 0, 0);
-	int n = snprintf(command, sizeof(command),
-			 "set " MEMCACHED_APPLIED_KEY " 0 0 %zu\r\n%s\r\n", len, value);
+	char value[MEMCACHED_APPLIED_BYTES], commands[160];
+	size_t len;
+	int n;
 
+	if (g->empties)
+		g->place = g->new_place;
+	len = memcached_put_applied(value, g->group_id, g->place);
+	n = snprintf(commands, sizeof(commands),
+		     "%sset " MEMCACHED_APPLIED_KEY " 0 0 %zu\r\n%s\r\n",
+		     g->empties ? "flush_all\r\n" : "", len, value);
 	g->step = MEMCACHED_CLAIMING;
-	if (!mp_buffer_append(out, command, (size_t)n))
+	if (!mp_buffer_append(out, commands, (size_t)n))
 		return refuse(g, "out of memory");
 	return MEMCACHED_GREETING_MORE;
 }
@@ -130,13 +143,14 @@ static enum memcached_greeting_outcome claim(struct memcached_greeting *g, struc
 static enum memcached_greeting_outcome take_claimed(struct memcached_greeting *g,
 						    struct mp_buffer *in)
 {
-	static const char stored[] = "STORED\r\n";
+	const char *expected = g->empties ? "OK\r\nSTORED\r\n" : "STORED\r\n";
 	size_t len = mp_buffer_len(in);
 
-	if (len < sizeof(stored) - 1)
+	if (len < strlen(expected))
 		return MEMCACHED_GREETING_MORE;
-	if (memcmp(mp_buffer_data(in), stored, sizeof(stored) - 1) != 0)
-		return refuse(g, "it does not store our applied LSN");
+	if (memcmp(mp_buffer_data(in), expected, strlen(expected)) != 0)
+		return refuse(g, g->empties ? "it cannot be emptied (flush_all)"
+					    : "it does not store our applied LSN");
 	mp_buffer_clear(in);
 	return MEMCACHED_GREETING_READY;
 }
@@ -153,13 +167,13 @@ static enum memcached_greeting_outcome take_applied(struct memcached_greeting *g
 					 "this group's log; restart it, or point to another one");
 		return claim(g, out);
 	}
-	if (sscanf(value, "\r\nv2 %16" SCNx64 " %16" SCNx64 " %" SCNu64 "\r\n", &group_id, &g->era,
-		   &g->applied_lsn) != 3)
+	if (sscanf(value, "\r\nv2 %16" SCNx64 " %16" SCNx64 " %" SCNu64 "\r\n", &group_id,
+		   &g->place.era, &g->place.lsn) != 3)
 		return refuse(g, "its item " MEMCACHED_APPLIED_KEY " is not ours");
 	if (group_id != g->group_id)
 		return refuse(g, "it belongs to another group; restart it, or point to another "
 				 "one");
-	return MEMCACHED_GREETING_READY;
+	return g->empties ? claim(g, out) : MEMCACHED_GREETING_READY;
 }
 
 enum memcached_greeting_outcome memcached_greeting_feed(struct memcached_greeting *g,

@@ -23,27 +23,35 @@ enum memcached_greeting_outcome {
 };
 enum { MEMCACHED_PAUSE_MS = 10 };
 
+/* Where a server stands in a log. */
+struct memcached_place {
+	uint64_t era, lsn;
+};
+
 struct memcached_greeting {
-	uint64_t group_id; /* in */
+	/* in */
+	uint64_t group_id;
+	bool empties; /* it is to be emptied, and to stand there from then on: */
+	struct memcached_place new_place;
 	/* out */
 	char version[32];
-	uint64_t pid, started; /* Unix time, to about a second */
-	uint64_t era, applied_lsn;
-	uint64_t item_size_max; /* bytes, -I */
-	int64_t time_s;         /* its clock: Unix time, cut to a second */
+	uint64_t pid, started;        /* Unix time, to about a second */
+	struct memcached_place place; /* what it has applied */
+	uint64_t item_size_max;       /* bytes, -I */
+	int64_t time_s;               /* its clock: Unix time, cut to a second */
 	char why[160];
 	/* private */
 	enum {
 		MEMCACHED_ASKED_STATS,
 		MEMCACHED_ASKED_SETTINGS,
 		MEMCACHED_ASKED_LSN,
-		MEMCACHED_CLAIMING, /* an empty server is being marked as ours */
+		MEMCACHED_CLAIMING, /* an empty server is being marked as ours, or emptied */
 	} step;
 	unsigned rounds, quiet_rounds;
 	uint64_t writes, items;
 };
 
-/* Begin: group_id is set, the rest zeroed. Puts what is to be sent into out. */
+/* Begin: what is in is set, the rest zeroed. Puts what is to be sent into out. */
 void memcached_greeting_start(struct memcached_greeting *greeting, struct mp_buffer *out);
 /* Takes whole replies from in; may put more into out. */
 enum memcached_greeting_outcome memcached_greeting_feed(struct memcached_greeting *greeting,
@@ -53,7 +61,7 @@ void memcached_greeting_go_on(struct memcached_greeting *greeting, struct mp_buf
 
 /* Writes the item's value for that LSN, terminated; returns its length. */
 enum { MEMCACHED_APPLIED_BYTES = 64 };
-size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_id, uint64_t era,
-			     uint64_t lsn);
+size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_id,
+			     struct memcached_place place);
 
 #endif

@@ -228,6 +228,43 @@ def test_evictions_never_bring_back_old_values(group):
     assert not [owner.wrong[:3] for owner in owners if owner.wrong]
 
 
+def start_memcached(group, i):
+    """A replica's memcached again, empty."""
+    command = ["memcached", "-s", group.path(i, "memcached.sock"), "-a", "700", "-t", "1"]
+    if os.geteuid() == 0:
+        command += ["-u", "root"]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("role", ["leader", "follower"])
+def test_a_memcached_that_comes_back_empty(role):
+    """The log does not reach back to its beginning any more: it goes on with nothing in it."""
+    with Group(ring_size="4M") as group:
+        leader = group.wait_ready().wait_leader()
+        victim = leader if role == "leader" else follower(group)
+        witness = next(i for i in group.ids if i not in (victim, leader))
+        keys = [f"k{n}" for n in range(20)]
+        with group.memcached(witness, timeout=30) as client:
+            for n in range(120):
+                assert client.set(keys[n % 20], b"%d:" % n + b"v" * 50000) == b"STORED"
+            group.kill(victim, name="memcached.pid")
+            wait_for(lambda: not group.serves(victim), "the replica without memcached to say so")
+            assert client.set("k0", b"meanwhile") == b"STORED"
+            server = start_memcached(group, victim)
+            try:
+                wait_for(lambda: group.serves(victim), "it to serve again", 30)
+                assert client.get("k0") in (b"meanwhile", None)
+                assert client.set("new", b"value") == b"STORED"
+                group.wait_level()
+                new = {"new": b"VA 5 f0\r\nvalue\r\n"}
+                assert contents(group, victim, ["new"]) == new
+                held = contents(group, witness, keys)
+                assert len(held) == 20 and contents(group, victim, keys).items() <= held.items()
+            finally:
+                server.kill()
+                server.wait()
+
+
 def test_a_store_that_fails_is_gone_everywhere(group):
     """An item too large for the server, though not for its limit on values."""
     leader = group.wait_leader()

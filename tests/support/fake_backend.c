@@ -50,6 +50,8 @@ struct fake {
 	unsigned id;
 	enum mp_protocol protocol;
 	uint64_t unit_lsn;
+	bool empties; /* see mp_backend_memcached_empty() */
+	uint64_t new_lsn;
 	struct task *head, **tail;
 };
 static struct fake *fakes[2][WORLD_REPLICAS + 1];
@@ -407,21 +409,52 @@ void world_backend_lose(enum mp_protocol protocol, unsigned id, bool execute)
 	fake->base.events->state(fake->base.events_ctx, MP_BACKEND_DISCONNECTED, 0, "test");
 }
 
+static void empty_store(struct store *store)
+{
+	for (int i = 0; i < KEYS_MAX; i++)
+		free(store->item[i].value);
+	*store = (struct store){0};
+}
+
+void mp_backend_memcached_empty(struct mp_backend *backend, uint64_t era, uint64_t lsn)
+{
+	struct fake *fake = (struct fake *)backend;
+
+	(void)era;
+	fake->empties = true;
+	fake->new_lsn = lsn;
+}
+
+/* Events are not told from within an op: this is done later. */
+static void do_empty(struct fake *fake)
+{
+	struct store *store = &stores[fake->protocol - 1][fake->id];
+
+	fake->empties = false;
+	world_backend_lose(fake->protocol, fake->id, false);
+	empty_store(store);
+	store->applied_lsn = fake->new_lsn;
+	world_backend_ready(fake->protocol, fake->id);
+}
+
 void fake_backend_deliver(unsigned id)
 {
+	if (fakes[1][id]->empties)
+		do_empty(fakes[1][id]);
 	deliver(fakes[0][id]);
 	deliver(fakes[1][id]);
 }
 
 void fake_backend_reset(void)
 {
-	for (unsigned p = 0; p < 2; p++) {
-		for (unsigned id = 1; id <= WORLD_REPLICAS; id++) {
-			for (int i = 0; i < KEYS_MAX; i++)
-				free(stores[p][id].item[i].value);
-			stores[p][id] = (struct store){0};
-		}
-	}
+	for (unsigned p = 0; p < 2; p++)
+		for (unsigned id = 1; id <= WORLD_REPLICAS; id++)
+			empty_store(&stores[p][id]);
+}
+
+uint64_t world_applied_lsn(enum mp_protocol protocol, unsigned id)
+{
+	return stores[protocol - 1][id].applied_lsn;
 }
 
 const char *world_value(enum mp_protocol protocol, unsigned id, const char *key)

@@ -145,18 +145,18 @@ void mu_resign(struct mu *mu)
 
 enum mu_error mu_holds(const struct mu *mu, uint64_t era, uint64_t applied_lsn)
 {
-	(void)mu;
 	(void)era;
-	(void)applied_lsn;
-	return MU_OK;
+	return applied_lsn < world.reclaimed_lsn[mu->id] ? MU_ERR_STALE : MU_OK;
 }
 
 enum mu_error mu_seek(struct mu *mu, uint64_t era, uint64_t applied_lsn)
 {
-	(void)era;
-	mu->next = (unsigned)(applied_lsn / 64);
-	mu->placed = true;
-	return MU_OK;
+	enum mu_error error = mu_holds(mu, era, applied_lsn);
+
+	mu->placed = error == MU_OK;
+	if (mu->placed)
+		mu->next = (unsigned)(applied_lsn / 64);
+	return error;
 }
 
 bool mu_next(struct mu *mu, struct mu_entry *out)

@@ -32,6 +32,7 @@ struct world {
 	bool frozen[WORLD_REPLICAS + 1];     /* this replica is not told of newer commits */
 	bool paused[WORLD_REPLICAS + 1];     /* this replica's process is stopped */
 	bool stalled[2][WORLD_REPLICAS + 1]; /* its backend [protocol - 1] executes nothing */
+	uint64_t reclaimed_lsn[WORLD_REPLICAS + 1]; /* its log does not reach back to before this */
 
 	struct mp_proxy *proxy[WORLD_REPLICAS + 1]; /* NULL: killed */
 	/* Seen from outside. */
@@ -70,6 +71,8 @@ void world_backend_ready(enum mp_protocol protocol, unsigned id);
 /* The value there, "" if none; good until the next call. */
 const char *world_value(enum mp_protocol protocol, unsigned id, const char *key);
 enum mu_backend_health world_health(unsigned id);
+/* What the backend has applied. */
+uint64_t world_applied_lsn(enum mp_protocol protocol, unsigned id);
 /* How many requests the proxy has in hand. */
 unsigned world_pending(unsigned id);
 

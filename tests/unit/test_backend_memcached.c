@@ -367,6 +367,52 @@ static void test_failed_delete_fails_the_backend(void **state)
 	close(listener);
 }
 
+static void test_emptied(void **state)
+{
+	struct test_backend_fixture *f = *state;
+	struct test_backend *t = start(f, "");
+
+	apply(t, 64, "set old 0 0 1\r\n1\r\n", 1);
+	test_until_answers(t, 1);
+	/* Where it is to stand then may also be before what it has applied: of another log. */
+	mp_backend_memcached_empty(t->backend, TEST_ERA, 32);
+	test_until(t, t->backend->state != MP_BACKEND_READY);
+	test_until_ready(t, 32);
+	expect_item(f, "old", "END\r\n");
+	apply(t, 64, "set new 0 0 1\r\n2\r\n", 2);
+	test_until_answers(t, 2);
+	test_until(t, t->durable_lsn == 64);
+	expect_item(f, "new", "VALUE new 0 1\r\n2\r\nEND\r\n");
+	/* Once only: who comes next finds it as it is. */
+	test_backend_close(t);
+	reopen(f);
+	test_until_ready(t, 64);
+	expect_item(f, "new", "VALUE new 0 1\r\n2\r\nEND\r\n");
+	test_backend_close(t);
+}
+
+static void test_what_cannot_be_emptied_is_refused(void **state)
+{
+	struct test_backend_fixture *f = *state;
+	struct test_backend *t = start(f, "-F");
+
+	apply(t, 64, "set old 0 0 1\r\n1\r\n", 1);
+	test_until_answers(t, 1);
+	mp_backend_memcached_empty(t->backend, TEST_ERA, 128);
+	test_until_failed(t, "it cannot be emptied");
+	test_backend_close(t);
+}
+
+static void test_without_versions_it_is_refused(void **state)
+{
+	struct test_backend_fixture *f = *state;
+
+	test_memcached_start(&f->server, f->dir, "-C");
+	reopen(f);
+	test_until_failed(&f->t, "started with -C");
+	test_backend_close(&f->t);
+}
+
 static void test_no_memcached_at_all(void **state)
 {
 	struct test_backend_fixture *f = *state;
@@ -392,6 +438,9 @@ int main(void)
 		TEST(test_other_group_is_refused),
 		TEST(test_no_memory_is_only_a_miss),
 		TEST(test_failed_delete_fails_the_backend),
+		TEST(test_emptied),
+		TEST(test_what_cannot_be_emptied_is_refused),
+		TEST(test_without_versions_it_is_refused),
 		TEST(test_no_memcached_at_all),
 	};
 
