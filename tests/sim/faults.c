@@ -349,7 +349,9 @@ static void cold_backend_flickers(void *ctx, uint64_t stamp)
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
 		if (run->node[id].voting)
 			return;
-	if (node->backend.durable != index)
+	if (node->backend.durable > index)
+		return; /* it has got another's state, or flickers otherwise */
+	if (node->backend.durable < index)
 		backend_regain(node, index);
 	else if (!is_best(run, node))
 		backend_lose(node, index - 1);
