@@ -236,7 +236,7 @@ struct mp_slot *mp_base_expect(struct mp_base *base, uint8_t kind, void *owner,
 enum mp_take mp_base_take(struct mp_base *base, void *owner, enum mp_take_mode mode)
 {
 	struct mp_buffer *in = &base->wire.in;
-	struct mp_slice piece;
+	struct mp_slice piece, clean;
 	enum mp_take result;
 	size_t used;
 
@@ -256,10 +256,11 @@ enum mp_take mp_base_take(struct mp_base *base, void *owner, enum mp_take_mode m
 		mp_base_fail(base, piece);
 		return MP_TAKE_BROKEN;
 	}
+	clean = base->hooks->clean && !base->streamed ? base->hooks->clean(piece) : piece;
 	base->streamed = result == MP_TAKE_MORE;
 	base->scanned = 0;
 	if (owner)
-		base->backend.events->reply(base->backend.events_ctx, owner, piece,
+		base->backend.events->reply(base->backend.events_ctx, owner, clean,
 					    result == MP_TAKE_DONE);
 	mp_buffer_consume(in, piece.len);
 	return result;

@@ -51,6 +51,8 @@ struct mp_base_hooks {
 	/* Called once for every reply, with its first piece: does it say that the backend failed?
 	 */
 	bool (*is_failure)(struct mp_base *base, struct mp_slice reply, enum mp_take_mode mode);
+	/* What of a reply's first piece is the owner's. NULL: all of it. */
+	struct mp_slice (*clean)(struct mp_slice piece);
 	/* Send a command that stores applied_lsn. False: not now. */
 	bool (*store)(struct mp_base *base);
 	/* The connection is gone: tell every owner, forget what it was about. */

@@ -355,6 +355,7 @@ static const struct mp_base_hooks hooks = {
 	.bytes = redis_take_bytes,
 	.frame = redis_frame,
 	.is_failure = redis_is_failure,
+	.clean = redis_clean,
 	.store = store_applied,
 	.lose = redis_lose,
 };

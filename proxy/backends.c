@@ -19,6 +19,7 @@ enum {
 	/* The command table is fetched blocking: this part of backend-timeout is enough. */
 	FETCH_TIMEOUT_PART = 5,
 	FETCH_RETRY_MS = 1000,
+	SCRIPT_PATIENCE = 6, /* times backend-timeout */
 };
 
 #define NO_MEMORY "-ERR muproxy: out of memory for the reply\r\n"
@@ -330,6 +331,18 @@ static void rescue(struct mp_proxy *proxy, struct mp_target *target, uint64_t no
 	mp_doubt_settle(proxy);
 }
 
+/*
+ * A server that runs a script is busy and not dead; the others are, too, so that another leader
+ * would find itself in the same place. How long scripts can be is bounded (prelude.lua).
+ */
+static uint64_t patience_ms(const struct mp_target *target)
+{
+	const struct mp_proxy *proxy = target->proxy;
+	bool runs_script = target->protocol == MP_REDIS && proxy->expiry.scripts > 0;
+
+	return (uint64_t)proxy->options.backend_timeout_ms * (runs_script ? SCRIPT_PATIENCE : 1);
+}
+
 static void watch(struct mp_proxy *proxy, struct mp_target *target)
 {
 	uint64_t silent_ms;
@@ -338,7 +351,7 @@ static void watch(struct mp_proxy *proxy, struct mp_target *target)
 	if (!target->backend || target->state != MP_BACKEND_READY)
 		return;
 	silent_ms = target->backend->ops->oldest_ms(target->backend);
-	silent = silent_ms > proxy->options.backend_timeout_ms;
+	silent = silent_ms > patience_ms(target);
 	if (silent && !target->silent)
 		mp_warn("%s: has not answered for %" PRIu64 " ms", target->name, silent_ms);
 	if (!silent && target->silent)

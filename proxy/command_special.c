@@ -11,7 +11,6 @@
 /* Why not. A reason ends a sentence that begins with the command's name. */
 #define BLOCKING "blocking commands are not served yet"
 #define PUBSUB "publish/subscribe is not served yet"
-#define SCRIPTING "scripts and functions are not served yet"
 #define CONNECTION "it would change a connection that many clients share"
 #define BACKEND_CLIENTS "it concerns the backend's connections, which are not the clients'"
 #define OPERATOR "it concerns one server alone: send it to the backend itself"
@@ -283,14 +282,25 @@ static const struct mp_special specials[] = {
 	REFUSE("spublish", PUBSUB),
 	REFUSE("pubsub", PUBSUB),
 
-	REFUSE("eval", SCRIPTING),
-	REFUSE("eval_ro", SCRIPTING),
-	REFUSE("evalsha", SCRIPTING),
-	REFUSE("evalsha_ro", SCRIPTING),
-	REFUSE("fcall", SCRIPTING),
-	REFUSE("fcall_ro", SCRIPTING),
-	REFUSE("script", SCRIPTING),
-	REFUSE("function", SCRIPTING),
+	REWRITE("eval", SCRIPT),
+	REWRITE("eval_ro", SCRIPT),
+	REWRITE("evalsha", SCRIPT),
+	REWRITE("evalsha_ro", SCRIPT),
+	REWRITE("fcall", SCRIPT),
+	REWRITE("fcall_ro", SCRIPT),
+	REWRITE("script|load", SCRIPT),
+	REWRITE("script|exists", SCRIPT),
+	REWRITE("script|flush", SCRIPT),
+	LOCAL("script|kill"),
+	REFUSE("script", "debugging of scripts is not served"),
+	REWRITE("function|load", SCRIPT),
+	REWRITE("function|delete", SCRIPT),
+	REWRITE("function|flush", SCRIPT),
+	REWRITE("function|list", SCRIPT),
+	REWRITE("function|stats", SCRIPT),
+	LOCAL("function|kill"),
+	REFUSE("function",
+	       "libraries are kept in a form of muproxy's own: load their code instead"),
 
 	/* Of one server, for its operator. */
 	REFUSE("acl", ACLS),

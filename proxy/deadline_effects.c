@@ -6,6 +6,7 @@
 
 #include "command_special.h"
 #include "decimal.h"
+#include "redis_scripts.h"
 
 /*
  * Nothing but a script can ask for a deadline and act on it at once. It compares
@@ -147,7 +148,7 @@ static void look_at_eval(const struct look *look)
 	size_t len = sizeof(expire_script) - 1;
 	int64_t count, now_ms;
 
-	/* Not one of ours? Clients' scripts are not served. */
+	/* Not one of ours? (Clients' are run by EVALSHA.) */
 	if (r->argc < 5 || r->argv[1].len != len ||
 	    memcmp(r->argv[1].data, expire_script, len) != 0)
 		return;
@@ -187,14 +188,25 @@ static void look_at_select(const struct look *look)
 		take_database(look->r->argv[1], look->database);
 }
 
+static void look_at_evalsha(const struct look *look)
+{
+	struct mp_slice stamp;
+
+	if (mp_script_is_logged(look->r, &stamp))
+		tell(look, (struct mp_effect){.kind = MP_EFFECT_SCRIPT, .key = stamp});
+}
+
 static const struct {
 	const char *name;
 	void (*look)(const struct look *);
 } looks[] = {
-	{"set", look_at_set},         {"pexpireat", look_at_pexpireat}, {"getex", look_at_getex},
-	{"restore", look_at_restore}, {"eval", look_at_eval},           {"rename", look_at_rename},
-	{"renamenx", look_at_rename}, {"copy", look_at_copy},           {"move", look_at_move},
-	{"flushdb", look_at_flushdb}, {"swapdb", look_at_swapdb},       {"select", look_at_select},
+	{"set", look_at_set},         {"pexpireat", look_at_pexpireat},
+	{"getex", look_at_getex},     {"restore", look_at_restore},
+	{"eval", look_at_eval},       {"evalsha", look_at_evalsha},
+	{"rename", look_at_rename},   {"renamenx", look_at_rename},
+	{"copy", look_at_copy},       {"move", look_at_move},
+	{"flushdb", look_at_flushdb}, {"swapdb", look_at_swapdb},
+	{"select", look_at_select},
 };
 
 bool mp_effects_each(struct resp_parser *parser, struct mp_slice wire, int commands,

@@ -34,6 +34,7 @@ enum mp_effect_kind {
 	MP_EFFECT_EXPIRE, /* key is gone if it was due at when_ms */
 	MP_EFFECT_FLUSH,  /* all keys of database are gone */
 	MP_EFFECT_SWAP,   /* database and to_database change places */
+	MP_EFFECT_SCRIPT, /* it wrote down, under the stamp `key`, what it set (redis_scripts.h) */
 };
 
 struct mp_effect {

@@ -10,6 +10,7 @@
 #include "deadline_effects.h"
 #include "decimal.h"
 #include "log.h"
+#include "redis_scripts.h"
 #include "state.h"
 
 /* Up to a thousand keys and a few, in about a millisecond; whoever has a deadline is told. */
@@ -27,6 +28,7 @@ void mp_expiry_close(struct mp_expiry *expiry)
 {
 	mp_deadlines_free(&expiry->index);
 	mp_buffer_free(&expiry->wire);
+	mp_fifo_free(&expiry->asking);
 }
 
 /* ----------------------------------------------------------------- questions */
@@ -63,6 +65,12 @@ static bool ask(struct mp_proxy *proxy, enum mp_request_purpose purpose, uint64_
 	return true;
 }
 
+/* Until what was asked at that time is answered. */
+static void stop_clock(struct mp_expiry *expiry, uint64_t now_ms)
+{
+	*(uint64_t *)mp_fifo_push(&expiry->asking) = now_ms;
+}
+
 /* Ask for a key's real deadline, as of here in the log. */
 static void ask_deadline(struct mp_proxy *proxy, struct mp_deadline *node, uint64_t now_ms)
 {
@@ -74,8 +82,26 @@ static void ask_deadline(struct mp_proxy *proxy, struct mp_deadline *node, uint6
 		fail(proxy);
 		return;
 	}
-	if (expiry->asking++ == 0)
-		expiry->asking_ms = now_ms;
+	stop_clock(expiry, now_ms);
+}
+
+/* ... and for what the scripts of a record have set. */
+static void ask_scripts(struct mp_proxy *proxy, struct mp_slice stamp, uint64_t now_ms)
+{
+	struct mp_expiry *expiry = &proxy->expiry;
+	char number[MP_DECIMAL_BYTES];
+	struct mp_slice argv[5] = {{"EVAL", 4},
+				   {mp_script_question, strlen(mp_script_question)},
+				   {"0", 1},
+				   {number, mp_format_i64(number, proxy->databases)},
+				   stamp};
+
+	if (!ask(proxy, MP_PURPOSE_SCRIPT, ++expiry->serial, 0, 5, argv)) {
+		fail(proxy);
+		return;
+	}
+	expiry->scripts++;
+	stop_clock(expiry, now_ms);
 }
 
 static void take_deadline(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice answer)
@@ -119,6 +145,7 @@ bool mp_effects_of(struct mp_proxy *proxy, struct mp_slice wire, int commands, u
 struct following {
 	struct mp_proxy *proxy;
 	uint64_t now_ms;
+	bool has_asked; /* for what the record's scripts have set */
 };
 
 static void lower(const struct following *f, uint32_t database, struct mp_slice key,
@@ -143,13 +170,14 @@ static void follow_move(const struct following *f, const struct mp_effect *e)
 	const struct mp_deadline *from = mp_deadlines_find(index, e->database, e->key);
 	struct mp_deadline *to;
 
-	if (f->proxy->expiry.is_complete) {
+	if (f->proxy->expiry.is_complete && f->proxy->expiry.scripts == 0) {
 		/* A bound that was not exact does not become so by moving. */
 		if (from)
 			lower(f, e->to_database, e->to, from->due_ms, from->is_exact);
 		return;
 	}
-	/* It may have one that the scan has not come to, and would not find in the new place. */
+	/* It may have one that the scan, or an answer, has not come to, and would not find in the
+	 * new place. */
 	lower(f, e->to_database, e->to, (int64_t)f->now_ms, false);
 	to = mp_deadlines_find(index, e->to_database, e->to);
 	if (to && to->state == MP_DEADLINE_QUEUED)
@@ -171,9 +199,33 @@ static void follow_expire(const struct following *f, const struct mp_effect *e)
 
 static void start_scan(struct mp_proxy *proxy);
 
+/* The index is not to be trusted: the backend is asked for everything. */
+static void begin_anew(struct mp_proxy *proxy)
+{
+	proxy->expiry.is_complete = false;
+	start_scan(proxy);
+}
+
+static void follow_swap(const struct following *f, const struct mp_effect *e)
+{
+	struct mp_expiry *expiry = &f->proxy->expiry;
+
+	if (!mp_deadlines_swap(&expiry->index, e->database, e->to_database))
+		fail(f->proxy);
+	if (!expiry->is_complete)
+		start_scan(f->proxy);
+	if (expiry->scripts == 0)
+		return;
+	if (expiry->swap_count == MP_SWAPS)
+		begin_anew(f->proxy);
+	else
+		expiry->swaps[expiry->swap_count++] =
+			(struct mp_swap){++expiry->serial, e->database, e->to_database};
+}
+
 static void follow(void *ctx, const struct mp_effect *e)
 {
-	const struct following *f = ctx;
+	struct following *f = ctx;
 	struct mp_deadlines *index = &f->proxy->expiry.index;
 
 	switch (e->kind) {
@@ -194,21 +246,84 @@ static void follow(void *ctx, const struct mp_effect *e)
 		mp_deadlines_flush(index, e->database);
 		break;
 	case MP_EFFECT_SWAP:
-		if (!mp_deadlines_swap(index, e->database, e->to_database))
-			fail(f->proxy);
-		if (!f->proxy->expiry.is_complete)
-			start_scan(f->proxy);
+		follow_swap(f, e);
+		break;
+	case MP_EFFECT_SCRIPT:
+		/* They have all been executed by the time that it is asked. */
+		if (!f->has_asked)
+			ask_scripts(f->proxy, e->key, f->now_ms);
+		f->has_asked = true;
 		break;
 	}
 }
 
 void mp_expiry_note(struct mp_proxy *proxy, const struct mp_record_view *record, uint64_t now_ms)
 {
-	struct following f = {proxy, now_ms};
+	struct following f = {.proxy = proxy, .now_ms = now_ms};
 
 	if (!mp_effects_of(proxy, record->wire, (int)record->head.commands, record->head.database,
 			   follow, &f))
 		fail(proxy);
+}
+
+/* ----------------------------------------------------------------- parsed replies */
+
+/* An array; the caller frees it. NULL: it is something else, which is logged. */
+static redisReply *parse_array(struct mp_slice answer)
+{
+	redisReader *reader = redisReaderCreate();
+	redisReply *reply = NULL;
+	void *got = NULL;
+
+	if (reader && redisReaderFeed(reader, answer.data, answer.len) == REDIS_OK &&
+	    redisReaderGetReply(reader, &got) == REDIS_OK)
+		reply = got;
+	if (reader)
+		redisReaderFree(reader);
+	if (reply && reply->type == REDIS_REPLY_ARRAY)
+		return reply;
+	mp_error("redis: its keys' deadlines cannot be had: %.*s",
+		 (int)(answer.len < 100 ? answer.len : 100), answer.data);
+	if (reply)
+		freeReplyObject(reply);
+	return NULL;
+}
+
+/* A deadline that a script has set, or found; databases may have changed places since. */
+static void take_told(const struct following *f, uint64_t serial, uint32_t database,
+		      struct mp_slice key, int64_t when_ms)
+{
+	struct mp_expiry *expiry = &f->proxy->expiry;
+
+	lower(f, database, key, when_ms, false);
+	for (uint32_t i = 0; i < expiry->swap_count; i++) {
+		const struct mp_swap *swap = &expiry->swaps[i];
+
+		if (swap->serial < serial || (swap->one != database && swap->other != database))
+			continue;
+		database = swap->one == database ? swap->other : swap->one;
+		lower(f, database, key, when_ms, false);
+	}
+}
+
+static void take_scripts(struct mp_proxy *proxy, const struct mp_request *r, struct mp_slice answer)
+{
+	struct following f = {.proxy = proxy, .now_ms = proxy->apply.now_ms};
+	redisReply *reply = parse_array(answer);
+
+	if (!reply) {
+		begin_anew(proxy);
+		return;
+	}
+	for (size_t i = 0; i + 2 < reply->elements; i += 3) {
+		redisReply *const *told = &reply->element[i];
+
+		if (told[0]->str && told[1]->str && told[2]->str)
+			take_told(&f, r->origin.sequence, (uint32_t)atoi(told[0]->str),
+				  (struct mp_slice){told[1]->str, told[1]->len},
+				  atoll(told[2]->str));
+	}
+	freeReplyObject(reply);
 }
 
 /* ------------------------------------------------------------------- the scan */
@@ -267,23 +382,14 @@ static void scan_on(struct mp_proxy *proxy, const redisReply *cursor)
 
 static void take_scan(struct mp_proxy *proxy, struct mp_slice answer)
 {
-	redisReader *reader = redisReaderCreate();
-	redisReply *reply = NULL;
-	void *got = NULL;
+	redisReply *reply = parse_array(answer);
 
-	if (reader && redisReaderFeed(reader, answer.data, answer.len) == REDIS_OK &&
-	    redisReaderGetReply(reader, &got) == REDIS_OK)
-		reply = got;
-	if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
-	    reply->element[0]->type == REDIS_REPLY_STRING && take_scanned(proxy, reply))
+	if (!reply)
+		return;
+	if (reply->elements > 0 && reply->element[0]->type == REDIS_REPLY_STRING &&
+	    take_scanned(proxy, reply))
 		scan_on(proxy, reply->element[0]);
-	else
-		mp_error("redis: its keys' deadlines cannot be had: %.*s",
-			 (int)(answer.len < 100 ? answer.len : 100), answer.data);
-	if (reply)
-		freeReplyObject(reply);
-	if (reader)
-		redisReaderFree(reader);
+	freeReplyObject(reply);
 }
 
 void mp_expiry_restart(struct mp_proxy *proxy, uint64_t keys)
@@ -291,7 +397,9 @@ void mp_expiry_restart(struct mp_proxy *proxy, uint64_t keys)
 	struct mp_expiry *expiry = &proxy->expiry;
 
 	/* What the index holds stays true; what was being asked will not be answered. */
-	expiry->asking = 0;
+	expiry->asking.item_bytes = sizeof(uint64_t);
+	mp_fifo_clear(&expiry->asking);
+	expiry->scripts = expiry->swap_count = 0;
 	mp_deadlines_requeue_all(&expiry->index);
 	expiry->is_complete = keys == 0;
 	if (!expiry->is_complete)
@@ -300,10 +408,18 @@ void mp_expiry_restart(struct mp_proxy *proxy, uint64_t keys)
 
 void mp_expiry_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice answer)
 {
+	struct mp_expiry *expiry = &proxy->expiry;
+
+	/* They are answered in the order in which they were asked. */
+	if (r->purpose != MP_PURPOSE_SCAN)
+		mp_fifo_pop(&expiry->asking);
 	if (r->purpose == MP_PURPOSE_DEADLINE) {
-		proxy->expiry.asking--;
 		take_deadline(proxy, r, answer);
-	} else if (r->origin.sequence == proxy->expiry.scan_serial) {
+	} else if (r->purpose == MP_PURPOSE_SCRIPT) {
+		take_scripts(proxy, r, answer);
+		if (--expiry->scripts == 0)
+			expiry->swap_count = 0;
+	} else if (r->origin.sequence == expiry->scan_serial) {
 		take_scan(proxy, answer);
 	}
 	mp_drop(proxy, r);

@@ -14,6 +14,10 @@
  * deadline. A process that starts, or finds its backend again, asks it for all
  * of them, and cannot lead before it has them.
  *
+ * What a script sets nobody can tell beforehand: it writes it down in its server,
+ * which is asked for it at once (redis_scripts.h). Until the answer is there the
+ * index does not hold all bounds: what moves meanwhile is asked for, too.
+ *
  * The log's clock. An entry's timestamp T is the time of everything in it, and
  * of the reads that go with it: at T every key due by T is gone, so before
  * anything is proposed at T, what is due by T is. What is under way, and not in
@@ -34,6 +38,7 @@
 
 #include "deadline_effects.h"
 #include "deadlines.h"
+#include "fifo.h"
 #include "records.h"
 #include "request.h"
 #include "slice.h"
@@ -41,7 +46,13 @@
 struct mp_batch;
 struct mp_proxy;
 
-enum { MP_CLOCK_LAG_MS = 2 };
+enum { MP_CLOCK_LAG_MS = 2, MP_SWAPS = 16 };
+
+/* SWAPDB, while it was asked what scripts before it had set. */
+struct mp_swap {
+	uint64_t serial;
+	uint32_t one, other;
+};
 
 struct mp_expiry {
 	struct mp_deadlines index;
@@ -49,13 +60,16 @@ struct mp_expiry {
 	uint32_t scan_database; /* !is_complete: being scanned */
 	uint64_t serial;        /* of the last question */
 	uint64_t scan_serial;   /* of the scan that counts */
-	uint32_t asking;        /* questions about a single key under way */
-	uint64_t asking_ms;     /* the clock stands there meanwhile */
-	uint64_t now_ms;        /* the log's clock in this turn; 0: not looked at yet */
-	uint64_t ballot;        /* offset_ms holds for it */
-	uint64_t offset_ms;     /* of the log's clock before the wall clock */
-	uint32_t limited;       /* batches under way that stop the clock */
-	bool is_late;           /* the clock is so far back that requests wait */
+	struct mp_fifo asking;  /* uint64_t: the times of what else is asked; at the oldest the
+				   clock stands */
+	uint32_t scripts;       /* of them, for what scripts have set */
+	struct mp_swap swaps[MP_SWAPS]; /* since the oldest of these was asked */
+	uint32_t swap_count;
+	uint64_t now_ms;    /* the log's clock in this turn; 0: not looked at yet */
+	uint64_t ballot;    /* offset_ms holds for it */
+	uint64_t offset_ms; /* of the log's clock before the wall clock */
+	uint32_t limited;   /* batches under way that stop the clock */
+	bool is_late;       /* the clock is so far back that requests wait */
 	struct mp_buffer wire;
 };
 
@@ -66,7 +80,8 @@ void mp_expiry_close(struct mp_expiry *expiry);
 void mp_expiry_note(struct mp_proxy *proxy, const struct mp_record_view *record, uint64_t now_ms);
 /* The backend is there (again), and had so many keys with a deadline. */
 void mp_expiry_restart(struct mp_proxy *proxy, uint64_t keys);
-/* The whole answer to a question of purpose DEADLINE or SCAN, which is in no list any more. */
+/* The whole answer to a question of purpose DEADLINE, SCRIPT or SCAN, which is in no list any more.
+ */
 void mp_expiry_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice answer);
 /* ... which will not come. */
 void mp_expiry_lost(struct mp_proxy *proxy, struct mp_request *r);

@@ -34,8 +34,10 @@ static uint64_t limit_ms(const struct mp_proxy *proxy)
 {
 	const struct mp_expiry *expiry = &proxy->expiry;
 	const struct mp_batch *batch;
-	uint64_t limit = expiry->asking > 0 ? expiry->asking_ms : UINT64_MAX;
+	uint64_t limit = UINT64_MAX;
 
+	if (expiry->asking.count > 0)
+		limit = *(const uint64_t *)mp_fifo_at(&expiry->asking, 0);
 	if (expiry->limited == 0)
 		return limit;
 	STAILQ_FOREACH(batch, &proxy->pipeline.proposed, next)
@@ -119,7 +121,7 @@ bool mp_expiry_turn(struct mp_proxy *proxy)
 	struct mp_expiry *expiry = &proxy->expiry;
 
 	expiry->now_ms = 0;
-	if (expiry->index.heap_count == 0 && expiry->limited == 0 && expiry->asking == 0)
+	if (expiry->index.heap_count == 0 && expiry->limited == 0 && expiry->asking.count == 0)
 		return true;
 	if (proxy->pipeline.stuck)
 		return false;
@@ -182,8 +184,11 @@ static void on_proposed(void *ctx, const struct mp_effect *e)
 	case MP_EFFECT_MOVE:
 	case MP_EFFECT_SWAP:
 		/* Where there are no deadlines none can move. */
-		if (expiry->index.count > 0 || expiry->limited > 0)
+		if (expiry->index.count > 0 || expiry->limited > 0 || expiry->scripts > 0)
 			mp_expiry_limit(p->proxy, p->batch, now_ms);
+		break;
+	case MP_EFFECT_SCRIPT:
+		mp_expiry_limit(p->proxy, p->batch, now_ms);
 		break;
 	case MP_EFFECT_EXPIRE:
 	case MP_EFFECT_FLUSH:

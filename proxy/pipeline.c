@@ -9,6 +9,8 @@
 #include "backends.h"
 #include "classify.h"
 #include "log.h"
+#include "redis_scripts.h"
+#include "rewrite_scripts.h"
 #include "state.h"
 
 void mp_pipeline_init(struct mp_pipeline *pipeline)
@@ -216,10 +218,14 @@ static struct mp_record record_of(const struct mp_request *r)
 	};
 }
 
-enum mp_rewriting mp_pipeline_rewrite(struct mp_proxy *proxy, const struct mp_command *command,
+enum mp_rewriting mp_pipeline_rewrite(struct mp_proxy *proxy, const struct mp_origin *origin,
+				      uint32_t database, const struct mp_command *command,
 				      const struct resp_request *request, struct mp_buffer *out,
 				      int *commands, char *error)
 {
+	int64_t now_ms = (int64_t)timestamp_ms(proxy);
+	struct mp_script_terms terms = {now_ms,           mp_next_seed(now_ms), database,
+					proxy->databases, origin->nonce,        origin->sequence};
 	size_t len, cap = request->raw.len + 256;
 	char *room;
 
@@ -227,9 +233,13 @@ enum mp_rewriting mp_pipeline_rewrite(struct mp_proxy *proxy, const struct mp_co
 		room = mp_buffer_reserve(out, cap);
 		if (!room)
 			return MP_REWRITE_NO_MEMORY;
-		len = mp_command_rewrite(command, request, (int64_t)timestamp_ms(proxy),
-					 proxy->databases, room, cap, commands, error,
-					 MP_ERROR_BYTES);
+		*commands = 1;
+		if (command->rewrite == MP_REWRITE_SCRIPT)
+			len = mp_script_rewrite(command, request, &terms, room, cap, error,
+						MP_ERROR_BYTES);
+		else
+			len = mp_command_rewrite(command, request, now_ms, proxy->databases, room,
+						 cap, commands, error, MP_ERROR_BYTES);
 		if (len <= cap)
 			break;
 		cap = len;
@@ -246,8 +256,8 @@ static bool rewrite_redis(struct mp_proxy *proxy, struct mp_request *r,
 	char error[MP_ERROR_BYTES];
 
 	mp_buffer_clear(&proxy->pipeline.rewritten);
-	switch (mp_pipeline_rewrite(proxy, command, request, &proxy->pipeline.rewritten, commands,
-				    error)) {
+	switch (mp_pipeline_rewrite(proxy, &r->origin, r->meta.database, command, request,
+				    &proxy->pipeline.rewritten, commands, error)) {
 	case MP_REWRITTEN:
 		return true;
 	case MP_REWRITE_REFUSED:

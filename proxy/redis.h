@@ -104,6 +104,7 @@ void redis_end(struct redis *redis);
 void redis_take_bytes(struct mp_base *base);
 enum mp_take redis_frame(struct mp_base *base, const char *data, size_t len, size_t *used);
 bool redis_is_failure(struct mp_base *base, struct mp_slice reply, enum mp_take_mode mode);
+struct mp_slice redis_clean(struct mp_slice piece);
 void redis_lose(struct mp_base *base);
 
 /* redis_retry.c */

@@ -18,6 +18,7 @@
 #include <strings.h>
 
 #include "command.h"
+#include "redis_scripts.h"
 #include "redis_wire.h"
 
 struct redis_step {
@@ -308,8 +309,27 @@ static void on_marked(struct redis_greeting *g, const redisReply *reply)
 	       (unsigned long long)g->failed_lsn);
 }
 
+static void on_prelude(struct redis_greeting *g, const redisReply *reply)
+{
+	if (reply->type != REDIS_REPLY_STRING || strcmp(reply->str, mp_prelude_sha1) != 0)
+		refuse(g, "SCRIPT LOAD: an unexpected reply");
+}
+
+/* What Lua makes of "<", which scripts and sort() go by: replicas with other ideas would differ. */
+static void on_collation(struct redis_greeting *g, const redisReply *reply)
+{
+	if (reply->type != REDIS_REPLY_INTEGER || reply->integer != 1)
+		refuse(g, "its locale does not compare strings byte by byte: start it with "
+			  "LC_ALL=C in its environment");
+}
+
+static const char collation[] = "return 'B' < 'a' and 'a-b' < 'ab' and 'a B' < 'aa' and "
+				"'Z' < '\\195\\164' and 1 or 0";
+
 static const struct redis_step second_pipeline[] = {
 	{"SELECT", on_ok, NULL},
+	{"SCRIPT LOAD", on_prelude, NULL},
+	{"EVAL", on_collation, NULL},
 	{"GET " REDIS_APPLIED_KEY, on_applied, NULL},
 	{"INFO keyspace", on_keyspace, NULL},
 	{"APPEND " REDIS_APPLIED_KEY, on_marked, NULL},
@@ -320,6 +340,8 @@ static void send_second_pipeline(struct redis_greeting *g)
 {
 	g->steps = second_pipeline;
 	send_words(g, "SELECT %u", g->databases - 1);
+	send_words(g, "SCRIPT LOAD %s", mp_prelude);
+	send_words(g, "EVAL %s 0", collation);
 	send_words(g, "GET " REDIS_APPLIED_KEY);
 	send_words(g, "INFO keyspace");
 }

@@ -77,6 +77,22 @@ static void wait_replicas(struct mp_session *s, const struct resp_request *r)
 	mp_say_number(s, members / 2);
 }
 
+/*
+ * What a script has done by the time that it is killed is not the same at every
+ * server. Endless ones end by themselves, at the same step everywhere (prelude.lua).
+ */
+static void kill_script(struct mp_session *s, const struct resp_request *r)
+{
+	(void)r;
+	if (s->proxy->expiry.scripts == 0)
+		mp_say(s, "-NOTBUSY No scripts in execution right now.\r\n");
+	else
+		mp_say(s,
+		       "-UNKILLABLE muproxy: scripts run at every replica and cannot be ended at "
+		       "the same place by a signal. This one ends by itself when it has taken too "
+		       "many steps.\r\n");
+}
+
 static const struct {
 	const char *name;
 	void (*answer)(struct mp_session *, const struct resp_request *);
@@ -93,6 +109,8 @@ static const struct {
 	{"exec", mp_multi_exec},
 	{"discard", mp_multi_discard},
 	{"unwatch", mp_multi_unwatch},
+	{"script|kill", kill_script},
+	{"function|kill", kill_script},
 	{"client|id", mp_client_id},
 	{"client|getname", mp_client_getname},
 	{"client|setname", mp_client_setname},

@@ -39,6 +39,20 @@ bool redis_is_failure(struct mp_base *base, struct mp_slice reply, enum mp_take_
 	return false;
 }
 
+/*
+ * An error that a client's script made up may read like a failure: then our own
+ * script has put this byte before it (prelude.lua).
+ */
+enum { MADE_UP = 1 };
+
+struct mp_slice redis_clean(struct mp_slice piece)
+{
+	if (piece.len < 2 || piece.data[0] != '-' || piece.data[1] != MADE_UP)
+		return piece;
+	((char *)piece.data)[1] = '-';
+	return (struct mp_slice){piece.data + 1, piece.len - 1};
+}
+
 enum mp_take redis_frame(struct mp_base *base, const char *data, size_t len, size_t *used)
 {
 	struct redis *redis = (struct redis *)base;

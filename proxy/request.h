@@ -63,6 +63,7 @@ struct mp_request_meta {
 enum mp_request_purpose {
 	MP_PURPOSE_CLIENT = 0,
 	MP_PURPOSE_DEADLINE, /* expiry.c: a key's */
+	MP_PURPOSE_SCRIPT,   /* expiry.c: those that scripts have set */
 	MP_PURPOSE_SCAN,     /* expiry.c: all keys' */
 };
 

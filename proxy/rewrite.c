@@ -495,7 +495,7 @@ static size_t rewrite_xadd(const struct rewriting *w)
  * Not predictable, and not the same for all requests of a millisecond; what it is is logged. Always
  * of ten digits: a rewrite that is done again for want of room comes out as long as it said.
  */
-static uint32_t next_seed(int64_t now_ms)
+uint32_t mp_next_seed(int64_t now_ms)
 {
 	static uint64_t state;
 
@@ -514,7 +514,7 @@ static size_t rewrite_spop(const struct rewriting *w)
 		return refuse(w, "ERR value is out of range, must be positive");
 	if (r->argc == 3 && count < 0)
 		return refuse(w, "ERR value is out of range, must be positive");
-	return mp_encode_spop(r->argv[1], count, next_seed(w->now_ms), w->out, w->cap);
+	return mp_encode_spop(r->argv[1], count, mp_next_seed(w->now_ms), w->out, w->cap);
 }
 
 /* ---------------------------------------------------------------- dispatch */
@@ -536,7 +536,7 @@ size_t mp_command_rewrite(const struct mp_command *command, const struct resp_re
 	struct rewriting w = {command, request,  now_ms, databases,  out,
 			      cap,     commands, error,  error_bytes};
 
-	assert(command->class == MP_CLASS_WRITE);
+	assert(command->class == MP_CLASS_WRITE && command->rewrite != MP_REWRITE_SCRIPT);
 	assert(databases > 0 && databases <= MP_MAX_DATABASES);
 	*commands = 1;
 	return rewrites[command->rewrite](&w);

@@ -22,4 +22,7 @@ size_t mp_encode_xadd(const struct resp_request *request, int star, int64_t now_
 /* SPOP of count members (-1: the form without a count), drawn by the seed. */
 size_t mp_encode_spop(struct mp_slice key, int64_t count, uint32_t seed, char *out, size_t cap);
 
+/* A seed that nobody can foretell, from 1 to 2147483646; always of ten digits. */
+uint32_t mp_next_seed(int64_t now_ms);
+
 #endif

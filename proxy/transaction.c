@@ -142,6 +142,7 @@ void mp_transaction_lost(struct mp_assembly *a)
 /* A transaction being made fit for the log. */
 struct making {
 	struct mp_proxy *proxy;
+	const struct mp_origin *origin;
 	struct mp_buffer *wire, *recipe;
 	uint32_t database; /* that the next command runs in */
 	uint32_t elements, commands;
@@ -203,7 +204,8 @@ static void make_write(struct making *m, const struct mp_command *command,
 	if (!mp_needs_rewrite(command, request)) {
 		put_wire(m, request->raw);
 	} else {
-		switch (mp_pipeline_rewrite(proxy, command, request, m->wire, &commands, error)) {
+		switch (mp_pipeline_rewrite(proxy, m->origin, m->database, command, request,
+					    m->wire, &commands, error)) {
 		case MP_REWRITTEN:
 			break;
 		case MP_REWRITE_REFUSED:
@@ -317,6 +319,7 @@ void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r)
 	struct mp_pipeline *pipeline = &proxy->pipeline;
 	struct mp_slice rest = mp_bytes_slice(&r->raw);
 	struct making m = {.proxy = proxy,
+			   .origin = &r->origin,
 			   .wire = &pipeline->rewritten,
 			   .recipe = &pipeline->recipe,
 			   .database = r->meta.database};

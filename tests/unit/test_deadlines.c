@@ -13,6 +13,7 @@
 
 #include "deadline_effects.h"
 #include "deadlines.h"
+#include "redis_scripts.h"
 #include "ttl.h"
 
 enum { KEYS = 3000, DATABASES = 3, ROUNDS = 200000 };
@@ -219,7 +220,8 @@ static char seen[512];
 
 static void write_down(void *ctx, const struct mp_effect *e)
 {
-	static const char *const names[] = {"set", "maybe", "move", "expire", "flush", "swap"};
+	static const char *const names[] = {"set",   "maybe", "move",  "expire",
+					    "flush", "swap",  "script"};
 	size_t at = strlen(seen);
 
 	(void)ctx;
@@ -275,6 +277,31 @@ static void effects_are_read_off_the_log(void **state)
 		assert_true(mp_effects_each(parser, wire, cases[i].commands, 2, write_down, NULL));
 		assert_string_equal(seen, cases[i].effects);
 	}
+	resp_parser_free(parser);
+}
+
+/* What a script sets is asked for; under which name, its record says. */
+static void scripts_are_read_off_the_log(void **state)
+{
+	static const struct mp_slice words[] = {
+		{"EVALSHA", 7}, {"return 1", 8}, {"1", 1}, {"k", 1}};
+	const struct resp_request request = {.argc = 4, .argv = words};
+	const struct mp_command command = {.name = "evalsha", .rewrite = MP_REWRITE_SCRIPT};
+	const struct mp_script_terms terms = {
+		.now_ms = 5, .seed = 6, .nonce = 0xa, .sequence = 0xb};
+	struct resp_limits limits;
+	struct resp_parser *parser;
+	char wire[512], error[MP_ERROR_BYTES];
+	size_t len = mp_script_rewrite(&command, &request, &terms, wire, sizeof(wire), error,
+				       sizeof(error));
+
+	(void)state;
+	assert_true(len > 0 && len <= sizeof(wire));
+	resp_limits_init(&limits);
+	parser = resp_parser_new(&limits);
+	seen[0] = '\0';
+	assert_true(mp_effects_each(parser, (struct mp_slice){wire, len}, 1, 4, write_down, NULL));
+	assert_string_equal(seen, "script 0/a-b;");
 	resp_parser_free(parser);
 }
 
@@ -336,6 +363,7 @@ int main(void)
 		cmocka_unit_test(due_ones_come_in_order),
 		cmocka_unit_test(effects_are_read_off_the_log),
 		cmocka_unit_test(what_expires_is_read_off_the_log),
+		cmocka_unit_test(scripts_are_read_off_the_log),
 		cmocka_unit_test(replies_are_made_of_deadlines),
 	};
 
