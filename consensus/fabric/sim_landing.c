@@ -18,6 +18,16 @@ static unsigned piece_of(const struct sim_op *op, uint64_t word, uint64_t words)
 	}
 }
 
+static void move(const struct sim_op *op, uint8_t *region, uint64_t from, uint64_t to)
+{
+	uint8_t *ours = op->memory + (from - op->offset);
+
+	if (op->write)
+		memcpy(region + from, ours, to - from);
+	else
+		memcpy(ours, region + from, to - from);
+}
+
 /* Copy the words of the operation's next piece; returns how many bytes those were. */
 static uint64_t move_piece(const struct sim_op *op, uint8_t *region)
 {
@@ -26,6 +36,10 @@ static uint64_t move_piece(const struct sim_op *op, uint8_t *region)
 	uint64_t words = (end + SIM_WORD - 1) / SIM_WORD - first;
 	uint64_t moved = 0;
 
+	if (op->pieces == 1) {
+		move(op, region, op->offset, end);
+		return op->bytes;
+	}
 	for (uint64_t word = 0; word < words; word++) {
 		uint64_t from = (first + word) * SIM_WORD;
 		uint64_t to = from + SIM_WORD;
@@ -36,10 +50,7 @@ static uint64_t move_piece(const struct sim_op *op, uint8_t *region)
 			from = op->offset;
 		if (to > end)
 			to = end;
-		if (op->write)
-			memcpy(region + from, op->memory + (from - op->offset), to - from);
-		else
-			memcpy(op->memory + (from - op->offset), region + from, to - from);
+		move(op, region, from, to);
 		moved += to - from;
 	}
 	return moved;
