@@ -95,7 +95,9 @@ int memory_lock(const struct memory_directory *dir, unsigned id, const struct me
  * True if no process runs the id at this moment. The kernel drops the lock of
  * a process that ends only after the last of its threads has left its memory,
  * so nothing of what that process was doing to any memory is still under way.
- * False if that cannot be told.
+ * False if that cannot be told. (What a device does in its name is another
+ * matter: its queue pairs go when the descriptor of the device is closed, which
+ * the kernel does in no order that it promises.)
  */
 bool memory_lock_is_free(const struct memory_directory *dir, unsigned id);
 

@@ -79,12 +79,6 @@ static struct verbs_transport choose_transport(const struct mu_verbs_options *op
 					.service_level = (uint8_t)options->service_level};
 }
 
-/* Polled without blocking, by threads that have other things to do. */
-static void set_nonblocking(int fd)
-{
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-}
-
 static int open_planes(struct verbs_fabric *verbs, const struct memory_error *error)
 {
 	int share = verbs->port.completions / MU_ID_SLOTS;
@@ -94,19 +88,23 @@ static int open_planes(struct verbs_fabric *verbs, const struct memory_error *er
 		verbs->work_requests = (unsigned)verbs->port.work_requests;
 	if (verbs->work_requests > (unsigned)share)
 		verbs->work_requests = (unsigned)share;
-	set_nonblocking(verbs->port.context->async_fd);
+	/* Looked at by a thread that has other things to do. */
+	fcntl(verbs->port.context->async_fd, F_SETFL,
+	      fcntl(verbs->port.context->async_fd, F_GETFL) | O_NONBLOCK);
 	verbs->unused = ibv_create_cq(verbs->port.context, 1, NULL, NULL, 0);
 	if (verbs->unused == NULL)
 		return memory_error_set(error, "RDMA device %s: %s", verbs->port.device,
-					strerror(errno));
-	for (unsigned plane = 0; plane < MU_PLANES; plane++) {
+					verbs_reason(errno));
+	for (unsigned plane = 0; plane < MU_PLANES; plane++)
 		if (verbs_plane_open(verbs, (enum mu_plane)plane, error) != 0)
 			return -1;
-		set_nonblocking(verbs->plane[plane].channel->fd);
-	}
 	return 0;
 }
 
+/*
+ * What the device does not destroy here the kernel does when the device is
+ * closed; only then is the memory given up, and the lock of the id with it.
+ */
 static void close_planes(struct verbs_fabric *verbs)
 {
 	for (unsigned peer = 1; peer < MU_ID_SLOTS; peer++)
@@ -186,7 +184,11 @@ int mu_fabric_verbs_open(struct mu_fabric **out, const struct mu_fabric_config *
 
 	if (check_options(options, &error) != 0)
 		return -1;
-	/* A process that forks must not lose pages that a device writes to. */
+	/*
+	 * A process that forks must not lose pages that a device writes to; before
+	 * Linux 5.12 that takes some care, of which huge pages are to have their part.
+	 */
+	setenv("RDMAV_HUGEPAGES_SAFE", "1", 0);
 	ibv_fork_init();
 	verbs = calloc(1, sizeof(*verbs));
 	if (verbs == NULL)

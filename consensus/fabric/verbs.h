@@ -59,14 +59,26 @@ struct verbs_op {
  * thread, CONNECTING -> UP or DOWN by the maker, and UP or CONNECTING -> DOWN by
  * the plane's thread. The members behind it belong to the plane's thread, except
  * while CONNECTING, when the maker sets those marked (M).
+ *
+ * A queue pair that the device neither destroys nor stops may still send, so its
+ * operations are not over: UP -> ENDING -> DOWN, by the plane's thread, which
+ * tries again until it does.
  */
+#define VERBS_CONNECTION_ENDING 3 /* behind enum mu_connection; to others it is DOWN */
+
 struct verbs_out {
-	_Atomic int state;        /* enum mu_connection */
-	_Atomic bool is_lost;     /* set by others while UP: the plane's thread takes it down */
+	_Atomic int state; /* enum mu_connection, or ENDING */
+	/*
+	 * Set by others at any time: the plane's thread takes it down as soon as it is
+	 * UP. Cleared before CONNECTING, so that a loss meanwhile counts.
+	 */
+	_Atomic bool is_lost;
 	struct ibv_qp *qp;        /* (M) NULL: none */
+	struct ibv_qp *stopped;   /* sends nothing, but is still to be destroyed; NULL: none */
 	uint32_t generation;      /* (M) tells completions of this queue pair from older ones' */
 	uint32_t inline_bytes;    /* (M) */
-	_Atomic uint64_t attempt; /* (M) names the connection that is UP */
+	_Atomic uint64_t attempt; /* (M) names the connection that is UP; 0: none */
+	uint8_t ends_as;          /* while ENDING: how its oldest operation will */
 	struct verbs_target target[MU_PLANES]; /* (M) */
 	unsigned work_requests;                /* in use */
 	/* Outstanding from head on; the first `dead` of them are over, and wait to be polled. */
@@ -77,8 +89,10 @@ struct verbs_out {
 /* The serving end; under `serving` of the fabric. */
 struct verbs_in {
 	struct ibv_qp *qp; /* NULL: none */
-	uint64_t attempt;
-	bool may_write; /* the replication region */
+	uint64_t attempt;  /* of the peer's, that it serves or was the last to; 0: none */
+	bool may_write;    /* the replication region */
+	unsigned refusals; /* of the device to grant that, in a row */
+	uint64_t told_ns;  /* when the peer was last told that it is gone */
 };
 
 /* What one plane has of its own. */
@@ -87,11 +101,16 @@ struct verbs_plane {
 	struct ibv_mr *memory; /* of its region */
 	struct ibv_cq *completions;
 	struct ibv_comp_channel *channel;
-	/* Asked for its descriptor, so whoever polls in vain may go to sleep: see arm(). */
-	bool is_waited_for;
-	bool is_armed;    /* the channel will tell of the next completion, or has */
-	bool was_told_of; /* there was one since */
+	/* What whoever polls in vain may sleep on: the channel, and what does not come from it. */
+	int wait_fd, call_fd;
+	_Atomic bool is_waited_for; /* somebody has it */
+	_Atomic bool is_called;     /* call_fd is readable */
+	bool is_armed;              /* the channel will tell of the next completion, or has */
+	bool was_told_of;           /* there was one since */
+	uint64_t looked_ns;         /* at the channel */
+	unsigned polls;
 	struct verbs_stages stages;
+	bool has_complained;        /* of memory that it could not register */
 	unsigned outstanding, dead; /* operations, over all connections */
 	struct verbs_out out[MU_ID_SLOTS];
 };
@@ -140,6 +159,8 @@ void verbs_say(const struct verbs_fabric *verbs, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /* --- verbs_memory.c --- */
+/* What an error of the device means, with the remedy if too little memory may be locked. */
+const char *verbs_reason(int error);
 /* Register what there is; the reason names the remedy if the kernel locks too little memory. */
 int verbs_plane_open(struct verbs_fabric *verbs, enum mu_plane plane,
 		     const struct memory_error *error);
@@ -150,10 +171,10 @@ void verbs_plane_close(struct verbs_plane *plane);
  * key that is returned. Fills in copy_to, passing and stage of the op. False if
  * there is no room just now.
  */
-bool verbs_source(struct verbs_plane *plane, struct verbs_op *op, const void *src, size_t len,
-		  uint64_t *address, uint32_t *key);
-bool verbs_destination(struct verbs_plane *plane, struct verbs_op *op, void *dst, size_t len,
-		       uint64_t *address, uint32_t *key);
+bool verbs_source(struct verbs_fabric *verbs, enum mu_plane plane, struct verbs_op *op,
+		  const void *src, size_t len, uint64_t *address, uint32_t *key);
+bool verbs_destination(struct verbs_fabric *verbs, enum mu_plane plane, struct verbs_op *op,
+		       void *dst, size_t len, uint64_t *address, uint32_t *key);
 /* The device is done with it; copy what was read, if it was. */
 void verbs_release(struct verbs_plane *plane, struct verbs_op *op, bool was_read);
 
@@ -166,10 +187,27 @@ int verbs_post_write(struct mu_fabric *fabric, enum mu_plane plane, unsigned pee
 		     uint64_t ballot, uint64_t cookie);
 int verbs_post_read(struct mu_fabric *fabric, enum mu_plane plane, unsigned peer,
 		    enum mu_region region, uint64_t offset, void *dst, size_t len, uint64_t cookie);
+/* Whether a connection is UP and meant to stay so; takes it down if it is lost. */
+bool verbs_out_is_usable(struct verbs_fabric *verbs, enum mu_plane plane, unsigned peer);
+/* An error ends a connection that is UP: its oldest operation as `status`, the others unreachable.
+ */
+void verbs_out_fail(struct verbs_fabric *verbs, enum mu_plane plane, unsigned peer,
+		    enum mu_fabric_status status);
+/* If it is ENDING, try again. */
+void verbs_out_end(struct verbs_fabric *verbs, enum mu_plane plane, unsigned peer);
+/* Any thread: what is at the other end is not what it was; the connection is to go down. */
+void verbs_out_lose(struct verbs_fabric *verbs, enum mu_plane plane, unsigned peer);
+
+static inline unsigned verbs_outstanding(const struct verbs_out *out)
+{
+	return out->tail - out->head - out->dead;
+}
+
+/* --- verbs_poll.c: what the posting end hears, and sleeping until it does --- */
 int verbs_poll(struct mu_fabric *fabric, enum mu_plane plane, struct mu_completion *out, int max);
 int verbs_wait_fd(struct mu_fabric *fabric, enum mu_plane plane);
-/* (maker) Another process is at the other end, or none: the connection is to go down. */
-void verbs_out_lose(struct verbs_out *out);
+/* Any thread: the plane's has something to look at that is in no queue. */
+void verbs_call(struct verbs_plane *plane);
 
 /* --- verbs_in.c: the serving end, and the permission --- */
 int verbs_revoke_write(struct mu_fabric *fabric);

@@ -3,22 +3,24 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "verbs_device.h"
 
-/* GIDs of one port that are looked at; devices have 16 to 256. */
-#define GIDS_MAX 256
+/* Above every rank: a GID that is in use already. */
+#define RANK_IN_USE 8
 
-/* The better the higher; 0: cannot be used. */
-static unsigned rank_gid(const struct ibv_gid_entry *gid, bool is_ethernet)
+/*
+ * The better the higher; 0: cannot be used. Of what is neither InfiniBand nor
+ * Ethernet nothing is known: it need not have queue pairs of the kind used here.
+ */
+static unsigned rank_gid(const struct ibv_gid_entry *gid, uint8_t link_layer)
 {
 	const struct in6_addr *address = (const void *)gid->gid.raw;
 
-	if (!is_ethernet)
+	if (link_layer == IBV_LINK_LAYER_INFINIBAND)
 		return gid->gid_type == IBV_GID_TYPE_IB ? 1 : 0;
-	if (gid->gid_type != IBV_GID_TYPE_ROCE_V2)
+	if (link_layer != IBV_LINK_LAYER_ETHERNET || gid->gid_type != IBV_GID_TYPE_ROCE_V2)
 		return 0;
 	if (IN6_IS_ADDR_V4MAPPED(address))
 		return 3;
@@ -32,27 +34,31 @@ struct candidate {
 	struct ibv_device_attr limits;
 	struct ibv_port_attr port;
 	uint8_t number;
+	const union ibv_gid *in_use; /* stay with this one while it is there; NULL: none */
 	struct ibv_gid_entry gid;
 	unsigned rank; /* 0: cannot be used */
 };
 
+/* One by one: a table of all ports' has no size that is known before. */
 static void choose_gid(struct candidate *candidate, const struct mu_verbs_options *options)
 {
-	bool is_ethernet = candidate->port.link_layer == IBV_LINK_LAYER_ETHERNET;
-	struct ibv_gid_entry *gids = calloc(GIDS_MAX, sizeof(*gids));
-	ssize_t count = gids ? ibv_query_gid_table(candidate->context, gids, GIDS_MAX, 0) : -ENOMEM;
+	for (int i = 0; i < candidate->port.gid_tbl_len && i <= UINT8_MAX; i++) {
+		struct ibv_gid_entry gid;
+		unsigned rank;
 
-	for (ssize_t i = 0; i < count; i++) {
-		unsigned rank = rank_gid(&gids[i], is_ethernet);
-
-		if (gids[i].port_num != candidate->number || rank <= candidate->rank)
+		if ((options->gid_index >= 0 && options->gid_index != i) ||
+		    ibv_query_gid_ex(candidate->context, candidate->number, (uint32_t)i, &gid, 0) !=
+			    0)
 			continue;
-		if (options->gid_index >= 0 && gids[i].gid_index != (uint32_t)options->gid_index)
+		rank = rank_gid(&gid, candidate->port.link_layer);
+		if (rank > 0 && candidate->in_use != NULL &&
+		    memcmp(&gid.gid, candidate->in_use, sizeof(gid.gid)) == 0)
+			rank += RANK_IN_USE;
+		if (rank <= candidate->rank)
 			continue;
 		candidate->rank = rank;
-		candidate->gid = gids[i];
+		candidate->gid = gid;
 	}
-	free(gids);
 }
 
 static bool is_wanted(const struct candidate *candidate, const struct mu_verbs_options *options)
@@ -78,7 +84,8 @@ static void look_at_ports(struct ibv_device *device, const struct mu_verbs_optio
 		candidate.rank = 0;
 		if (ibv_query_port(candidate.context, candidate.number, &candidate.port) != 0)
 			continue;
-		if (is_wanted(&candidate, options) && candidate.port.state == IBV_PORT_ACTIVE)
+		if (device->transport_type == IBV_TRANSPORT_IB && is_wanted(&candidate, options) &&
+		    candidate.port.state == IBV_PORT_ACTIVE)
 			choose_gid(&candidate, options);
 		each(ctx, &candidate);
 	}
@@ -159,17 +166,25 @@ static uint8_t at_most_16(int number)
 	return (uint8_t)(number > 16 ? 16 : number);
 }
 
+/* What of a port may change while it is in use. */
+static struct verbs_path path_of(const struct candidate *candidate)
+{
+	return (struct verbs_path){
+		.lid = candidate->port.lid,
+		.mtu = candidate->port.active_mtu,
+		.gid_index = (uint8_t)candidate->gid.gid_index,
+		.gid = candidate->gid.gid,
+	};
+}
+
 static int adopt(struct verbs_port *port, const struct candidate *best,
 		 const struct memory_error *error)
 {
 	*port = (struct verbs_port){
 		.number = best->number,
 		.is_ethernet = best->port.link_layer == IBV_LINK_LAYER_ETHERNET,
-		.lid = best->port.lid,
-		.mtu = best->port.active_mtu,
+		.path = path_of(best),
 		.message_bytes = best->port.max_msg_sz,
-		.gid_index = (uint8_t)best->gid.gid_index,
-		.gid = best->gid.gid,
 		.completions = best->limits.max_cqe,
 		.work_requests = best->limits.max_qp_wr,
 		.reads_out = at_most_16(best->limits.max_qp_init_rd_atom),
@@ -193,6 +208,27 @@ int verbs_port_open(struct verbs_port *port, const struct mu_verbs_options *opti
 	return adopt(port, &choice.best, error);
 }
 
+enum verbs_port_news verbs_port_look_again(struct verbs_port *port,
+					   const struct mu_verbs_options *options)
+{
+	struct candidate now = {
+		.context = port->context, .number = port->number, .in_use = &port->path.gid};
+	struct verbs_path path;
+
+	if (ibv_query_port(port->context, port->number, &now.port) == 0 &&
+	    now.port.state == IBV_PORT_ACTIVE)
+		choose_gid(&now, options);
+	if (now.rank == 0)
+		return VERBS_PORT_IS_DOWN;
+	path = path_of(&now);
+	if (path.lid == port->path.lid && path.mtu == port->path.mtu &&
+	    path.gid_index == port->path.gid_index &&
+	    memcmp(&path.gid, &port->path.gid, sizeof(path.gid)) == 0)
+		return VERBS_PORT_IS_SAME;
+	port->path = path;
+	return VERBS_PORT_HAS_CHANGED;
+}
+
 void verbs_port_close(struct verbs_port *port)
 {
 	ibv_close_device(port->context);
@@ -212,18 +248,28 @@ static unsigned mtu_bytes(enum ibv_mtu mtu)
 	return 128u << mtu;
 }
 
-static const char *layer_name(bool is_ethernet)
+static const char ethernet[] = "RoCE v2", infiniband[] = "InfiniBand";
+
+static const char *layer_name(uint8_t link_layer)
 {
-	return is_ethernet ? "RoCE v2" : "InfiniBand";
+	switch (link_layer) {
+	case IBV_LINK_LAYER_ETHERNET:
+		return ethernet;
+	case IBV_LINK_LAYER_INFINIBAND:
+		return infiniband;
+	default:
+		return "other";
+	}
 }
 
 void verbs_port_describe(const struct verbs_port *port, char *text, size_t bytes)
 {
 	char gid[INET6_ADDRSTRLEN];
 
-	gid_text(&port->gid, gid, sizeof(gid));
+	gid_text(&port->path.gid, gid, sizeof(gid));
 	snprintf(text, bytes, "%s port %u, GID %u (%s, %s), MTU %u", port->device, port->number,
-		 port->gid_index, gid, layer_name(port->is_ethernet), mtu_bytes(port->mtu));
+		 port->path.gid_index, gid, port->is_ethernet ? ethernet : infiniband,
+		 mtu_bytes(port->path.mtu));
 }
 
 bool mu_verbs_is_usable(const struct mu_verbs_options *options, char *err, size_t err_bytes)
@@ -259,8 +305,7 @@ static void list_port(void *ctx, struct candidate *candidate)
 			"PORT", "STATE", "LINK", "MTU", "MESSAGE", "GID", "ADDRESS");
 	fprintf(listing->out, "%c %-16s %-4u %-12s %-10s %-5u %-10u ", is_chosen ? '*' : ' ',
 		candidate->device, candidate->number, ibv_port_state_str(port->state),
-		layer_name(port->link_layer == IBV_LINK_LAYER_ETHERNET),
-		mtu_bytes(port->active_mtu), port->max_msg_sz);
+		layer_name(port->link_layer), mtu_bytes(port->active_mtu), port->max_msg_sz);
 	if (candidate->rank > 0)
 		fprintf(listing->out, "%-3u %s\n", candidate->gid.gid_index, gid);
 	else

@@ -14,8 +14,14 @@
 #include "config.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "verbs.h"
+
+/* A peer that asks in vain is told again that what served it is gone. */
+#define TELL_AGAIN_NS 10000000u
+/* The device may refuse once, because of an error that nobody has heard of yet. */
+#define REFUSALS_MAX 3
 
 /* What every peer may do, by plane; the right to write the log comes on top. */
 static int basic_access(enum mu_plane plane)
@@ -59,7 +65,10 @@ int verbs_in_serve(struct verbs_fabric *verbs, enum mu_plane plane, unsigned pee
 		error = verbs_queue_pair_start(qp, &verbs->port, own, remote, &verbs->transport,
 					       access);
 	if (error == 0)
-		*in = (struct verbs_in){.qp = qp, .attempt = attempt, .may_write = may_write};
+		*in = (struct verbs_in){.qp = qp,
+					.attempt = attempt,
+					.may_write = may_write,
+					.refusals = in->refusals};
 	pthread_mutex_unlock(&verbs->serving);
 	if (error != 0)
 		verbs_queue_pair_free(qp);
@@ -69,8 +78,13 @@ int verbs_in_serve(struct verbs_fabric *verbs, enum mu_plane plane, unsigned pee
 void verbs_in_drop(struct verbs_fabric *verbs, unsigned peer)
 {
 	pthread_mutex_lock(&verbs->serving);
-	for (unsigned plane = 0; plane < MU_PLANES; plane++)
-		drop(&verbs->in[plane][peer]);
+	for (unsigned plane = 0; plane < MU_PLANES; plane++) {
+		struct verbs_in *in = &verbs->in[plane][peer];
+
+		/* Who asked for it is no more. */
+		if (drop(in) == 0)
+			in->attempt = 0;
+	}
 	pthread_mutex_unlock(&verbs->serving);
 }
 
@@ -142,27 +156,65 @@ int verbs_revoke_write(struct mu_fabric *fabric)
 	return error != 0 ? -1 : 0;
 }
 
+/* Give a peer the right by the queue pair that serves it. Returns 0, or -1: there is none. */
+static int give(struct verbs_fabric *verbs, unsigned peer)
+{
+	const int access = basic_access(MU_PLANE_DATA) | IBV_ACCESS_REMOTE_WRITE;
+	struct verbs_in *in = &verbs->in[MU_PLANE_DATA][peer];
+	int error;
+
+	if (in->may_write)
+		return 0;
+	if (in->qp == NULL)
+		return -1;
+	error = verbs_queue_pair_set_access(in->qp, access);
+	if (error == 0) {
+		in->may_write = true;
+		in->refusals = 0;
+		return 0;
+	}
+	/* It is in error, and neither end may have been told: it is to be made anew. */
+	drop(in);
+	if (++in->refusals == REFUSALS_MAX)
+		verbs_say(verbs,
+			  "device %s lets no rights of a queue pair change: replica %u cannot be "
+			  "granted any: %s",
+			  verbs->port.device, peer, strerror(error));
+	return -1;
+}
+
+/*
+ * The attempt whose end, as its peer must hear, is gone; 0: none, or not again
+ * so soon. It was told when that happened, but the word may have been lost, or
+ * have overtaken the one that it is there: then the peer would keep an idle
+ * connection to nothing, and never be granted anything.
+ */
+static uint64_t tell_again(struct verbs_in *in)
+{
+	uint64_t now_ns = verbs_clock_ns();
+
+	if (in->qp != NULL || now_ns - in->told_ns < TELL_AGAIN_NS)
+		return 0;
+	in->told_ns = now_ns;
+	return in->attempt;
+}
+
 int verbs_grant_write(struct mu_fabric *fabric, unsigned peer, uint64_t ballot)
 {
 	struct verbs_fabric *verbs = verbs_of(fabric);
-	const int access = basic_access(MU_PLANE_DATA) | IBV_ACCESS_REMOTE_WRITE;
-	struct verbs_in *in = &verbs->in[MU_PLANE_DATA][peer];
 	uint64_t gone = 0;
-	int result = -1;
+	int result;
 
 	assert(peer >= 1 && peer < MU_ID_SLOTS);
 	assert(OWN_MEMORY_BALLOT_HOLDER(ballot) == peer);
 	pthread_mutex_lock(&verbs->serving);
 	for (unsigned other = 1; other < MU_ID_SLOTS; other++)
 		assert(other == peer || !verbs->in[MU_PLANE_DATA][other].may_write);
-	if (in->may_write || (in->qp != NULL && verbs_queue_pair_set_access(in->qp, access) == 0)) {
-		in->may_write = true;
+	result = give(verbs, peer);
+	if (result == 0)
 		atomic_store(&verbs->memory.header->word, ballot);
-		result = 0;
-	} else if (in->qp != NULL && drop(in) == 0) {
-		/* It is in error, and neither end may have been told. */
-		gone = in->attempt;
-	}
+	else
+		gone = tell_again(&verbs->in[MU_PLANE_DATA][peer]);
 	pthread_mutex_unlock(&verbs->serving);
 	if (gone != 0)
 		verbs_maker_tell_gone(verbs, MU_PLANE_DATA, peer, gone);

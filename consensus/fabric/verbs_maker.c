@@ -2,173 +2,36 @@
  * verbs_maker.c - the fabric's own thread: it makes queue pairs, arranges with
  * the peers' makers which ones form a connection (verbs_message.h), and hears
  * what the device has to say of its own accord.
- *
- * Everything here is done again until it works: an attempt that fails or is not
- * answered leaves the connection DOWN, and its plane asks anew; the more of them
- * fail in a row, the longer the next one waits.
  */
 #include "config.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-#include "verbs.h"
-
-/* Messages that wait for the thread. One that finds no room is lost, and is asked for again. */
-#define INBOX_ENTRIES 256
-#define BACKOFF_MIN_NS 2000000u
-#define BACKOFF_DOUBLINGS 7u
-/* A peer that is stopped answers no requests; it may be continued at any time. */
-#define ANSWER_TIMEOUT_NS 1000000000u
-
-enum event_kind { EVENT_MESSAGE, EVENT_UP, EVENT_DOWN };
-struct event {
-	enum event_kind kind;
-	unsigned peer;
-	struct verbs_message message;
-};
-
-/* A connection in the making, at the end that posts. */
-struct attempt {
-	struct ibv_qp *qp; /* NULL: none is under way */
-	uint64_t name;
-	struct verbs_endpoint own;
-	uint32_t inline_bytes;
-	uint64_t deadline_ns;   /* for the answer */
-	uint64_t not_before_ns; /* the next one */
-	unsigned failures;      /* in a row */
-};
-
-struct verbs_maker {
-	struct verbs_fabric *verbs;
-	pthread_t thread;
-	int wake_fd;
-	_Atomic bool stop;
-	_Atomic bool has_channel[MU_ID_SLOTS];
-
-	pthread_mutex_t mutex; /* of the inbox */
-	uint32_t head, tail;
-	struct event inbox[INBOX_ENTRIES];
-
-	/* The thread's own. */
-	struct attempt attempt[MU_PLANES][MU_ID_SLOTS];
-	uint64_t process[MU_ID_SLOTS]; /* of the peer; 0: not heard from */
-	uint32_t generation;
-};
-
-static uint64_t random_u64(void)
-{
-	uint64_t number = 0;
-
-	while (number == 0)
-		if (getrandom(&number, sizeof(number), 0) < 0 && errno != EINTR)
-			abort(); /* there is no kernel without it */
-	return number;
-}
-
-/* ------------------------------------------------------------------ inbox */
-
-void verbs_maker_wake(struct verbs_maker *maker)
-{
-	uint64_t one = 1;
-
-	/* Fails only when the counter is full, and then the thread is awake. */
-	(void)!write(maker->wake_fd, &one, sizeof(one));
-}
-
-static void put(struct verbs_maker *maker, const struct event *event)
-{
-	pthread_mutex_lock(&maker->mutex);
-	if (maker->tail - maker->head < INBOX_ENTRIES)
-		maker->inbox[maker->tail++ % INBOX_ENTRIES] = *event;
-	pthread_mutex_unlock(&maker->mutex);
-	verbs_maker_wake(maker);
-}
-
-static bool get(struct verbs_maker *maker, struct event *event)
-{
-	bool is_there;
-
-	pthread_mutex_lock(&maker->mutex);
-	is_there = maker->head != maker->tail;
-	if (is_there)
-		*event = maker->inbox[maker->head++ % INBOX_ENTRIES];
-	pthread_mutex_unlock(&maker->mutex);
-	return is_there;
-}
-
-static void on_channel(void *fabric, unsigned peer, bool up)
-{
-	struct verbs_fabric *verbs = fabric;
-	struct event event = {.kind = up ? EVENT_UP : EVENT_DOWN, .peer = peer};
-
-	/* Here, so that it is true even if the event finds no room. */
-	atomic_store(&verbs->maker->has_channel[peer], up);
-	put(verbs->maker, &event);
-}
-
-static bool is_sound(const struct verbs_message *message)
-{
-	return message->magic == VERBS_MESSAGE_MAGIC && message->process != 0 &&
-	       message->plane < MU_PLANES;
-}
-
-static void on_message(void *fabric, unsigned peer, const void *bytes, size_t len)
-{
-	struct verbs_fabric *verbs = fabric;
-	struct event event = {.kind = EVENT_MESSAGE, .peer = peer};
-
-	if (len != sizeof(event.message))
-		return;
-	memcpy(&event.message, bytes, len);
-	if (is_sound(&event.message))
-		put(verbs->maker, &event);
-}
-
-/* This fabric asks for no streams. */
-static void on_stream(void *fabric, enum mu_plane plane, unsigned peer, int fd, bool dialled)
-{
-	(void)fabric;
-	(void)plane;
-	(void)peer;
-	(void)dialled;
-	close(fd);
-}
-
-static void on_stream_failed(void *fabric, enum mu_plane plane, unsigned peer)
-{
-	(void)fabric;
-	(void)plane;
-	(void)peer;
-}
-
-static const struct mu_peering_events peering_events = {
-	.channel = on_channel,
-	.message = on_message,
-	.stream = on_stream,
-	.stream_failed = on_stream_failed,
-};
+#include "verbs_maker.h"
 
 bool verbs_maker_has_channel(const struct verbs_maker *maker, unsigned peer)
 {
-	return atomic_load_explicit(&maker->has_channel[peer], memory_order_relaxed);
+	return verbs_inbox_is_up(verbs_inbox_turn(&maker->inbox, peer));
+}
+
+void verbs_maker_wake(struct verbs_maker *maker)
+{
+	verbs_inbox_wake(&maker->inbox);
 }
 
 /* A replica is a peer of itself, to whom no channel leads. */
-static int send_message(struct verbs_fabric *verbs, unsigned peer, struct verbs_message *message)
+int verbs_maker_send(struct verbs_fabric *verbs, unsigned peer, struct verbs_message *message)
 {
 	message->magic = VERBS_MESSAGE_MAGIC;
 	message->process = verbs->process;
 	if (peer != verbs->config.id)
 		return verbs->peering->ops->send(verbs->peering, peer, message, sizeof(*message));
-	on_message(verbs, peer, message, sizeof(*message));
+	verbs_inbox_put(&verbs->maker->inbox, peer, message);
 	return 0;
 }
 
@@ -178,169 +41,24 @@ void verbs_maker_tell_gone(struct verbs_fabric *verbs, enum mu_plane plane, unsi
 	struct verbs_message message = {
 		.kind = VERBS_GONE_SERVING, .plane = (uint8_t)plane, .attempt = attempt};
 
-	/* If it does not get through, the peer finds out by itself, later. */
-	send_message(verbs, peer, &message);
+	/* If it does not get through: see verbs_grant_write(). */
+	verbs_maker_send(verbs, peer, &message);
 }
 
-/* ------------------------------------------------------------ posting end */
-
-static struct verbs_numbers *numbers_of(struct verbs_fabric *verbs)
-{
-	static_assert(sizeof(struct verbs_numbers) <= OWN_MEMORY_NOTES_BYTES, "there is room");
-	return (struct verbs_numbers *)(void *)verbs->memory.header->notes;
-}
-
-/* Forget an attempt that came to nothing. */
-static void give_up(struct verbs_maker *maker, enum mu_plane plane, unsigned peer)
-{
-	struct attempt *attempt = &maker->attempt[plane][peer];
-	unsigned doublings =
-		attempt->failures < BACKOFF_DOUBLINGS ? attempt->failures : BACKOFF_DOUBLINGS;
-	int connecting = MU_CONNECTION_CONNECTING;
-
-	verbs_queue_pair_free(attempt->qp);
-	attempt->qp = NULL;
-	attempt->failures++;
-	attempt->not_before_ns = verbs_clock_ns() + ((uint64_t)BACKOFF_MIN_NS << doublings);
-	atomic_compare_exchange_strong(&maker->verbs->plane[plane].out[peer].state, &connecting,
-				       MU_CONNECTION_DOWN);
-}
-
-/* The first time of several in a row. */
-static void complain(struct verbs_maker *maker, enum mu_plane plane, unsigned peer,
-		     const char *what, int error)
-{
-	if (maker->attempt[plane][peer].failures == 0)
-		verbs_say(maker->verbs, "replica %u: %s: %s", peer, what, strerror(error));
-}
-
-static void request(struct verbs_maker *maker, enum mu_plane plane, unsigned peer)
+void verbs_maker_look_at_port(struct verbs_maker *maker)
 {
 	struct verbs_fabric *verbs = maker->verbs;
-	struct attempt *attempt = &maker->attempt[plane][peer];
-	struct verbs_numbers *numbers = numbers_of(verbs);
-	const struct verbs_queue_pair_wants wants = {
-		.domain = verbs->plane[plane].domain,
-		.completions = verbs->plane[plane].completions,
-		.work_requests = verbs->work_requests,
-		.inline_bytes = VERBS_INLINE_BYTES,
-	};
-	struct verbs_message message = {.kind = VERBS_REQUEST, .plane = (uint8_t)plane};
+	enum verbs_port_news news = verbs_port_look_again(&verbs->port, &verbs->options);
+	char now[sizeof(verbs->description)];
 
-	attempt->qp = verbs_queue_pair_new(&verbs->port, &wants, numbers,
-					   &numbers->last[VERBS_POSTING][plane][peer],
-					   &attempt->inline_bytes);
-	if (attempt->qp == NULL) {
-		complain(maker, plane, peer, "cannot make a queue pair", errno);
-		give_up(maker, plane, peer);
-		return;
+	if (news == VERBS_PORT_HAS_CHANGED) {
+		verbs_port_describe(&verbs->port, now, sizeof(now));
+		verbs_say(verbs, "now it is %s", now);
+	} else if (news == VERBS_PORT_IS_DOWN && !maker->port_is_down) {
+		verbs_say(verbs, "device %s, port %u is down, or has no address (GID) any more",
+			  verbs->port.device, verbs->port.number);
 	}
-	attempt->name = random_u64();
-	attempt->deadline_ns = verbs_clock_ns() + ANSWER_TIMEOUT_NS;
-	verbs_endpoint_describe(&attempt->own, &verbs->port, attempt->qp);
-	message.attempt = attempt->name;
-	message.endpoint = attempt->own;
-	if (send_message(verbs, peer, &message) != 0)
-		give_up(maker, plane, peer);
-}
-
-/* All is arranged: let the plane's thread have it. */
-static void hand_over(struct verbs_maker *maker, enum mu_plane plane, unsigned peer,
-		      const struct verbs_message *answer)
-{
-	struct verbs_out *out = &maker->verbs->plane[plane].out[peer];
-	struct attempt *attempt = &maker->attempt[plane][peer];
-	int connecting = MU_CONNECTION_CONNECTING;
-
-	/* While it is not UP the plane's thread does not look at these. */
-	out->qp = attempt->qp;
-	out->generation = ++maker->generation;
-	out->inline_bytes = attempt->inline_bytes;
-	memcpy(out->target, answer->target, sizeof(out->target));
-	atomic_store(&out->attempt, attempt->name);
-	atomic_store(&out->is_lost, false);
-	if (atomic_compare_exchange_strong(&out->state, &connecting, MU_CONNECTION_UP)) {
-		attempt->qp = NULL;
-		attempt->failures = 0;
-		return;
-	}
-	/* Disconnected meanwhile. */
-	out->qp = NULL;
-	give_up(maker, plane, peer);
-}
-
-static bool reaches_all(const struct verbs_fabric *verbs, const struct verbs_message *answer)
-{
-	for (unsigned plane = 0; plane < MU_PLANES; plane++)
-		if (answer->target[plane].bytes !=
-		    verbs->config.region_bytes[verbs_region_of((enum mu_plane)plane)])
-			return false;
-	return true;
-}
-
-static void accepted(struct verbs_maker *maker, enum mu_plane plane, unsigned peer,
-		     const struct verbs_message *answer)
-{
-	struct verbs_fabric *verbs = maker->verbs;
-	struct attempt *attempt = &maker->attempt[plane][peer];
-	int error;
-
-	if (!reaches_all(verbs, answer)) {
-		complain(maker, plane, peer, "its memory is of another size than configured here",
-			 EINVAL);
-		give_up(maker, plane, peer);
-		return;
-	}
-	error = verbs_queue_pair_serve(attempt->qp, &verbs->port, &answer->endpoint,
-				       &verbs->transport);
-	if (error == 0)
-		error = verbs_queue_pair_start(attempt->qp, &verbs->port, &attempt->own,
-					       &answer->endpoint, &verbs->transport, 0);
-	if (error == 0) {
-		hand_over(maker, plane, peer, answer);
-	} else {
-		complain(maker, plane, peer, "cannot connect a queue pair", error);
-		give_up(maker, plane, peer);
-	}
-}
-
-static void step_attempts(struct verbs_maker *maker, uint64_t now_ns)
-{
-	for (unsigned i = 0; i < MU_PLANES * MU_ID_SLOTS; i++) {
-		enum mu_plane plane = (enum mu_plane)(i / MU_ID_SLOTS);
-		unsigned peer = i % MU_ID_SLOTS;
-		struct attempt *attempt = &maker->attempt[plane][peer];
-		int state = atomic_load(&maker->verbs->plane[plane].out[peer].state);
-
-		if (attempt->qp != NULL && now_ns >= attempt->deadline_ns)
-			give_up(maker, plane, peer);
-		else if (attempt->qp == NULL && state == MU_CONNECTION_CONNECTING &&
-			 now_ns >= attempt->not_before_ns)
-			request(maker, plane, peer);
-	}
-}
-
-/* How long there is nothing to do, in ms, rounded up; -1: for ever. */
-static int rest_ms(const struct verbs_maker *maker, uint64_t now_ns)
-{
-	uint64_t next_ns = UINT64_MAX;
-
-	for (unsigned i = 0; i < MU_PLANES * MU_ID_SLOTS; i++) {
-		unsigned plane = i / MU_ID_SLOTS, peer = i % MU_ID_SLOTS;
-		const struct attempt *attempt = &maker->attempt[plane][peer];
-		uint64_t due_ns = attempt->not_before_ns;
-
-		if (attempt->qp != NULL)
-			due_ns = attempt->deadline_ns;
-		else if (atomic_load(&maker->verbs->plane[plane].out[peer].state) !=
-			 MU_CONNECTION_CONNECTING)
-			continue;
-		if (due_ns < next_ns)
-			next_ns = due_ns;
-	}
-	if (next_ns == UINT64_MAX)
-		return -1;
-	return next_ns <= now_ns ? 0 : (int)((next_ns - now_ns) / 1000000 + 1);
+	maker->port_is_down = news == VERBS_PORT_IS_DOWN;
 }
 
 /* ------------------------------------------------------------ serving end */
@@ -350,14 +68,16 @@ static int serve(struct verbs_maker *maker, unsigned peer, const struct verbs_me
 		 struct verbs_message *answer)
 {
 	struct verbs_fabric *verbs = maker->verbs;
-	struct verbs_numbers *numbers = numbers_of(verbs);
+	struct verbs_numbers *numbers = verbs_numbers_of(verbs);
 	enum mu_plane plane = (enum mu_plane)wish->plane;
 	const struct verbs_queue_pair_wants wants = {.domain = verbs->plane[plane].domain,
 						     .completions = verbs->unused};
-	struct ibv_qp *qp = verbs_queue_pair_new(&verbs->port, &wants, numbers,
-						 &numbers->last[VERBS_SERVING][plane][peer], NULL);
+	struct ibv_qp *qp;
 	int error;
 
+	verbs_maker_look_at_port(maker);
+	qp = verbs_queue_pair_new(&verbs->port, &wants, numbers,
+				  &numbers->last[VERBS_SERVING][plane][peer], NULL);
 	if (qp == NULL)
 		return errno;
 	verbs_endpoint_describe(&answer->endpoint, &verbs->port, qp);
@@ -384,74 +104,95 @@ static void requested(struct verbs_maker *maker, unsigned peer, const struct ver
 	int error = serve(maker, peer, wish, &answer);
 
 	if (error != 0) {
-		verbs_say(maker->verbs, "replica %u: cannot serve it a connection: %s", peer,
-			  strerror(error));
+		if (!maker->has_refused[wish->plane][peer])
+			verbs_say(maker->verbs, "replica %u: cannot serve it a connection: %s",
+				  peer, verbs_reason(error));
 		answer.kind = VERBS_REFUSE;
 		answer.reason = (uint16_t)error;
 	}
+	maker->has_refused[wish->plane][peer] = error != 0;
 	/* If this does not get through, the peer asks again. */
-	send_message(maker->verbs, peer, &answer);
+	verbs_maker_send(maker->verbs, peer, &answer);
 }
 
 /* ------------------------------------------------------------ what is heard */
 
 /* Another process at the other end: whatever led to the former one leads nowhere. */
-static void meet(struct verbs_maker *maker, unsigned peer, uint64_t process)
+static void lose_all(struct verbs_maker *maker, unsigned peer)
 {
-	if (maker->process[peer] == process)
-		return;
-	if (maker->process[peer] != 0) {
-		verbs_in_drop(maker->verbs, peer);
-		for (unsigned plane = 0; plane < MU_PLANES; plane++)
-			verbs_out_lose(&maker->verbs->plane[plane].out[peer]);
-	}
-	maker->process[peer] = process;
+	verbs_in_drop(maker->verbs, peer);
 	for (unsigned plane = 0; plane < MU_PLANES; plane++)
-		maker->attempt[plane][peer].failures = 0;
+		verbs_out_lose(maker->verbs, (enum mu_plane)plane, peer);
+}
+
+static void meet(struct verbs_maker *maker, unsigned peer, uint32_t turn, uint64_t process)
+{
+	bool is_other = maker->process[peer] != process;
+
+	if (maker->met_turn[peer] == turn && !is_other)
+		return;
+	if (is_other && maker->process[peer] != 0)
+		lose_all(maker, peer);
+	maker->process[peer] = process;
+	maker->met_turn[peer] = turn;
+	for (unsigned plane = 0; plane < MU_PLANES; plane++) {
+		maker->attempt[plane][peer].not_before_ns = 0;
+		if (is_other)
+			maker->attempt[plane][peer].failures = 0;
+	}
+}
+
+/* The serving end of this connection of ours is gone, also if it was not told that it is there. */
+static void heard_gone(struct verbs_maker *maker, enum mu_plane plane, unsigned peer,
+		       uint64_t attempt, bool is_in_the_making)
+{
+	if (is_in_the_making)
+		verbs_attempt_give_up(maker, plane, peer);
+	else if (atomic_load(&maker->verbs->plane[plane].out[peer].attempt) == attempt)
+		verbs_out_lose(maker->verbs, plane, peer);
 }
 
 static void heard(struct verbs_maker *maker, unsigned peer, const struct verbs_message *message)
 {
 	enum mu_plane plane = (enum mu_plane)message->plane;
-	struct verbs_out *out = &maker->verbs->plane[plane].out[peer];
+	struct verbs_message welcome = {.kind = VERBS_WELCOME};
 	struct attempt *attempt = &maker->attempt[plane][peer];
 	bool is_ours = attempt->qp != NULL && attempt->name == message->attempt;
 
-	meet(maker, peer, message->process);
 	switch ((enum verbs_message_kind)message->kind) {
 	case VERBS_HELLO:
+		verbs_maker_send(maker->verbs, peer, &welcome);
+		break;
+	case VERBS_WELCOME:
 		break;
 	case VERBS_REQUEST:
 		requested(maker, peer, message);
 		break;
 	case VERBS_ACCEPT:
 		if (is_ours)
-			accepted(maker, plane, peer, message);
+			verbs_attempt_accepted(maker, plane, peer, message);
 		break;
 	case VERBS_REFUSE:
 		if (is_ours) {
-			complain(maker, plane, peer, "refuses a connection", message->reason);
-			give_up(maker, plane, peer);
+			verbs_attempt_complain(maker, plane, peer, "refuses a connection",
+					       message->reason);
+			verbs_attempt_give_up(maker, plane, peer);
 		}
 		break;
 	case VERBS_GONE_SERVING:
-		if (atomic_load(&out->attempt) == message->attempt)
-			verbs_out_lose(out);
+		heard_gone(maker, plane, peer, message->attempt, is_ours);
 		break;
 	}
 }
 
 static void channel_changed(struct verbs_maker *maker, unsigned peer, bool up)
 {
-	struct verbs_message hello = {.kind = VERBS_HELLO};
-
+	maker->hello_ns[peer] = 0;
 	for (unsigned plane = 0; plane < MU_PLANES; plane++) {
 		maker->attempt[plane][peer].not_before_ns = 0;
 		if (!up && maker->attempt[plane][peer].qp != NULL)
-			give_up(maker, (enum mu_plane)plane, peer);
+			verbs_attempt_give_up(maker, (enum mu_plane)plane, peer);
 	}
-	if (up)
-		send_message(maker->verbs, peer, &hello);
 }
 
 /*
@@ -492,25 +233,34 @@ static void take_device_events(struct verbs_maker *maker)
 	}
 }
 
+static void take_events(struct verbs_maker *maker)
+{
+	struct verbs_event event;
+
+	while (verbs_inbox_get(&maker->inbox, &event)) {
+		if (event.kind == VERBS_EVENT_MESSAGE) {
+			meet(maker, event.peer, event.turn, event.message.process);
+			heard(maker, event.peer, &event.message);
+		} else {
+			channel_changed(maker, event.peer, event.kind == VERBS_EVENT_UP);
+		}
+	}
+}
+
 static void *run(void *ctx)
 {
 	struct verbs_maker *maker = ctx;
-	struct pollfd fds[] = {{.fd = maker->wake_fd, .events = POLLIN},
+	struct pollfd fds[] = {{.fd = maker->inbox.wake_fd, .events = POLLIN},
 			       {.fd = maker->verbs->port.context->async_fd, .events = POLLIN}};
-	struct event event;
 	uint64_t count;
 
 	while (!atomic_load(&maker->stop)) {
-		if (poll(fds, 2, rest_ms(maker, verbs_clock_ns())) > 0 && fds[0].revents)
-			(void)!read(maker->wake_fd, &count, sizeof(count));
+		if (poll(fds, 2, verbs_attempts_rest_ms(maker, verbs_clock_ns())) > 0 &&
+		    fds[0].revents)
+			(void)!read(maker->inbox.wake_fd, &count, sizeof(count));
 		take_device_events(maker);
-		while (get(maker, &event)) {
-			if (event.kind == EVENT_MESSAGE)
-				heard(maker, event.peer, &event.message);
-			else
-				channel_changed(maker, event.peer, event.kind == EVENT_UP);
-		}
-		step_attempts(maker, verbs_clock_ns());
+		take_events(maker);
+		verbs_attempts_step(maker, verbs_clock_ns());
 	}
 	return NULL;
 }
@@ -540,18 +290,19 @@ int verbs_maker_start(struct verbs_fabric *verbs, const struct memory_error *err
 	if (maker == NULL)
 		return memory_error_set(error, "out of memory");
 	maker->verbs = verbs;
-	pthread_mutex_init(&maker->mutex, NULL);
-	maker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	atomic_store(&maker->has_channel[verbs->config.id], true);
 	verbs->maker = maker;
-	reason = maker->wake_fd < 0 ? errno : start_thread(maker);
+	reason = verbs_inbox_open(&maker->inbox, verbs->config.id);
 	if (reason == 0) {
-		verbs->peering->ops->attach(verbs->peering, &peering_events, verbs);
-		return 0;
+		/* It knows itself. */
+		maker->met_turn[verbs->config.id] =
+			verbs_inbox_turn(&maker->inbox, verbs->config.id);
+		reason = start_thread(maker);
+		if (reason == 0) {
+			verbs_inbox_attach(&maker->inbox, verbs->peering);
+			return 0;
+		}
+		verbs_inbox_close(&maker->inbox);
 	}
-	if (maker->wake_fd >= 0)
-		close(maker->wake_fd);
-	pthread_mutex_destroy(&maker->mutex);
 	free(maker);
 	verbs->maker = NULL;
 	return memory_error_set(error, "no thread: %s", strerror(reason));
@@ -563,12 +314,11 @@ void verbs_maker_stop(struct verbs_fabric *verbs)
 
 	verbs->peering->ops->attach(verbs->peering, NULL, NULL);
 	atomic_store(&maker->stop, true);
-	verbs_maker_wake(maker);
+	verbs_inbox_wake(&maker->inbox);
 	pthread_join(maker->thread, NULL);
 	for (unsigned i = 0; i < MU_PLANES * MU_ID_SLOTS; i++)
 		verbs_queue_pair_free(maker->attempt[i / MU_ID_SLOTS][i % MU_ID_SLOTS].qp);
-	close(maker->wake_fd);
-	pthread_mutex_destroy(&maker->mutex);
+	verbs_inbox_close(&maker->inbox);
 	free(maker);
 	verbs->maker = NULL;
 }

@@ -2,31 +2,60 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "verbs.h"
 
 #define STAGES_BYTES ((size_t)VERBS_STAGES * VERBS_STAGE_BYTES)
 
-/* Registered memory cannot be swapped out, and how much of that there may be is limited. */
-static int explain_registration(const struct verbs_fabric *verbs, size_t bytes, int reason,
-				const struct memory_error *error)
+/* How much memory this process may lock, in KiB; SIZE_MAX: as much as it likes. */
+static size_t lockable_kib(void)
 {
 	struct rlimit limit;
 
-	if (reason == ENOMEM && getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
-	    limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < bytes + 2 * STAGES_BYTES)
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+		return SIZE_MAX;
+	return (size_t)limit.rlim_cur >> 10;
+}
+
+const char *verbs_reason(int error)
+{
+	if (error == ENOMEM && lockable_kib() != SIZE_MAX)
+		return "out of memory, or of what may be locked of it (RLIMIT_MEMLOCK: 'ulimit -l "
+		       "unlimited', or LimitMEMLOCK=infinity in a systemd unit)";
+	return strerror(error);
+}
+
+/*
+ * Registered memory cannot be swapped out, and how much of that there may be is
+ * limited: of all that a process registers, so that the last bit may be too much.
+ */
+static int explain_registration(const struct verbs_fabric *verbs, size_t bytes, int reason,
+				const struct memory_error *error)
+{
+	size_t all = MU_PLANES * STAGES_BYTES;
+
+	for (unsigned plane = 0; plane < MU_PLANES; plane++)
+		all += verbs->config.region_bytes[verbs_region_of((enum mu_plane)plane)];
+	if (reason == ENOMEM && lockable_kib() != SIZE_MAX)
 		return memory_error_set(
 			error,
-			"RDMA device %s: cannot register %zu MiB: this process may lock %zu KiB of "
-			"memory (RLIMIT_MEMLOCK); raise it: 'ulimit -l unlimited', or "
-			"LimitMEMLOCK=infinity in a systemd unit",
-			verbs->port.device, (bytes + (1 << 20) - 1) >> 20,
-			(size_t)limit.rlim_cur >> 10);
-	return memory_error_set(error, "RDMA device %s: cannot register %zu KiB of memory: %s",
-				verbs->port.device, bytes >> 10, strerror(reason));
+			"RDMA device %s: cannot register %zu KiB of memory: this process may lock "
+			"%zu KiB (RLIMIT_MEMLOCK), and needs more than %zu: 'ulimit -l unlimited', "
+			"or LimitMEMLOCK=infinity in a systemd unit",
+			verbs->port.device, bytes >> 10, lockable_kib(), all >> 10);
+	return memory_error_set(error, "RDMA device %s: cannot register %zu KiB of memory: %s%s",
+				verbs->port.device, bytes >> 10, strerror(reason),
+				reason == EOPNOTSUPP
+					? " (files of a DAX file system cannot be; use "
+					  "tmpfs, hugetlbfs or a DAX device)"
+					: "");
 }
 
 /* Shared: a process that forks must not find these pages elsewhere after its next write. */
@@ -46,6 +75,20 @@ static int open_stages(struct verbs_fabric *verbs, struct verbs_plane *plane,
 		return explain_registration(verbs, STAGES_BYTES, errno, error);
 	for (; stages->free_count < VERBS_STAGES; stages->free_count++)
 		stages->free[stages->free_count] = (uint16_t)stages->free_count;
+	return 0;
+}
+
+static int open_descriptors(struct verbs_plane *plane)
+{
+	struct epoll_event readable = {.events = EPOLLIN};
+
+	fcntl(plane->channel->fd, F_SETFL, fcntl(plane->channel->fd, F_GETFL) | O_NONBLOCK);
+	plane->call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	plane->wait_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (plane->call_fd < 0 || plane->wait_fd < 0 ||
+	    epoll_ctl(plane->wait_fd, EPOLL_CTL_ADD, plane->channel->fd, &readable) != 0 ||
+	    epoll_ctl(plane->wait_fd, EPOLL_CTL_ADD, plane->call_fd, &readable) != 0)
+		return -1;
 	return 0;
 }
 
@@ -69,9 +112,9 @@ int verbs_plane_open(struct verbs_fabric *verbs, enum mu_plane which,
 	if (plane->channel != NULL)
 		plane->completions =
 			ibv_create_cq(verbs->port.context, entries, NULL, plane->channel, 0);
-	if (plane->domain == NULL || plane->completions == NULL)
+	if (plane->domain == NULL || plane->completions == NULL || open_descriptors(plane) != 0)
 		return memory_error_set(error, "RDMA device %s: %s", verbs->port.device,
-					strerror(errno));
+					verbs_reason(errno));
 	plane->memory = ibv_reg_mr(plane->domain, verbs->memory.region[region], bytes,
 				   IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ |
 					   IBV_ACCESS_REMOTE_WRITE);
@@ -82,6 +125,10 @@ int verbs_plane_open(struct verbs_fabric *verbs, enum mu_plane which,
 
 void verbs_plane_close(struct verbs_plane *plane)
 {
+	if (plane->wait_fd > 0)
+		close(plane->wait_fd);
+	if (plane->call_fd > 0)
+		close(plane->call_fd);
 	if (plane->stages.mr != NULL)
 		ibv_dereg_mr(plane->stages.mr);
 	if (plane->stages.base != NULL)
@@ -111,9 +158,10 @@ static uint8_t *stage_address(const struct verbs_stages *stages, int stage)
 }
 
 /* The op is without stage and registration yet. */
-static bool place(struct verbs_plane *plane, struct verbs_op *op, void *bytes, size_t len,
-		  int access, uint64_t *address, uint32_t *key)
+static bool place(struct verbs_fabric *verbs, enum mu_plane which, struct verbs_op *op, void *bytes,
+		  size_t len, int access, uint64_t *address, uint32_t *key)
 {
+	struct verbs_plane *plane = &verbs->plane[which];
 	struct verbs_stages *stages = &plane->stages;
 
 	op->copy_to = NULL;
@@ -133,27 +181,32 @@ static bool place(struct verbs_plane *plane, struct verbs_op *op, void *bytes, s
 		return true;
 	}
 	op->passing = ibv_reg_mr(plane->domain, bytes, len, access);
-	if (op->passing == NULL)
+	if (op->passing == NULL) {
+		if (!plane->has_complained)
+			verbs_say(verbs, "cannot register %zu KiB for one operation: %s", len >> 10,
+				  verbs_reason(errno));
+		plane->has_complained = true;
 		return false;
+	}
 	*address = (uintptr_t)bytes;
 	*key = op->passing->lkey;
 	return true;
 }
 
-bool verbs_source(struct verbs_plane *plane, struct verbs_op *op, const void *src, size_t len,
-		  uint64_t *address, uint32_t *key)
+bool verbs_source(struct verbs_fabric *verbs, enum mu_plane plane, struct verbs_op *op,
+		  const void *src, size_t len, uint64_t *address, uint32_t *key)
 {
-	if (!place(plane, op, (void *)(uintptr_t)src, len, 0, address, key))
+	if (!place(verbs, plane, op, (void *)(uintptr_t)src, len, 0, address, key))
 		return false;
 	if (op->stage >= 0)
-		memcpy(stage_address(&plane->stages, op->stage), src, len);
+		memcpy(stage_address(&verbs->plane[plane].stages, op->stage), src, len);
 	return true;
 }
 
-bool verbs_destination(struct verbs_plane *plane, struct verbs_op *op, void *dst, size_t len,
-		       uint64_t *address, uint32_t *key)
+bool verbs_destination(struct verbs_fabric *verbs, enum mu_plane plane, struct verbs_op *op,
+		       void *dst, size_t len, uint64_t *address, uint32_t *key)
 {
-	if (!place(plane, op, dst, len, IBV_ACCESS_LOCAL_WRITE, address, key))
+	if (!place(verbs, plane, op, dst, len, IBV_ACCESS_LOCAL_WRITE, address, key))
 		return false;
 	if (op->stage >= 0)
 		op->copy_to = dst;

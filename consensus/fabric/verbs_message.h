@@ -12,8 +12,12 @@
  * random: an end that outlives the other takes new packets for repeated ones and
  * confirms what it did not write. Nothing is posted before ACCEPT.
  *
+ * Nobody asks before he has heard which process is at the other end (HELLO,
+ * WELCOME), for that may have been started anew since the last time.
+ *
  * GONE says that the sender's end of a connection is no more: the other end
- * would learn of it only when its next operation fails, after milliseconds.
+ * would learn of it only when its next operation fails, after milliseconds, and
+ * never if it posts none.
  */
 #ifndef MU_VERBS_MESSAGE_H
 #define MU_VERBS_MESSAGE_H
@@ -26,11 +30,12 @@
 #define VERBS_MESSAGE_MAGIC 0x3162726576754dULL
 
 enum verbs_message_kind {
-	VERBS_HELLO = 1, /* the channel is up; only `process` counts */
+	VERBS_HELLO = 1, /* the channel is up; only `process` counts; the answer is WELCOME */
 	VERBS_REQUEST,
 	VERBS_ACCEPT,
 	VERBS_REFUSE, /* the serving end cannot: `reason` */
 	VERBS_GONE_SERVING,
+	VERBS_WELCOME, /* only `process` counts */
 };
 
 struct verbs_endpoint {

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -111,7 +112,7 @@ int verbs_queue_pair_serve(struct ibv_qp *qp, const struct verbs_port *port,
 {
 	struct ibv_qp_attr attr = {
 		.qp_state = IBV_QPS_RTR,
-		.path_mtu = lesser((uint8_t)port->mtu, remote->mtu),
+		.path_mtu = lesser((uint8_t)port->path.mtu, remote->mtu),
 		.dest_qp_num = remote->queue_pair,
 		.rq_psn = remote->first_psn,
 		.max_dest_rd_atomic = lesser(port->reads_in, remote->reads_out),
@@ -124,7 +125,7 @@ int verbs_queue_pair_serve(struct ibv_qp *qp, const struct verbs_port *port,
 	/* On InfiniBand a LID does, within a subnet; the GID is told for those across routers. */
 	if (remote->is_ethernet || remote->lid == 0) {
 		attr.ah_attr.is_global = 1;
-		attr.ah_attr.grh.sgid_index = port->gid_index;
+		attr.ah_attr.grh.sgid_index = port->path.gid_index;
 		attr.ah_attr.grh.hop_limit = 64;
 		memcpy(attr.ah_attr.grh.dgid.raw, remote->gid, sizeof(remote->gid));
 	}
@@ -161,24 +162,31 @@ int verbs_queue_pair_set_access(struct ibv_qp *qp, int access)
 	return ibv_modify_qp(qp, &attr, IBV_QP_ACCESS_FLAGS);
 }
 
-int verbs_endpoint_describe(struct verbs_endpoint *endpoint, const struct verbs_port *port,
-			    const struct ibv_qp *qp)
+void verbs_endpoint_describe(struct verbs_endpoint *endpoint, const struct verbs_port *port,
+			     const struct ibv_qp *qp)
 {
 	uint32_t psn;
 
-	if (getrandom(&psn, sizeof(psn), 0) != sizeof(psn))
-		return -1;
+	while (getrandom(&psn, sizeof(psn), 0) != sizeof(psn))
+		if (errno != EINTR)
+			abort(); /* there is no kernel without it */
 	*endpoint = (struct verbs_endpoint){
 		.queue_pair = qp->qp_num,
 		.first_psn = psn & PSN_MASK,
-		.lid = port->lid,
-		.mtu = (uint8_t)port->mtu,
+		.lid = port->path.lid,
+		.mtu = (uint8_t)port->path.mtu,
 		.is_ethernet = port->is_ethernet,
 		.reads_out = port->reads_out,
 		.reads_in = port->reads_in,
 	};
-	memcpy(endpoint->gid, port->gid.raw, sizeof(endpoint->gid));
-	return 0;
+	memcpy(endpoint->gid, port->path.gid.raw, sizeof(endpoint->gid));
+}
+
+int verbs_queue_pair_stop(struct ibv_qp *qp)
+{
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+
+	return ibv_modify_qp(qp, &attr, IBV_QP_STATE);
 }
 
 int verbs_queue_pair_free(struct ibv_qp *qp)

@@ -52,8 +52,11 @@ int verbs_queue_pair_start(struct ibv_qp *qp, const struct verbs_port *port,
 int verbs_queue_pair_set_access(struct ibv_qp *qp, int access);
 
 /* Describe the own end, with a first packet sequence number chosen at random. */
-int verbs_endpoint_describe(struct verbs_endpoint *endpoint, const struct verbs_port *port,
-			    const struct ibv_qp *qp);
+void verbs_endpoint_describe(struct verbs_endpoint *endpoint, const struct verbs_port *port,
+			     const struct ibv_qp *qp);
+
+/* Nothing is sent by it any more, and it serves nothing, though it is there. Returns 0 or errno. */
+int verbs_queue_pair_stop(struct ibv_qp *qp);
 
 /* Returns 0, or errno with the queue pair still there. */
 int verbs_queue_pair_free(struct ibv_qp *qp);

@@ -44,6 +44,8 @@ struct conformance_fabric {
 	uint64_t op_timeout_ns;
 	/* Where rounds take long, by how much fewer of them are enough; 0: 1. */
 	unsigned slowness;
+	/* It is held to F4 thousands of times under streams of writes, in tests of its own. */
+	bool has_stream_tests;
 	/* Replicas may run in threads and processes of their own. */
 	bool concurrent;
 	/* It starts threads itself: the thread sanitizer bears no forked replicas of it. */

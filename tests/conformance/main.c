@@ -11,6 +11,9 @@
 #include <string.h>
 
 #include "conformance.h"
+#ifdef HAVE_VERBS
+#include "verbs_fixture.h"
+#endif
 
 #define MAX_TESTS 100
 
@@ -56,7 +59,12 @@ static int run(const struct conformance_fabric *fabric)
 
 	fabric_under_test = fabric;
 #ifdef MU_FAULTS
-	if (fabric->concurrent)
+#ifdef HAVE_VERBS
+	if (fabric == &verbs_fixture)
+		add(&suite, verbs_stream_self_check_tests);
+	else
+#endif
+		if (fabric->concurrent)
 		add(&suite, self_check_tests);
 	if (fabric->advance != NULL)
 		add(&suite, stepped_self_check_tests);
@@ -71,8 +79,11 @@ static int run(const struct conformance_fabric *fabric)
 	if (fabric == &tcp_fixture)
 		add(&suite, tcp_tests);
 #ifdef HAVE_VERBS
-	if (fabric == &verbs_fixture)
+	if (fabric == &verbs_fixture) {
 		add(&suite, verbs_tests);
+		add(&suite, verbs_failure_tests);
+		add(&suite, verbs_stream_tests);
+	}
 #endif
 #endif
 	if (getenv("CONFORMANCE_FILTER") != NULL)

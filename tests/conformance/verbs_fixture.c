@@ -1,30 +1,21 @@
-/* verbs_fixture.c - the verbs fabric in the suite, and what is to be said of it alone. */
+/* verbs_fixture.c - the verbs fabric in the suite, and what can be made to fail under it. */
 #include "config.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <infiniband/verbs.h>
 #include <netinet/in.h>
-#include <poll.h>
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "mu_verbs.h"
 #include "peering.h"
 #include "place.h"
-#include "writer.h"
-
-/* What the replicas of a group share: where their memory lies, and where they meet. */
-struct verbs_place {
-	char *directory;
-	char address[MU_ID_SLOTS][32];
-};
+#include "verbs_fixture.h"
 
 static enum mu_verbs_barrier barrier = MU_VERBS_BARRIER_QUEUE_PAIR;
 
@@ -69,6 +60,7 @@ static void verbs_group_free(void *arg)
 static struct joined {
 	struct mu_fabric *fabric;
 	struct peering *peering;
+	struct mu_peering filter; /* what the fabric takes for the peering */
 	struct mu_fabric_ops ops; /* the fabric's, but for close */
 	const struct mu_fabric_ops *real;
 } joined[16];
@@ -76,7 +68,7 @@ static struct joined {
 static struct joined *joined_of(const struct mu_fabric *fabric)
 {
 	for (size_t i = 0; i < sizeof(joined) / sizeof(joined[0]); i++)
-		if (joined[i].fabric == fabric)
+		if (joined[i].fabric == fabric && (fabric != NULL || joined[i].peering == NULL))
 			return &joined[i];
 	fail_msg("too many fabrics, or one too few");
 	return NULL;
@@ -89,16 +81,107 @@ static void close_both(struct mu_fabric *fabric)
 	both->real->close(fabric);
 	peering_close(both->peering);
 	both->fabric = NULL;
+	both->peering = NULL;
 }
 
-static void join(struct mu_fabric *fabric, struct peering *peering)
+/* Messages of each kind that are still to be lost. */
+static _Atomic int to_lose[VERBS_MESSAGE_KINDS];
+
+void verbs_lose_messages(enum verbs_message_kind kind, int count)
 {
-	struct joined *both = joined_of(NULL);
-
-	*both = (struct joined){fabric, peering, *fabric->ops, fabric->ops};
-	both->ops.close = close_both;
-	fabric->ops = &both->ops;
+	atomic_store(&to_lose[kind], count);
 }
+
+static struct mu_peering *real_of(struct mu_peering *filter)
+{
+	char *base = (char *)filter - offsetof(struct joined, filter);
+
+	return peering_base(((struct joined *)(void *)base)->peering);
+}
+
+static void filter_attach(struct mu_peering *filter, const struct mu_peering_events *events,
+			  void *fabric)
+{
+	real_of(filter)->ops->attach(real_of(filter), events, fabric);
+}
+
+static int filter_send(struct mu_peering *filter, unsigned peer, const void *bytes, size_t len)
+{
+	const struct verbs_message *message = bytes;
+
+	if (atomic_load(&to_lose[message->kind]) > 0) {
+		atomic_fetch_sub(&to_lose[message->kind], 1);
+		return 0;
+	}
+	return real_of(filter)->ops->send(real_of(filter), peer, bytes, len);
+}
+
+static const struct mu_peering_ops filter_ops = {.attach = filter_attach, .send = filter_send};
+
+/* ------------------------------------------------- what the device can be made to refuse */
+
+static _Atomic int destroy_failures, modify_failures, modify_mask, late_events;
+
+void verbs_fail_destroying(int count)
+{
+	atomic_store(&destroy_failures, count);
+}
+
+void verbs_fail_modifying(int mask, int count)
+{
+	atomic_store(&modify_mask, mask);
+	atomic_store(&modify_failures, count);
+}
+
+void verbs_delay_events(int looks)
+{
+	atomic_store(&late_events, looks);
+}
+
+static bool is_to_fail(_Atomic int *failures)
+{
+	return atomic_load(failures) > 0 && atomic_fetch_sub(failures, 1) > 0;
+}
+
+/* In the place of libibverbs', for the library under test as well. */
+int ibv_destroy_qp(struct ibv_qp *qp)
+{
+	static int (*real)(struct ibv_qp *);
+
+	if (real == NULL)
+		real = (int (*)(struct ibv_qp *))dlsym(RTLD_NEXT, "ibv_destroy_qp");
+	return is_to_fail(&destroy_failures) ? EIO : real(qp);
+}
+
+int ibv_modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
+{
+	static int (*real)(struct ibv_qp *, struct ibv_qp_attr *, int);
+
+	if (real == NULL)
+		real = (int (*)(struct ibv_qp *, struct ibv_qp_attr *, int))dlsym(RTLD_NEXT,
+										  "ibv_modify_qp");
+	if (mask == atomic_load(&modify_mask) && is_to_fail(&modify_failures))
+		return EIO;
+	return real(qp, attr, mask);
+}
+
+int ibv_get_cq_event(struct ibv_comp_channel *channel, struct ibv_cq **cq, void **ctx)
+{
+	static int (*real)(struct ibv_comp_channel *, struct ibv_cq **, void **);
+
+	if (real == NULL)
+		real = (int (*)(struct ibv_comp_channel *, struct ibv_cq **, void **))dlsym(
+			RTLD_NEXT, "ibv_get_cq_event");
+	if (is_to_fail(&late_events)) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return real(channel, cq, ctx);
+}
+
+/* ---------------------------------------------------------------- the fixture */
+
+struct mu_verbs_options verbs_fixture_options = {.gid_index = -1, .transport_retries = -1};
 
 static void say(void *ctx, const char *line)
 {
@@ -110,11 +193,11 @@ static int verbs_open_replica(void *arg, const struct mu_fabric_config *config,
 			      struct mu_fabric **out, char *err, size_t err_bytes)
 {
 	const struct verbs_place *place = arg;
-	struct mu_verbs_options options;
+	struct mu_verbs_options options = verbs_fixture_options;
+	struct joined *both = joined_of(NULL);
 	struct peering_options meeting;
 	struct peering *peering;
 
-	mu_verbs_options_init(&options);
 	options.barrier = barrier;
 	options.say = say;
 	peering_options_init(&meeting);
@@ -130,12 +213,18 @@ static int verbs_open_replica(void *arg, const struct mu_fabric_config *config,
 	}
 	if (peering == NULL)
 		return -1;
-	if (mu_fabric_verbs_open(out, config, &options, place->directory, peering_base(peering),
-				 err, err_bytes) != 0) {
+	*both = (struct joined){.peering = peering, .filter.ops = &filter_ops};
+	if (mu_fabric_verbs_open(out, config, &options, place->directory, &both->filter, err,
+				 err_bytes) != 0) {
 		peering_close(peering);
+		both->peering = NULL;
 		return -1;
 	}
-	join(*out, peering);
+	both->fabric = *out;
+	both->real = (*out)->ops;
+	both->ops = *both->real;
+	both->ops.close = close_both;
+	(*out)->ops = &both->ops;
 	assert_int_equal(peering_start(peering), 0);
 	return 0;
 }
@@ -147,10 +236,7 @@ static void verbs_lose_memory(void *arg, unsigned id)
 
 static bool verbs_is_available(char *why, size_t bytes)
 {
-	struct mu_verbs_options options;
-
-	mu_verbs_options_init(&options);
-	return mu_verbs_is_usable(&options, why, bytes);
+	return mu_verbs_is_usable(&verbs_fixture_options, why, bytes);
 }
 
 #ifdef MU_FAULTS
@@ -161,10 +247,6 @@ static void verbs_break_revocation(enum conformance_fault fault)
 }
 #endif
 
-static const char *const left_out[] = {
-	"f4_a_revocation_at_every_stage_of_a_write",
-	"it waits in vain for a connection, and it is not known yet whose fault that is", NULL};
-
 const struct conformance_fabric verbs_fixture = {
 	.name = "verbs",
 	.group_new = verbs_group_new,
@@ -173,373 +255,9 @@ const struct conformance_fabric verbs_fixture = {
 	.lose_memory = verbs_lose_memory,
 	.is_available = verbs_is_available,
 	.concurrent = true,
-	.left_out = left_out,
 	.slowness = 20, /* where it is emulated */
+	.has_stream_tests = true,
 #ifdef MU_FAULTS
 	.break_revocation = verbs_break_revocation,
 #endif
-};
-
-/* ------------------------------------------------------- tests of verbs alone */
-
-#define MINE BALLOT(1, 1)
-
-/* What this process has of everything that could leak. */
-struct holdings {
-	unsigned descriptors;
-	unsigned domains, queues, pairs, regions; /* of the device, all processes' */
-	long resident_kib;
-};
-
-static unsigned count_descriptors(void)
-{
-	DIR *list = opendir("/proc/self/fd");
-	unsigned count = 0;
-
-	assert_non_null(list);
-	while (readdir(list) != NULL)
-		count++;
-	closedir(list);
-	return count;
-}
-
-/* Anonymous memory alone: of files, more is mapped the more of them was touched. */
-static long resident_kib(void)
-{
-	FILE *file = fopen("/proc/self/status", "re");
-	char line[128];
-	long kib = 0;
-
-	assert_non_null(file);
-	while (kib == 0 && fgets(line, sizeof(line), file) != NULL)
-		sscanf(line, "RssAnon: %ld kB", &kib);
-	fclose(file);
-	assert_in_range(kib, 1, 1 << 30);
-	return kib;
-}
-
-static struct holdings take_stock(void)
-{
-	struct holdings now = {count_descriptors(), 0, 0, 0, 0, resident_kib()};
-	FILE *rdma = popen("rdma resource", "re"); /* "0: rxe0: pd 4 cq 6 qp 8 cm_id 0 mr 8 ..." */
-
-	assert_non_null(rdma);
-	assert_int_equal(fscanf(rdma, "%*s %*s pd %u cq %u qp %u cm_id %*u mr %u", &now.domains,
-				&now.queues, &now.pairs, &now.regions),
-			 4);
-	while (fgetc(rdma) != EOF)
-		;
-	assert_int_equal(pclose(rdma), 0);
-	return now;
-}
-
-static void lose_and_regain(const struct link *link, unsigned times)
-{
-	const struct mu_fabric_ops *ops = link->fabric->ops;
-	uint64_t word = 1, seen = 0;
-
-	for (unsigned i = 0; i < times; i++) {
-		/* Sometimes in the middle of something, sometimes in the middle of connecting. */
-		if (i % 3 == 0)
-			ops->post_read(link->fabric, link->plane, link->peer, SLOTS, 0, &seen, 8,
-				       i);
-		ops->disconnect(link->fabric, link->plane, link->peer);
-		if (i % 3 == 0)
-			assert_int_not_equal(link_completion(link).status, MU_FABRIC_OK);
-		if (i % 5 == 0) {
-			ops->connect(link->fabric, link->plane, link->peer);
-			ops->disconnect(link->fabric, link->plane, link->peer);
-		}
-		link_reconnect(link);
-		assert_int_equal(link_write(link, SLOTS, 64, &word, 8, 0), MU_FABRIC_OK);
-	}
-}
-
-static void verbs_a_peer_lost_a_thousand_times_leaks_nothing(void **state)
-{
-	struct group *group = group_new();
-	struct holdings before, after;
-	struct link link;
-
-	(void)state;
-	group_open(group, 1);
-	group_open(group, 2);
-	link = link_up(group, 1, BACKGROUND, 2);
-	lose_and_regain(&link, 20);
-	before = take_stock();
-	lose_and_regain(&link, 1000);
-	/* What is being made for an attempt that was given up goes a moment later. */
-	WAIT_UNTIL(group, take_stock().pairs <= before.pairs);
-	after = take_stock();
-	assert_int_equal(after.descriptors, before.descriptors);
-	assert_int_equal(after.domains, before.domains);
-	assert_int_equal(after.queues, before.queues);
-	assert_int_equal(after.regions, before.regions);
-	/* A queue pair alone has 30 KiB. */
-	assert_in_range(after.resident_kib, 0, before.resident_kib + 256);
-	group_free(group);
-}
-
-static void verbs_large_reads_leave_nothing_registered(void **state)
-{
-	struct group *group = group_new();
-	uint8_t *in = malloc(LOG_BYTES);
-	struct holdings before, after;
-	struct link link;
-
-	(void)state;
-	group_open(group, 1);
-	group_open(group, 2);
-	link = link_up(group, 1, DATA, 2);
-	before = take_stock();
-	for (int i = 0; i < 20; i++)
-		assert_int_equal(link_read(&link, LOG, 0, in, 1 << 20), MU_FABRIC_OK);
-	/* And if it is cut off in the middle of one. */
-	assert_int_equal(
-		link.fabric->ops->post_read(link.fabric, DATA, 2, LOG, 0, in, LOG_BYTES, 1), 0);
-	link.fabric->ops->disconnect(link.fabric, DATA, 2);
-	assert_int_equal(link_completion(&link).status, MU_FABRIC_UNREACHABLE);
-	link_reconnect(&link);
-	after = take_stock();
-	assert_int_equal(after.regions, before.regions);
-	free(in);
-	group_free(group);
-}
-
-/* In a process of its own: replica 2, which replica 1 may write. Returns when it is open. */
-static pid_t start_target(struct group *group)
-{
-	int ready[2];
-	pid_t child;
-	char byte;
-
-	assert_int_equal(pipe(ready), 0);
-	child = fork();
-	if (child == 0) {
-		struct mu_fabric_config config = group_config(group, 2);
-		struct mu_fabric *target;
-		char err[256];
-
-		if (fabric_under_test->open(group->place, &config, &target, err, sizeof(err)) !=
-			    0 ||
-		    write(ready[1], "r", 1) != 1)
-			_exit(1);
-		for (;;) {
-			target->ops->grant_write(target, 1, MINE);
-			usleep(1000);
-		}
-	}
-	assert_int_equal(read(ready[0], &byte, 1), 1);
-	close(ready[0]);
-	close(ready[1]);
-	return child;
-}
-
-/* Every write that is said to have landed is there, whatever process stood behind the memory. */
-static void verbs_a_target_killed_and_started_anew_is_found_again(void **state)
-{
-	struct group *group = group_new();
-	struct link link;
-
-	(void)state;
-	group_open(group, 1);
-	for (uint64_t round = 1; round <= 12; round++) {
-		pid_t child = start_target(group);
-		uint64_t seen = 0;
-
-		link = link_up(group, 1, DATA, 2);
-		if (round > 1) {
-			assert_int_equal(link_read(&link, LOG, 64, &seen, 8), MU_FABRIC_OK);
-			assert_int_equal(seen, round - 1);
-		}
-		while (link_write(&link, LOG, 64, &round, 8, MINE) != MU_FABRIC_OK)
-			link_reconnect(&link);
-		kill(child, SIGKILL);
-		assert_int_equal(waitpid(child, NULL, 0), child);
-		assert_int_not_equal(link_write(&link, LOG, 64, "notthere", 8, MINE), MU_FABRIC_OK);
-		assert_int_equal(link_state(&link), MU_CONNECTION_DOWN);
-	}
-	group_free(group);
-}
-
-static void verbs_a_stopped_target_can_be_read_and_written(void **state)
-{
-	struct group *group = group_new();
-	struct link link;
-	pid_t child;
-	uint64_t word = 9, seen = 0;
-
-	(void)state;
-	child = start_target(group);
-	group_open(group, 1);
-	link = link_up(group, 1, DATA, 2);
-	while (link_write(&link, LOG, 64, &word, 8, MINE) != MU_FABRIC_OK)
-		link_reconnect(&link);
-	kill(child, SIGSTOP);
-	assert_int_equal(waitpid(child, NULL, WUNTRACED), child);
-	word = 10;
-	assert_int_equal(link_write(&link, LOG, 64, &word, 8, MINE), MU_FABRIC_OK);
-	assert_int_equal(link_read(&link, LOG, 64, &seen, 8), MU_FABRIC_OK);
-	assert_int_equal(seen, 10);
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
-	group_free(group);
-}
-
-static void verbs_a_sleeper_is_woken_by_completions(void **state)
-{
-	struct group *group = group_new();
-	struct mu_fabric *fabric;
-	struct mu_completion completion;
-	struct pollfd wait;
-	uint64_t seen = 0;
-
-	(void)state;
-	fabric = group_open(group, 1);
-	group_open(group, 2);
-	link_up(group, 1, DATA, 2);
-	wait = (struct pollfd){.fd = fabric->ops->wait_fd(fabric, DATA), .events = POLLIN};
-	for (int i = 0; i < 200; i++) {
-		/* Nothing is there, and it does not say that there is. */
-		assert_int_equal(fabric->ops->poll(fabric, DATA, &completion, 1), 0);
-		assert_int_equal(poll(&wait, 1, 0), 0);
-		assert_int_equal(fabric->ops->post_read(fabric, DATA, 2, LOG, 0, &seen, 8, 7), 0);
-		assert_int_equal(poll(&wait, 1, (int)(DEADLINE_NS / 1000000)), 1);
-		assert_int_equal(fabric->ops->poll(fabric, DATA, &completion, 1), 1);
-		assert_int_equal(completion.status, MU_FABRIC_OK);
-	}
-	group_free(group);
-}
-
-/* Without the capability that lets root register what it likes. */
-static void verbs_too_little_lockable_memory_is_told_with_the_remedy(void **state)
-{
-	struct group *group = group_new();
-	const struct verbs_place *place = group->place;
-	char above[256];
-	int status;
-	pid_t child;
-
-	(void)state;
-	/* Whoever it is that opens it. */
-	assert_int_equal(chmod(place->directory, 0777), 0);
-	snprintf(above, sizeof(above), "%s/..", place->directory);
-	assert_int_equal(chmod(above, 0777), 0);
-	child = fork();
-	if (child == 0) {
-		struct mu_fabric_config config = group_config(group, 1);
-		const struct rlimit little = {65536, 65536};
-		struct mu_fabric *fabric;
-		char err[256] = "";
-
-		if (setrlimit(RLIMIT_MEMLOCK, &little) != 0 || setgid(65534) != 0 ||
-		    setuid(65534) != 0)
-			_exit(3);
-		if (fabric_under_test->open(group->place, &config, &fabric, err, sizeof(err)) == 0)
-			_exit(4);
-		fprintf(stderr, "%s\n", err);
-		_exit(strstr(err, "RLIMIT_MEMLOCK") && strstr(err, "ulimit -l") ? 0 : 5);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
-	group_free(group);
-}
-
-static void verbs_options_out_of_range_are_refused(void **state)
-{
-	struct group *group = group_new();
-	const struct verbs_place *place = group->place;
-	struct mu_fabric_config config = group_config(group, 1);
-	struct mu_verbs_options options;
-	struct mu_fabric *fabric;
-	char err[256];
-
-	(void)state;
-	mu_verbs_options_init(&options);
-	options.service_level = 16;
-	assert_int_not_equal(mu_fabric_verbs_open(&fabric, &config, &options, place->directory,
-						  NULL, err, sizeof(err)),
-			     0);
-	assert_non_null(strstr(err, "service level 16"));
-	mu_verbs_options_init(&options);
-	options.device = "nosuch0";
-	assert_false(mu_verbs_is_usable(&options, err, sizeof(err)));
-	assert_non_null(strstr(err, "'nosuch0'"));
-	mu_verbs_options_init(&options);
-	options.gid_index = 200;
-	assert_false(mu_verbs_is_usable(&options, err, sizeof(err)));
-	assert_non_null(strstr(err, "GID 200"));
-	group_free(group);
-}
-
-/* ------------------------------------------------------- what it costs */
-
-enum { TAKINGS = 60 };
-
-static int compare(const void *a, const void *b)
-{
-	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
-
-	return (left > right) - (left < right);
-}
-
-static double median_us(uint64_t *ns)
-{
-	qsort(ns, TAKINGS, sizeof(*ns), compare);
-	return (double)ns[TAKINGS / 2] / 1000;
-}
-
-/* No bound is put on it: it is for whoever reads the output. */
-static void verbs_passing_the_permission_on_takes(void **state)
-{
-	struct group *group = group_new();
-	uint64_t flags_ns[TAKINGS], barrier_ns[TAKINGS], grant_ns[TAKINGS], write_ns[TAKINGS];
-	struct link link[2];
-	struct mu_fabric *target;
-
-	(void)state;
-	group_open(group, 1);
-	group_open(group, 3);
-	target = group_open(group, 2);
-	link[0] = link_up(group, 1, DATA, 2);
-	link[1] = link_up(group, 3, DATA, 2);
-	link_grant(&link[1], BALLOT(1, 3));
-	for (unsigned i = 0; i < TAKINGS; i++) {
-		const struct link *next = &link[i % 2];
-		const uint64_t ballot = BALLOT(i + 2, i % 2 ? 3 : 1);
-		struct mu_verbs_revocation took;
-		uint64_t start_ns;
-
-		/* The next one has been connected for long, as a rule. */
-		link_reconnect(next);
-		assert_int_equal(target->ops->revoke_write(target), 0);
-		took = mu_verbs_last_revocation(target);
-		start_ns = clock_ns();
-		link_grant(next, ballot);
-		grant_ns[i] = clock_ns() - start_ns;
-		start_ns = clock_ns();
-		assert_int_equal(link_write(next, LOG, 0, "first one", 8, ballot), MU_FABRIC_OK);
-		write_ns[i] = clock_ns() - start_ns;
-		flags_ns[i] = took.flags_ns;
-		barrier_ns[i] = took.barrier_ns;
-		/* Whose queue pair was destroyed may not have heard yet. */
-		WAIT_UNTIL(group, link_state(&link[(i + 1) % 2]) != MU_CONNECTION_UP);
-	}
-	printf("# medians of %d: revoke %.1f us, barrier %.1f us, grant %.1f us, first write %.1f "
-	       "us\n",
-	       TAKINGS, median_us(flags_ns), median_us(barrier_ns), median_us(grant_ns),
-	       median_us(write_ns));
-	group_free(group);
-}
-
-const struct CMUnitTest verbs_tests[] = {
-	cmocka_unit_test(verbs_a_peer_lost_a_thousand_times_leaks_nothing),
-	cmocka_unit_test(verbs_large_reads_leave_nothing_registered),
-	cmocka_unit_test(verbs_a_target_killed_and_started_anew_is_found_again),
-	cmocka_unit_test(verbs_a_stopped_target_can_be_read_and_written),
-	cmocka_unit_test(verbs_a_sleeper_is_woken_by_completions),
-	cmocka_unit_test(verbs_too_little_lockable_memory_is_told_with_the_remedy),
-	cmocka_unit_test(verbs_options_out_of_range_are_refused),
-	cmocka_unit_test(verbs_passing_the_permission_on_takes),
-	{0},
 };

@@ -1,0 +1,454 @@
+/* test_verbs.c - what is to be said of the verbs fabric alone, while nothing fails. */
+#include "config.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "verbs_fixture.h"
+
+#define MINE BALLOT(1, 1)
+
+static unsigned count_descriptors(void)
+{
+	DIR *list = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	assert_non_null(list);
+	while (readdir(list) != NULL)
+		count++;
+	closedir(list);
+	return count;
+}
+
+/* Anonymous memory alone: of files, more is mapped the more of them was touched. */
+static long resident_kib(void)
+{
+	FILE *file = fopen("/proc/self/status", "re");
+	char line[128];
+	long kib = 0;
+
+	assert_non_null(file);
+	while (kib == 0 && fgets(line, sizeof(line), file) != NULL)
+		sscanf(line, "RssAnon: %ld kB", &kib);
+	fclose(file);
+	assert_in_range(kib, 1, 1 << 30);
+	return kib;
+}
+
+struct verbs_holdings verbs_take_stock(void)
+{
+	struct verbs_holdings now = {count_descriptors(), 0, 0, 0, 0, resident_kib()};
+	FILE *rdma = popen("rdma resource", "re"); /* "0: rxe0: pd 4 cq 6 qp 8 cm_id 0 mr 8 ..." */
+
+	assert_non_null(rdma);
+	assert_int_equal(fscanf(rdma, "%*s %*s pd %u cq %u qp %u cm_id %*u mr %u", &now.domains,
+				&now.queues, &now.pairs, &now.regions),
+			 4);
+	while (fgetc(rdma) != EOF)
+		;
+	assert_int_equal(pclose(rdma), 0);
+	return now;
+}
+
+void verbs_nothing_leaked(struct group *group, const struct verbs_holdings *before)
+{
+	struct verbs_holdings after;
+
+	/* What is being made for an attempt that was given up goes a moment later. */
+	WAIT_UNTIL(group, verbs_take_stock().pairs <= before->pairs);
+	after = verbs_take_stock();
+	assert_int_equal(after.descriptors, before->descriptors);
+	assert_int_equal(after.domains, before->domains);
+	assert_int_equal(after.queues, before->queues);
+	assert_int_equal(after.regions, before->regions);
+	/* A queue pair alone has 30 KiB. */
+	assert_in_range(after.resident_kib, 0, before->resident_kib + 256);
+}
+
+static void lose_and_regain(const struct link *link, unsigned times)
+{
+	const struct mu_fabric_ops *ops = link->fabric->ops;
+	uint64_t word = 1, seen = 0;
+
+	for (unsigned i = 0; i < times; i++) {
+		/* Sometimes in the middle of something, sometimes in the middle of connecting. */
+		if (i % 3 == 0)
+			ops->post_read(link->fabric, link->plane, link->peer, SLOTS, 0, &seen, 8,
+				       i);
+		ops->disconnect(link->fabric, link->plane, link->peer);
+		if (i % 3 == 0)
+			assert_int_not_equal(link_completion(link).status, MU_FABRIC_OK);
+		if (i % 5 == 0) {
+			ops->connect(link->fabric, link->plane, link->peer);
+			ops->disconnect(link->fabric, link->plane, link->peer);
+		}
+		link_reconnect(link);
+		assert_int_equal(link_write(link, SLOTS, 64, &word, 8, 0), MU_FABRIC_OK);
+	}
+}
+
+static void verbs_a_peer_lost_a_thousand_times_leaks_nothing(void **state)
+{
+	struct group *group = group_new();
+	struct verbs_holdings before;
+	struct link link;
+
+	(void)state;
+	group_open(group, 1);
+	group_open(group, 2);
+	link = link_up(group, 1, BACKGROUND, 2);
+	lose_and_regain(&link, 20);
+	before = verbs_take_stock();
+	lose_and_regain(&link, 1000);
+	verbs_nothing_leaked(group, &before);
+	group_free(group);
+}
+
+static void verbs_large_reads_leave_nothing_registered(void **state)
+{
+	struct group *group = group_new();
+	uint8_t *in = malloc(LOG_BYTES);
+	struct verbs_holdings before;
+	struct link link;
+
+	(void)state;
+	group_open(group, 1);
+	group_open(group, 2);
+	link = link_up(group, 1, DATA, 2);
+	before = verbs_take_stock();
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(link_read(&link, LOG, 0, in, 1 << 20), MU_FABRIC_OK);
+	/* And if it is cut off in the middle of one. */
+	assert_int_equal(
+		link.fabric->ops->post_read(link.fabric, DATA, 2, LOG, 0, in, LOG_BYTES, 1), 0);
+	link.fabric->ops->disconnect(link.fabric, DATA, 2);
+	assert_int_equal(link_completion(&link).status, MU_FABRIC_UNREACHABLE);
+	link_reconnect(&link);
+	assert_int_equal(verbs_take_stock().regions, before.regions);
+	free(in);
+	group_free(group);
+}
+
+/* In a process of its own: replica 2, which replica 1 may write. Returns when it is open. */
+static pid_t start_target(struct group *group)
+{
+	int ready[2];
+	pid_t child;
+	char byte;
+
+	assert_int_equal(pipe(ready), 0);
+	child = fork();
+	if (child == 0) {
+		struct mu_fabric_config config = group_config(group, 2);
+		struct mu_fabric *target;
+		char err[256];
+
+		if (fabric_under_test->open(group->place, &config, &target, err, sizeof(err)) !=
+			    0 ||
+		    write(ready[1], "r", 1) != 1)
+			_exit(1);
+		for (;;) {
+			target->ops->grant_write(target, 1, MINE);
+			usleep(1000);
+		}
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	return child;
+}
+
+/* Every write that is said to have landed is there, whatever process stood behind the memory. */
+static void verbs_a_target_killed_and_started_anew_is_found_again(void **state)
+{
+	struct group *group = group_new();
+	struct link link;
+
+	(void)state;
+	group_open(group, 1);
+	for (uint64_t round = 1; round <= 12; round++) {
+		pid_t child = start_target(group);
+		uint64_t seen = 0;
+
+		link = link_up(group, 1, DATA, 2);
+		if (round > 1) {
+			assert_int_equal(link_read(&link, LOG, 64, &seen, 8), MU_FABRIC_OK);
+			assert_int_equal(seen, round - 1);
+		}
+		while (link_write(&link, LOG, 64, &round, 8, MINE) != MU_FABRIC_OK)
+			link_reconnect(&link);
+		kill(child, SIGKILL);
+		assert_int_equal(waitpid(child, NULL, 0), child);
+		assert_int_not_equal(link_write(&link, LOG, 64, "notthere", 8, MINE), MU_FABRIC_OK);
+		assert_int_equal(link_state(&link), MU_CONNECTION_DOWN);
+	}
+	group_free(group);
+}
+
+static void verbs_a_stopped_target_can_be_read_and_written(void **state)
+{
+	struct group *group = group_new();
+	struct link link;
+	pid_t child;
+	uint64_t word = 9, seen = 0;
+
+	(void)state;
+	child = start_target(group);
+	group_open(group, 1);
+	link = link_up(group, 1, DATA, 2);
+	while (link_write(&link, LOG, 64, &word, 8, MINE) != MU_FABRIC_OK)
+		link_reconnect(&link);
+	kill(child, SIGSTOP);
+	assert_int_equal(waitpid(child, NULL, WUNTRACED), child);
+	word = 10;
+	assert_int_equal(link_write(&link, LOG, 64, &word, 8, MINE), MU_FABRIC_OK);
+	assert_int_equal(link_read(&link, LOG, 64, &seen, 8), MU_FABRIC_OK);
+	assert_int_equal(seen, 10);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	group_free(group);
+}
+
+static void verbs_a_sleeper_is_woken_by_completions(void **state)
+{
+	struct group *group = group_new();
+	struct mu_fabric *fabric;
+	struct mu_completion completion;
+	struct pollfd wait;
+	uint64_t seen = 0;
+
+	(void)state;
+	fabric = group_open(group, 1);
+	group_open(group, 2);
+	link_up(group, 1, DATA, 2);
+	wait = (struct pollfd){.fd = fabric->ops->wait_fd(fabric, DATA), .events = POLLIN};
+	for (int i = 0; i < 200; i++) {
+		/* Nothing is there, and it does not say that there is. */
+		assert_int_equal(fabric->ops->poll(fabric, DATA, &completion, 1), 0);
+		assert_int_equal(poll(&wait, 1, 0), 0);
+		assert_int_equal(fabric->ops->post_read(fabric, DATA, 2, LOG, 0, &seen, 8, 7), 0);
+		assert_int_equal(poll(&wait, 1, (int)(DEADLINE_NS / 1000000)), 1);
+		assert_int_equal(fabric->ops->poll(fabric, DATA, &completion, 1), 1);
+		assert_int_equal(completion.status, MU_FABRIC_OK);
+	}
+	group_free(group);
+}
+
+/*
+ * Who spins sees a completion before the event that tells sleepers of it. That
+ * must not leave a descriptor behind which says for ever that there is something.
+ */
+static void verbs_an_event_behind_its_completion_wakes_nobody_for_long(void **state)
+{
+	struct group *group = group_new();
+	struct mu_fabric *fabric;
+	struct mu_completion completion;
+	struct pollfd wait;
+	uint64_t seen = 0;
+
+	(void)state;
+	fabric = group_open(group, 1);
+	group_open(group, 2);
+	link_up(group, 1, DATA, 2);
+	wait = (struct pollfd){.fd = fabric->ops->wait_fd(fabric, DATA), .events = POLLIN};
+	for (int i = 0; i < 200; i++) {
+		assert_int_equal(fabric->ops->poll(fabric, DATA, &completion, 1), 0);
+		verbs_delay_events(i % 4);
+		assert_int_equal(fabric->ops->post_read(fabric, DATA, 2, LOG, 0, &seen, 8, 7), 0);
+		WAIT_UNTIL(group, fabric->ops->poll(fabric, DATA, &completion, 1) == 1);
+		WAIT_UNTIL(group, fabric->ops->poll(fabric, DATA, &completion, 1) == 0 &&
+					  poll(&wait, 1, 0) == 0);
+		/* And whoever sleeps now is still woken by the next one. */
+		assert_int_equal(fabric->ops->post_read(fabric, DATA, 2, LOG, 0, &seen, 8, 8), 0);
+		assert_int_equal(poll(&wait, 1, (int)(DEADLINE_NS / 1000000)), 1);
+		WAIT_UNTIL(group, fabric->ops->poll(fabric, DATA, &completion, 1) == 1);
+		WAIT_UNTIL(group, fabric->ops->poll(fabric, DATA, &completion, 1) == 0 &&
+					  poll(&wait, 1, 0) == 0);
+	}
+	verbs_delay_events(0);
+	group_free(group);
+}
+
+/* What ends a connection comes from no completion queue. */
+static void verbs_a_sleeper_is_woken_by_a_lost_connection(void **state)
+{
+	struct group *group = group_new();
+	struct mu_fabric *fabric, *target;
+	struct mu_completion completion;
+	struct pollfd wait;
+	struct link link;
+
+	(void)state;
+	fabric = group_open(group, 1);
+	target = group_open(group, 2);
+	link = link_up(group, 1, DATA, 2);
+	wait = (struct pollfd){.fd = fabric->ops->wait_fd(fabric, DATA), .events = POLLIN};
+	for (uint64_t round = 1; round <= 20; round++) {
+		link_grant(&link, BALLOT(round, 1));
+		link_reconnect(&link);
+		WAIT_UNTIL(group, fabric->ops->poll(fabric, DATA, &completion, 1) == 0 &&
+					  poll(&wait, 1, 0) == 0);
+		assert_int_equal(target->ops->revoke_write(target), 0);
+		assert_int_equal(poll(&wait, 1, (int)(DEADLINE_NS / 1000000)), 1);
+		WAIT_UNTIL(group, fabric->ops->poll(fabric, DATA, &completion, 1) == 0 &&
+					  link_state(&link) == MU_CONNECTION_DOWN);
+	}
+	group_free(group);
+}
+
+/* Without the capability that lets root register what it likes. */
+static int open_with_little(struct group *group, size_t lockable_bytes)
+{
+	struct mu_fabric_config config = group_config(group, 1);
+	const struct rlimit little = {lockable_bytes, lockable_bytes};
+	struct mu_fabric *fabric;
+	char err[256] = "";
+
+	if (setrlimit(RLIMIT_MEMLOCK, &little) != 0 || setgid(65534) != 0 || setuid(65534) != 0)
+		return 3;
+	if (fabric_under_test->open(group->place, &config, &fabric, err, sizeof(err)) == 0)
+		return 4;
+	fprintf(stderr, "%s\n", err);
+	return strstr(err, "RLIMIT_MEMLOCK") && strstr(err, "ulimit -l") ? 0 : 5;
+}
+
+static void verbs_too_little_lockable_memory_is_told_with_the_remedy(void **state)
+{
+	struct group *group = group_new();
+	const struct verbs_place *place = group->place;
+	/* None of it can be registered; all of the log; not quite all. */
+	const size_t lockable_bytes[] = {1 << 16, LOG_BYTES + (1 << 19), LOG_BYTES + (3 << 19)};
+	char above[256];
+
+	(void)state;
+	/* Whoever it is that opens it. */
+	assert_int_equal(chmod(place->directory, 0777), 0);
+	snprintf(above, sizeof(above), "%s/..", place->directory);
+	assert_int_equal(chmod(above, 0777), 0);
+	for (size_t i = 0; i < sizeof(lockable_bytes) / sizeof(lockable_bytes[0]); i++) {
+		pid_t child = fork();
+		int status;
+
+		if (child == 0)
+			_exit(open_with_little(group, lockable_bytes[i]));
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_int_equal(status, 0);
+	}
+	group_free(group);
+}
+
+static void verbs_options_out_of_range_are_refused(void **state)
+{
+	struct group *group = group_new();
+	const struct verbs_place *place = group->place;
+	struct mu_fabric_config config = group_config(group, 1);
+	struct mu_verbs_options options;
+	struct mu_fabric *fabric;
+	char err[256];
+
+	(void)state;
+	mu_verbs_options_init(&options);
+	options.service_level = 16;
+	assert_int_not_equal(mu_fabric_verbs_open(&fabric, &config, &options, place->directory,
+						  NULL, err, sizeof(err)),
+			     0);
+	assert_non_null(strstr(err, "service level 16"));
+	mu_verbs_options_init(&options);
+	options.device = "nosuch0";
+	assert_false(mu_verbs_is_usable(&options, err, sizeof(err)));
+	assert_non_null(strstr(err, "'nosuch0'"));
+	mu_verbs_options_init(&options);
+	options.gid_index = 200;
+	assert_false(mu_verbs_is_usable(&options, err, sizeof(err)));
+	assert_non_null(strstr(err, "GID 200"));
+	/* Which means for ever to some devices. */
+	mu_verbs_options_init(&options);
+	options.transport_retries = 7;
+	assert_int_not_equal(mu_fabric_verbs_open(&fabric, &config, &options, place->directory,
+						  NULL, err, sizeof(err)),
+			     0);
+	assert_non_null(strstr(err, "7 transport retries"));
+	group_free(group);
+}
+
+/* ------------------------------------------------------- what it costs */
+
+enum { TAKINGS = 60 };
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+	return (left > right) - (left < right);
+}
+
+static double median_us(uint64_t *ns)
+{
+	qsort(ns, TAKINGS, sizeof(*ns), compare);
+	return (double)ns[TAKINGS / 2] / 1000;
+}
+
+/* No bound is put on it: it is for whoever reads the output. */
+static void verbs_passing_the_permission_on_takes(void **state)
+{
+	struct group *group = group_new();
+	uint64_t flags_ns[TAKINGS], barrier_ns[TAKINGS], grant_ns[TAKINGS], write_ns[TAKINGS];
+	struct link link[2];
+	struct mu_fabric *target;
+
+	(void)state;
+	group_open(group, 1);
+	group_open(group, 3);
+	target = group_open(group, 2);
+	link[0] = link_up(group, 1, DATA, 2);
+	link[1] = link_up(group, 3, DATA, 2);
+	link_grant(&link[1], BALLOT(1, 3));
+	for (unsigned i = 0; i < TAKINGS; i++) {
+		const struct link *next = &link[i % 2];
+		const uint64_t ballot = BALLOT(i + 2, i % 2 ? 3 : 1);
+		struct mu_verbs_revocation took;
+		uint64_t start_ns;
+
+		/* The next one has been connected for long, as a rule. */
+		link_reconnect(next);
+		assert_int_equal(target->ops->revoke_write(target), 0);
+		took = mu_verbs_last_revocation(target);
+		start_ns = clock_ns();
+		link_grant(next, ballot);
+		grant_ns[i] = clock_ns() - start_ns;
+		start_ns = clock_ns();
+		assert_int_equal(link_write(next, LOG, 0, "first one", 8, ballot), MU_FABRIC_OK);
+		write_ns[i] = clock_ns() - start_ns;
+		flags_ns[i] = took.flags_ns;
+		barrier_ns[i] = took.barrier_ns;
+		/* Whose queue pair was destroyed may not have heard yet. */
+		WAIT_UNTIL(group, link_state(&link[(i + 1) % 2]) != MU_CONNECTION_UP);
+	}
+	printf("# medians of %d: revoke %.1f us, barrier %.1f us, grant %.1f us, first write %.1f "
+	       "us\n",
+	       TAKINGS, median_us(flags_ns), median_us(barrier_ns), median_us(grant_ns),
+	       median_us(write_ns));
+	group_free(group);
+}
+
+const struct CMUnitTest verbs_tests[] = {
+	cmocka_unit_test(verbs_a_peer_lost_a_thousand_times_leaks_nothing),
+	cmocka_unit_test(verbs_large_reads_leave_nothing_registered),
+	cmocka_unit_test(verbs_a_target_killed_and_started_anew_is_found_again),
+	cmocka_unit_test(verbs_a_stopped_target_can_be_read_and_written),
+	cmocka_unit_test(verbs_a_sleeper_is_woken_by_completions),
+	cmocka_unit_test(verbs_an_event_behind_its_completion_wakes_nobody_for_long),
+	cmocka_unit_test(verbs_a_sleeper_is_woken_by_a_lost_connection),
+	cmocka_unit_test(verbs_too_little_lockable_memory_is_told_with_the_remedy),
+	cmocka_unit_test(verbs_options_out_of_range_are_refused),
+	cmocka_unit_test(verbs_passing_the_permission_on_takes),
+	{0},
+};
