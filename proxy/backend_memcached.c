@@ -129,13 +129,6 @@ static void on_pause_end(evutil_socket_t fd, short what, void *arg)
 
 /* -------------------------------------------------------------------- replies */
 
-static bool starts_with(struct mp_slice text, const char *start)
-{
-	size_t len = strlen(start);
-
-	return text.len >= len && memcmp(text.data, start, len) == 0;
-}
-
 static enum mp_take frame(struct mp_base *base, const char *data, size_t len, size_t *used)
 {
 	struct memcached *mc = (struct memcached *)base;
@@ -163,14 +156,14 @@ static bool is_failure(struct mp_base *base, struct mp_slice reply, enum mp_take
 	const struct mp_slot *slot = mp_fifo_at(&base->slots, 0);
 
 	if (slot->kind == SLOT_SET)
-		mc->set_failed = starts_with(reply, "SERVER_ERROR");
+		mc->set_failed = mp_starts_with(reply, "SERVER_ERROR");
 	else if (slot->kind == SLOT_STORE)
-		mc->set_failed = !starts_with(reply, "STORED");
+		mc->set_failed = !mp_starts_with(reply, "STORED");
 	else if (mode == MP_TAKE_OWN)
-		return !starts_with(reply, "DELETED") && !starts_with(reply, "NOT_FOUND") &&
-		       !starts_with(reply, "HD") && !starts_with(reply, "NF");
+		return !mp_starts_with(reply, "DELETED") && !mp_starts_with(reply, "NOT_FOUND") &&
+		       !mp_starts_with(reply, "HD") && !mp_starts_with(reply, "NF");
 	else
-		return mode == MP_TAKE_WRITE && starts_with(reply, "SERVER_ERROR");
+		return mode == MP_TAKE_WRITE && mp_starts_with(reply, "SERVER_ERROR");
 	return false;
 }
 
@@ -264,7 +257,7 @@ static void remember_key(struct memcached *mc, struct mp_slice line)
 	char command[LINE_BYTES];
 	uint16_t len;
 
-	if (starts_with(line, "ms "))
+	if (mp_starts_with(line, "ms "))
 		flag = mc_next_word(&at, end); /* behind the length */
 	is_base64 = is_meta && flag.len == 1 && *flag.data == 'b';
 	len = (uint16_t)snprintf(command, sizeof(command),
@@ -342,10 +335,10 @@ static void put_command(struct memcached *mc, struct memcached_command command, 
 {
 	uint8_t kind = SLOT_REPLY;
 
-	if (starts_with(command.line, "set ") || starts_with(command.line, "ms ") ||
-	    starts_with(command.line, "mg "))
+	if (mp_starts_with(command.line, "set ") || mp_starts_with(command.line, "ms ") ||
+	    mp_starts_with(command.line, "mg "))
 		kind = SLOT_SET;
-	else if (starts_with(command.line, "flush_all"))
+	else if (mp_starts_with(command.line, "flush_all"))
 		kind = SLOT_FLUSH;
 	mp_base_expect(&mc->base, kind, owner, MP_TAKE_WRITE);
 	if (kind == SLOT_SET)

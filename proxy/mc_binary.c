@@ -101,13 +101,6 @@ size_t mc_binary_error(const struct mc_request *r, enum mc_status status, const 
 	return w.bytes <= cap ? w.bytes : 0;
 }
 
-static bool starts_with(struct mp_slice line, const char *start)
-{
-	size_t len = strlen(start);
-
-	return line.len >= len && memcmp(line.data, start, len) == 0;
-}
-
 void mc_put_error_line(struct mc_writer *w, const struct mc_request *r, struct mp_slice line)
 {
 	enum mc_status status = MC_STATUS_INVALID;
@@ -115,11 +108,11 @@ void mc_put_error_line(struct mc_writer *w, const struct mc_request *r, struct m
 
 	while (len > 0 && (line.data[len - 1] == '\n' || line.data[len - 1] == '\r'))
 		len--;
-	if (starts_with(line, "SERVER_ERROR object too large"))
+	if (mp_starts_with(line, "SERVER_ERROR object too large"))
 		status = MC_STATUS_TOO_LARGE;
-	else if (starts_with(line, "SERVER_ERROR out of memory"))
+	else if (mp_starts_with(line, "SERVER_ERROR out of memory"))
 		status = MC_STATUS_NO_MEMORY;
-	else if (starts_with(line, "SERVER_ERROR"))
+	else if (mp_starts_with(line, "SERVER_ERROR"))
 		status = MC_STATUS_INTERNAL;
 	mc_put_header(w, r, status, (struct mc_binary_body){.value = len}, 0);
 	mc_put(w, line.data, len);
@@ -295,7 +288,7 @@ static enum mc_result take_key(struct mc_parser *p, struct mp_slice key, struct 
 		r->args = key;
 		if (!is_plain_text(key))
 			return refuse(p, MC_STATUS_NOT_FOUND, NULL, false);
-		if (mc_is(key, "muproxy"))
+		if (mp_slice_is(key, "muproxy"))
 			r->verb = MC_OWN_STATS;
 		return MC_DONE;
 	}

@@ -196,7 +196,7 @@ static enum mc_result parse_others(struct mc_parser *p, const struct mc_words *w
 static enum mc_result parse_debug(struct mc_parser *p, const struct mc_words *w,
 				  struct mc_request *r)
 {
-	if (w->count > 2 && mc_is(w->word[2], "b") && take_base64(p, r) != NULL)
+	if (w->count > 2 && mp_slice_is(w->word[2], "b") && take_base64(p, r) != NULL)
 		return mc_bad(p, r, MC_BAD_FORMAT);
 	return MC_DONE;
 }

@@ -68,10 +68,6 @@ bool mc_read_i32(struct mp_slice word, int32_t *value);
 /* --- mc_text.c: a whole line without its end. MC_MORE: p->state says what follows it. */
 enum mc_result mc_parse_line(struct mc_parser *p, const char *s, const char *end,
 			     struct mc_request *r);
-static inline bool mc_is(struct mp_slice word, const char *text)
-{
-	return word.len == strlen(text) && memcmp(word.data, text, word.len) == 0;
-}
 
 /* --- mc_meta.c: the line of a meta command */
 enum mc_result mc_parse_meta(struct mc_parser *p, const struct mc_words *w, struct mc_request *r);

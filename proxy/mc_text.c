@@ -43,7 +43,7 @@ static bool take_key(struct mc_parser *p, const struct mc_words *w, struct mc_re
 
 static void note_noreply(const struct mc_words *w, struct mc_request *r)
 {
-	r->noreply = w->count > 1 && mc_is(w->word[w->count - 1], "noreply");
+	r->noreply = w->count > 1 && mp_slice_is(w->word[w->count - 1], "noreply");
 }
 
 /* <verb> <key> <flags> <exptime> <bytes> [<cas unique>] [noreply] */
@@ -74,7 +74,7 @@ static enum mc_result parse_storage(struct mc_parser *p, const struct mc_words *
 static enum mc_result parse_delete(struct mc_parser *p, const struct mc_words *w,
 				   struct mc_request *r)
 {
-	bool zero = w->count > 2 && mc_is(w->word[2], "0");
+	bool zero = w->count > 2 && mp_slice_is(w->word[2], "0");
 
 	if (w->count < 2 || w->count > 4)
 		return mc_bad(p, r, "ERROR");
@@ -142,7 +142,7 @@ static enum mc_result parse_stats(struct mc_parser *p, const struct mc_words *w,
 	(void)p;
 	if (w->count == 1)
 		return MC_DONE;
-	if (mc_is(w->word[1], "muproxy"))
+	if (mp_slice_is(w->word[1], "muproxy"))
 		r->verb = MC_OWN_STATS;
 	r->args = words_from(w, r, 1);
 	return MC_DONE;
@@ -195,7 +195,8 @@ static enum mc_result parse_number(struct mc_parser *p, const struct mc_words *w
 static enum mc_result parse_lru_crawler(struct mc_parser *p, const struct mc_words *w,
 					struct mc_request *r)
 {
-	if (w->count < 2 || (!mc_is(w->word[1], "metadump") && !mc_is(w->word[1], "mgdump")))
+	if (w->count < 2 ||
+	    (!mp_slice_is(w->word[1], "metadump") && !mp_slice_is(w->word[1], "mgdump")))
 		return parse_admin(p, w, r);
 	r->verb = MC_REFUSED;
 	r->refusal = DUMP;

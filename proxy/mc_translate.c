@@ -10,17 +10,10 @@
 
 #define OWN_VERSION " muproxy/" PACKAGE_VERSION
 
-static bool starts_with(struct mp_slice text, const char *start)
-{
-	size_t len = strlen(start);
-
-	return text.len >= len && memcmp(text.data, start, len) == 0;
-}
-
 bool mc_is_error(struct mp_slice reply)
 {
-	return starts_with(reply, "SERVER_ERROR") || starts_with(reply, "CLIENT_ERROR") ||
-	       starts_with(reply, "ERROR");
+	return mp_starts_with(reply, "SERVER_ERROR") || mp_starts_with(reply, "CLIENT_ERROR") ||
+	       mp_starts_with(reply, "ERROR");
 }
 
 /* The first line, without its end. *rest: what is behind it. */
@@ -74,7 +67,7 @@ static void put_values(struct mc_writer *out, struct mp_slice reply, uint64_t te
 		struct mp_slice rest, line = first_line(reply, &rest);
 		size_t block;
 
-		if (!starts_with(line, "VALUE ")) {
+		if (!mp_starts_with(line, "VALUE ")) {
 			if (!is_part || mc_is_error(line))
 				mc_put_slice(out, reply);
 			return;
@@ -116,7 +109,7 @@ static void put_tagged(struct mc_writer *out, struct mp_slice line, const char *
 		if (!first)
 			mc_put_text(out, " ");
 		/* The first word is the code. An opaque, a key begin with letters of their own. */
-		if (!first && starts_with(word, start)) {
+		if (!first && mp_starts_with(word, start)) {
 			mc_put_text(out, start);
 			mc_put_u64(out,
 				   mc_cas_tag(term,
@@ -133,7 +126,7 @@ static void put_tagged(struct mc_writer *out, struct mp_slice line, const char *
 static void put_code(const struct mc_request *r, struct mp_slice line, uint64_t term,
 		     struct mc_writer *out)
 {
-	bool missed = starts_with(line, "NOT_FOUND") || starts_with(line, "NF");
+	bool missed = mp_starts_with(line, "NOT_FOUND") || mp_starts_with(line, "NF");
 	struct mc_result_facts facts = {0};
 	struct mc_decision decision;
 	struct mp_slice canned = {decision.reply, 0};
@@ -151,7 +144,7 @@ static void translate_meta(const struct mc_request *r, struct mp_slice reply, ui
 	if (mc_is_error(line)) {
 		mc_put_slice(out, reply);
 	} else if (r->verb == MC_MG || r->verb == MC_ME) {
-		if (r->quiet && starts_with(line, "EN"))
+		if (r->quiet && mp_starts_with(line, "EN"))
 			return;
 		put_tagged(out, line, r->verb == MC_MG ? "c" : "cas=", term);
 		mc_put_text(out, "\r\n");
@@ -209,9 +202,9 @@ static void put_stat(const struct mc_request *r, struct mp_slice name, struct mp
 /* "STAT <name> <value>" lines, and an answer without a name behind them. */
 static void put_stats(const struct mc_request *r, struct mp_slice reply, struct mc_writer *out)
 {
-	if (starts_with(reply, "PREFIX "))
+	if (mp_starts_with(reply, "PREFIX "))
 		put_stat(r, (struct mp_slice){"detailed", 8}, reply, out);
-	while (starts_with(reply, "STAT ")) {
+	while (mp_starts_with(reply, "STAT ")) {
 		struct mp_slice rest, line = first_line(reply, &rest), name;
 		const char *s = line.data + 5, *end = line.data + line.len;
 
@@ -226,7 +219,7 @@ static void put_stats(const struct mc_request *r, struct mp_slice reply, struct 
 static void put_version(const struct mc_request *r, struct mp_slice reply, struct mc_writer *out)
 {
 	struct mp_slice rest, line = first_line(reply, &rest);
-	size_t skip = starts_with(line, "VERSION ") ? strlen("VERSION ") : 0;
+	size_t skip = mp_starts_with(line, "VERSION ") ? strlen("VERSION ") : 0;
 	size_t len = line.len - skip;
 
 	mc_put_header(out, r, MC_STATUS_OK,
@@ -271,14 +264,14 @@ void mc_translate(const struct mc_request *r, struct mp_slice reply, uint64_t te
 static uint64_t stored_cas(struct mp_slice reply)
 {
 	struct mp_slice rest, line = first_line(reply, &rest), word;
-	bool is_debug = starts_with(line, "ME ");
+	bool is_debug = mp_starts_with(line, "ME ");
 	const char *s = line.data, *end = s + line.len, *start = is_debug ? "cas=" : "c";
 
 	mc_next_word(&s, end);
 	if (is_debug)
 		mc_next_word(&s, end); /* the key */
 	while ((word = mc_next_word(&s, end)).len > 0)
-		if (starts_with(word, start))
+		if (mp_starts_with(word, start))
 			return number_in((struct mp_slice){word.data + strlen(start),
 							   word.len - strlen(start)});
 	return 0;

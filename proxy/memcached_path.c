@@ -128,13 +128,6 @@ struct mp_slice mp_memcached_reply(struct mp_proxy *proxy, const struct mp_targe
 
 /* -------------------------------------------------------------- follow-ups */
 
-static bool starts_with(struct mp_slice text, const char *start)
-{
-	size_t len = strlen(start);
-
-	return text.len >= len && memcmp(text.data, start, len) == 0;
-}
-
 /* r, no more in any list, with what is to be logged. False: out of memory. */
 static bool follow_up(struct mp_proxy *proxy, struct mp_request *r,
 		      size_t (*encode)(const struct mc_request *, char *, size_t),
@@ -205,8 +198,8 @@ bool mp_memcached_follow_up(struct mp_proxy *proxy, struct mp_request *r, struct
 	if (!proxy->pipeline.ballot || r->shadow)
 		return false;
 	if (mp_request_writes(r))
-		return starts_with(reply, "SERVER_ERROR") && follow_with_delete(proxy, r, reply);
-	if (r->meta.translate && (starts_with(reply, "HD") || starts_with(reply, "VA ")) &&
+		return mp_starts_with(reply, "SERVER_ERROR") && follow_with_delete(proxy, r, reply);
+	if (r->meta.translate && (mp_starts_with(reply, "HD") || mp_starts_with(reply, "VA ")) &&
 	    mc_has_won(reply))
 		note_win(proxy, r);
 	return false;

@@ -17,13 +17,6 @@ static const char *const failures[] = {
 	"-NOAUTH ", "-NOPERM ",  "-NOREPLICAS ", "-NOSCRIPT ", "-MASTERDOWN ",
 };
 
-static bool starts_with(struct mp_slice text, const char *start)
-{
-	size_t len = strlen(start);
-
-	return text.len >= len && memcmp(text.data, start, len) == 0;
-}
-
 bool redis_is_failure(struct mp_base *base, struct mp_slice reply, enum mp_take_mode mode)
 {
 	size_t i;
@@ -34,7 +27,7 @@ bool redis_is_failure(struct mp_base *base, struct mp_slice reply, enum mp_take_
 	if (mode == MP_TAKE_OWN)
 		return true;
 	for (i = 0; i < sizeof(failures) / sizeof(failures[0]); i++)
-		if (starts_with(reply, failures[i]))
+		if (mp_starts_with(reply, failures[i]))
 			return true;
 	return false;
 }
@@ -137,7 +130,7 @@ static enum mp_take take_queued(struct redis *redis, uint32_t members)
 		struct mp_slice data = mp_buffer_slice(in);
 		enum mp_take result;
 
-		if (starts_with(data, queued)) {
+		if (mp_starts_with(data, queued)) {
 			mp_buffer_consume(in, sizeof(queued) - 1);
 			redis->answered++;
 			continue;

@@ -1,10 +1,25 @@
 /* slice.h - bytes owned by somebody else. */
 #ifndef MP_SLICE_H
 #define MP_SLICE_H
+
+#include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 struct mp_slice {
 	const char *data;
 	size_t len;
 };
+
+static inline bool mp_slice_is(struct mp_slice slice, const char *text)
+{
+	return slice.len == strlen(text) && memcmp(slice.data, text, slice.len) == 0;
+}
+
+static inline bool mp_starts_with(struct mp_slice slice, const char *start)
+{
+	size_t len = strlen(start);
+
+	return slice.len >= len && memcmp(slice.data, start, len) == 0;
+}
 #endif
