@@ -158,20 +158,20 @@ class Side:
 
     def __init__(self, connect):
         self.client = {Text: connect(), Binary: connect()}
-        self.given = {}  # key -> the last one, and the one before
+        self.given = {}  # key -> [the one before, the last one]
 
     def close(self):
         for client in self.client.values():
             client.close()
 
     def note_token(self, key, token):
-        last, _ = self.given.get(key, (NO_TOKEN, NO_TOKEN))
-        if token is not None and token != last:
-            self.given[key] = token, last
+        known = self.given.setdefault(key, [])
+        if token is not None and token not in known[-1:]:
+            self.given[key] = known[-1:] + [token]
 
-    def fill_in(self, dialect, request, key, which):
-        last, older = self.given.get(key, (NO_TOKEN, NO_TOKEN))
-        return dialect.fill_in(request, {"last": last, "older": older, "none": NO_TOKEN}[which])
+    def tokens(self, key):
+        """Those that it has given, the last one first."""
+        return self.given.get(key, [])[::-1]
 
 
 def same_replies(dialect, sides, requests):
@@ -193,5 +193,6 @@ def compare(dialect, choose, sides):
         question = dialect.ask_token(key)
         for side, reply in zip(sides, same_replies(dialect, sides, [question, question])):
             side.note_token(key, dialect.token_in(reply))
-    which = choose.choice(["last", "last", "older", "none"])
-    same_replies(dialect, sides, [side.fill_in(dialect, request, key, which) for side in sides])
+    pairs = list(zip(*(side.tokens(key) for side in sides))) + [(NO_TOKEN, NO_TOKEN)]
+    pair = choose.choice(pairs[:1] + pairs)
+    same_replies(dialect, sides, [dialect.fill_in(request, token) for token in pair])
