@@ -12,6 +12,8 @@
 
 #include "mu.h"
 
+struct mp_memcached_users;
+
 /* Copied, but for the strings, which have to outlive the proxy. */
 struct mp_proxy_options {
 	unsigned id;
@@ -31,6 +33,8 @@ struct mp_proxy_options {
 	const char *redis_backend;    /* unix:/path or host:port; NULL if Redis is off */
 	const char *redis_password;   /* of the backend, or NULL */
 	const char *memcached_backend;
+	/* Who may use memcached_listen, NULL: everybody. Has to outlive the proxy, too. */
+	const struct mp_memcached_users *memcached_users;
 
 	uint64_t max_request_bytes; /* one request; its largest value is a little less */
 	uint64_t max_batch_bytes;   /* one log entry's worth of records, but for a larger request */

@@ -49,6 +49,7 @@ struct mp_session {
 	struct mp_multi multi; /* Redis */
 	bool is_gated;         /* not read on from before an answer is there (redis_multi.h) */
 	char *name;            /* CLIENT SETNAME, or NULL */
+	bool is_logged_in;     /* Memcached: it has proved to be one of the users */
 	union {
 		struct resp_parser *resp;
 		struct mc_parser *mc;

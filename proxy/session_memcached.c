@@ -9,6 +9,7 @@
 #include "classify.h"
 #include "mc_binary.h"
 #include "mc_translate.h"
+#include "memcached_login.h"
 #include "session.h"
 #include "state.h"
 
@@ -156,14 +157,9 @@ static void answer(struct mp_session *s, const struct mc_request *request)
 	case MC_GATS:
 		take_parts(s, request);
 		break;
-	case MC_SASL: {
-		char frame[128];
-
-		say(s, frame,
-		    mc_binary_error(request, MC_STATUS_UNKNOWN_COMMAND, NULL, frame,
-				    sizeof(frame)));
+	case MC_SASL:
+		mp_memcached_sasl(s, request);
 		break;
-	}
 	case MC_REFUSED:
 		STAT_ADD(s->proxy, refused, 1);
 		say_error(s, request, "CLIENT_ERROR muproxy: %s", request->refusal);
@@ -205,6 +201,8 @@ static void handle(struct mp_session *s, const struct mc_request *request)
 	char error[MP_ERROR_BYTES];
 	struct mp_request_meta meta;
 
+	if (!mp_memcached_admits(s, request))
+		return;
 	switch (mp_classify_memcached(request, &meta, error)) {
 	case MP_VERDICT_SERVE:
 		take(s, request, &meta);

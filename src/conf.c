@@ -21,6 +21,7 @@
 #include "conf_table.h"
 #include "conf_value.h"
 #include "log.h"
+#include "memcached_users.h"
 #include "net.h"
 
 struct reading {
@@ -204,6 +205,22 @@ static bool check_protocol(struct reading *r, const char *section, int *count)
 	return true;
 }
 
+static bool read_memcached_users(struct reading *r)
+{
+	struct conf *conf = r->conf;
+	int line = line_of(conf, "memcached", "auth-file");
+	struct mp_memcached_users *users;
+	char why[300];
+
+	if (!conf->memcached_auth_file)
+		return true;
+	if (!conf->proxy.memcached_listen)
+		return fail(r, line, "[memcached] has an auth-file but no listen");
+	users = mp_memcached_users_load(conf->memcached_auth_file, why, sizeof(why));
+	conf->proxy.memcached_users = conf->memcached_users = users;
+	return users || fail(r, line, "auth-file: %s", why);
+}
+
 static bool read_key_file(struct reading *r)
 {
 	struct conf *conf = r->conf;
@@ -345,7 +362,8 @@ static bool check_whole(struct reading *r)
 
 	if (!require(r, "replica", "id") || !require(r, "replica", "group") ||
 	    !require(r, "replica", "memory-dir") || !check_key(r) || !check_members(r) ||
-	    !check_protocol(r, "redis", &protocols) || !check_protocol(r, "memcached", &protocols))
+	    !check_protocol(r, "redis", &protocols) ||
+	    !check_protocol(r, "memcached", &protocols) || !read_memcached_users(r))
 		return false;
 	if (protocols == 0)
 		return fail(r, conf->lines,
@@ -413,6 +431,7 @@ void conf_free(struct conf *conf)
 		free(conf->given[i]);
 	for (i = 0; i < MU_ID_SLOTS; i++)
 		free(conf->member[i]);
+	mp_memcached_users_free(conf->memcached_users);
 	free(conf->file);
 	memset(conf, 0, sizeof(*conf));
 }

@@ -46,6 +46,7 @@ const struct conf_setting conf_settings[] = {
 	{"redis", "password", CONF_TEXT, AT(proxy.redis_password), 0, 0, NULL},
 	{"memcached", "listen", CONF_TCP, AT(proxy.memcached_listen), 0, 0, NULL},
 	{"memcached", "backend", CONF_ADDRESS, AT(proxy.memcached_backend), 0, 0, NULL},
+	{"memcached", "auth-file", CONF_TEXT, AT(memcached_auth_file), 0, 0, NULL},
 	{"admin", "listen", CONF_TCP, AT(admin_listen), 0, 0, NULL},
 
 	{"limits", "max-request", CONF_BYTES, AT(proxy.max_request_bytes), 4096, 1ULL << 38, NULL},

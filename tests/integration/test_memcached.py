@@ -59,6 +59,16 @@ def test_libmemcached(shared, binary, where):
     assert client.get_stats()
 
 
+@pytest.mark.parametrize("protocol", ["text", "binary"])
+@pytest.mark.parametrize("where", ["leader", "follower"])
+def test_libmemcached_in_c(shared, protocol, where):
+    i = shared.wait_leader() if where == "leader" else follower(shared)
+    run = subprocess.run([os.path.join(BUILD, "tests", "integration", "libmemcached_client"),
+                          "127.0.0.1", str(shared.memcached_port(i)), protocol],
+                         capture_output=True, text=True, timeout=60 * PATIENCE)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_pymemcache(shared):
     client = pymemcache.Client(("127.0.0.1", shared.memcached_port(follower(shared))), timeout=20)
     many = {f"pm{n}": b"%d" % n for n in range(300)}

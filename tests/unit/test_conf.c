@@ -124,7 +124,7 @@ static void example_documents_every_key(void **state)
 	free(text);
 }
 
-/* Take the '#' away from every "#key = value". */
+/* Take the '#' away from every "#key = value", but for a file that would have to be there. */
 static void uncomment(char *text)
 {
 	char *from = text, *to = text;
@@ -133,7 +133,8 @@ static void uncomment(char *text)
 		size_t n = strcspn(from, "\n");
 
 		n += from[n] == '\n';
-		if (from[0] == '#' && from[1] >= 'a' && from[1] <= 'z') {
+		if (from[0] == '#' && from[1] >= 'a' && from[1] <= 'z' &&
+		    strncmp(from, "#auth-file", 10) != 0) {
 			from++;
 			n--;
 		}
@@ -163,7 +164,8 @@ static void example_tells_the_defaults(void **state)
 			continue;
 		/* These have no default: the example's value is an example. */
 		if (strcmp(key, "pid-file") == 0 || strcmp(key, "password") == 0 ||
-		    strcmp(key, "peer-listen") == 0 || strcmp(key, "device") == 0) {
+		    strcmp(key, "peer-listen") == 0 || strcmp(key, "device") == 0 ||
+		    strcmp(key, "auth-file") == 0) {
 			conf_print(&with_defaults, i, real, sizeof(real));
 			assert_string_equal(real, "-");
 			continue;
