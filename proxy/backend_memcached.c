@@ -255,15 +255,15 @@ static void remember_key(struct memcached *mc, struct mp_slice line)
 	bool is_meta = *mc_next_word(&at, end).data == 'm', is_base64;
 	struct mp_slice key = mc_next_word(&at, end), flag = mc_next_word(&at, end);
 	char command[LINE_BYTES];
+	struct mc_writer w = {command, sizeof(command), 0};
 	uint16_t len;
 
 	if (mp_starts_with(line, "ms "))
 		flag = mc_next_word(&at, end); /* behind the length */
 	is_base64 = is_meta && flag.len == 1 && *flag.data == 'b';
-	len = (uint16_t)snprintf(command, sizeof(command),
-				 is_base64 ? "md %.*s b\r\n" : "delete %.*s\r\n", (int)key.len,
-				 key.data);
-	assert(len < sizeof(command));
+	mc_put_delete_line(&w, key, is_base64);
+	assert(w.bytes <= sizeof(command));
+	len = (uint16_t)w.bytes;
 	if (!mp_buffer_append(&mc->keys, &len, sizeof(len)) ||
 	    !mp_buffer_append(&mc->keys, command, len))
 		mp_wire_break(&mc->base.wire, "out of memory");

@@ -320,6 +320,46 @@ static void decide_mg(struct deciding *d)
 	d->decision->commands++;
 }
 
+static void decide(struct deciding *d)
+{
+	bool found = d->item->found;
+
+	switch (d->request->verb) {
+	case MC_ADD:
+		if (found)
+			fail(d, MC_NOT_PUT);
+		else
+			store(d);
+		break;
+	case MC_REPLACE:
+		if (found)
+			store(d);
+		else
+			miss(d, MC_NOT_PUT);
+		break;
+	case MC_CAS:
+		decide_cas(d);
+		break;
+	case MC_APPEND:
+	case MC_PREPEND:
+		decide_extend(d);
+		break;
+	case MC_INCR:
+	case MC_DECR:
+		decide_delta(d);
+		break;
+	case MC_DELETE:
+		decide_delete(d);
+		break;
+	case MC_MG:
+		decide_mg(d);
+		break;
+	default:
+		decide_touch(d);
+		break;
+	}
+}
+
 void mc_decide(const struct mc_request *r, const struct mc_item *item, uint64_t term, int64_t now_s,
 	       size_t max_value_bytes, struct mc_deadlines *deadlines, char *out, size_t cap,
 	       struct mc_decision *decision)
@@ -337,39 +377,6 @@ void mc_decide(const struct mc_request *r, const struct mc_item *item, uint64_t 
 	assert(mc_class_of(r) == MC_CLASS_DECIDED && r->key_count == 1);
 	decision->commands = 0;
 	decision->reply_bytes = 0;
-	switch (r->verb) {
-	case MC_ADD:
-		if (item->found)
-			fail(&d, MC_NOT_PUT);
-		else
-			store(&d);
-		break;
-	case MC_REPLACE:
-		if (item->found)
-			store(&d);
-		else
-			miss(&d, MC_NOT_PUT);
-		break;
-	case MC_CAS:
-		decide_cas(&d);
-		break;
-	case MC_APPEND:
-	case MC_PREPEND:
-		decide_extend(&d);
-		break;
-	case MC_INCR:
-	case MC_DECR:
-		decide_delta(&d);
-		break;
-	case MC_DELETE:
-		decide_delete(&d);
-		break;
-	case MC_MG:
-		decide_mg(&d);
-		break;
-	default:
-		decide_touch(&d);
-		break;
-	}
+	decide(&d);
 	decision->record_bytes = d.record.bytes;
 }

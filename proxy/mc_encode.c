@@ -161,16 +161,20 @@ int64_t mc_kept_deadline(struct mc_deadlines *deadlines, struct mp_slice key, in
 
 /* ------------------------------------------------------------------ pieces */
 
+/* As it stands in lines; text: memory for it. */
+static struct mp_slice key_in_lines(const struct mc_request *r, char text[MC_MAX_KEY_BYTES + 8])
+{
+	if (!r->key_is_base64)
+		return r->keys[0];
+	assert(mc_base64_bytes(r->keys[0].len) <= MC_MAX_KEY_BYTES + 8);
+	return (struct mp_slice){text, mc_base64_encode(r->keys[0], text)};
+}
+
 static void put_key(struct mc_writer *w, const struct mc_request *r)
 {
 	char text[MC_MAX_KEY_BYTES + 8];
 
-	if (!r->key_is_base64) {
-		mc_put_slice(w, r->keys[0]);
-		return;
-	}
-	assert(mc_base64_bytes(r->keys[0].len) <= sizeof(text));
-	mc_put(w, text, mc_base64_encode(r->keys[0], text));
+	mc_put_slice(w, key_in_lines(r, text));
 }
 
 void mc_put_meta(struct mc_writer *w, const struct mc_request *r, const char *verb)
@@ -230,13 +234,9 @@ void mc_put_store(struct mc_writer *w, const struct mc_request *r, uint32_t flag
 
 void mc_put_delete(struct mc_writer *w, const struct mc_request *r)
 {
-	if (r->key_is_base64) {
-		mc_put_meta(w, r, "md");
-	} else {
-		mc_put_text(w, "delete ");
-		mc_put_slice(w, r->keys[0]);
-	}
-	mc_put_text(w, "\r\n");
+	char text[MC_MAX_KEY_BYTES + 8];
+
+	mc_put_delete_line(w, key_in_lines(r, text), r->key_is_base64);
 }
 
 void mc_put_mg(struct mc_writer *w, const struct mc_request *r, const struct mc_mg_changes *changes)

@@ -133,11 +133,11 @@ enum mc_result mc_swallow(struct mc_parser *p, size_t bytes, enum mc_result verd
 
 void mc_delete_instead(struct mc_parser *p, struct mp_slice key, bool is_base64)
 {
-	int n = snprintf(p->own, sizeof(p->own), is_base64 ? "md %.*s b\r\n" : "delete %.*s\r\n",
-			 (int)key.len, key.data);
+	struct mc_writer w = {p->own, sizeof(p->own), 0};
 
-	assert(n > 0 && (size_t)n < sizeof(p->own));
-	p->own_bytes = (size_t)n;
+	mc_put_delete_line(&w, key, is_base64);
+	assert(w.bytes <= sizeof(p->own));
+	p->own_bytes = w.bytes;
 }
 
 /* ------------------------------------------------------------------- input */

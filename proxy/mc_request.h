@@ -105,4 +105,14 @@ static inline struct mp_slice mc_next_word(const char **s, const char *end)
 		(*s)++;
 	return (struct mp_slice){start, (size_t)(*s - start)};
 }
+
+/* The number that a word begins with, of those that are known to have 64 bits; 0: none. */
+static inline uint64_t mc_digits(struct mp_slice word)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < word.len && word.data[i] >= '0' && word.data[i] <= '9'; i++)
+		n = n * 10 + (uint64_t)(word.data[i] - '0');
+	return n;
+}
 #endif

@@ -29,15 +29,6 @@ static struct mp_slice first_line(struct mp_slice text, struct mp_slice *rest)
 	return line;
 }
 
-static uint64_t number_in(struct mp_slice word)
-{
-	uint64_t n = 0;
-
-	for (size_t i = 0; i < word.len && word.data[i] >= '0' && word.data[i] <= '9'; i++)
-		n = n * 10 + (uint64_t)(word.data[i] - '0');
-	return n;
-}
-
 /* -------------------------------------------------------------------- text */
 
 /* "VALUE <key> <flags> <bytes> <cas>". Returns the block's length. */
@@ -49,12 +40,12 @@ static uint64_t put_value_line(struct mc_writer *out, struct mp_slice line, uint
 
 	for (int i = 0; i < 4; i++)
 		word = mc_next_word(&s, end);
-	bytes = number_in(word);
+	bytes = mc_digits(word);
 	mc_put(out, line.data, (size_t)(word.data + word.len - line.data));
 	word = mc_next_word(&s, end);
 	if (word.len > 0) {
 		mc_put_text(out, " ");
-		mc_put_u64(out, mc_cas_tag(term, number_in(word)));
+		mc_put_u64(out, mc_cas_tag(term, mc_digits(word)));
 	}
 	mc_put_text(out, "\r\n");
 	return bytes;
@@ -113,7 +104,7 @@ static void put_tagged(struct mc_writer *out, struct mp_slice line, const char *
 			mc_put_text(out, start);
 			mc_put_u64(out,
 				   mc_cas_tag(term,
-					      number_in((struct mp_slice){word.data + start_len,
+					      mc_digits((struct mp_slice){word.data + start_len,
 									  word.len - start_len})));
 		} else {
 			mc_put_slice(out, word);
@@ -272,7 +263,7 @@ static uint64_t stored_cas(struct mp_slice reply)
 		mc_next_word(&s, end); /* the key */
 	while ((word = mc_next_word(&s, end)).len > 0)
 		if (mp_starts_with(word, start))
-			return number_in((struct mp_slice){word.data + strlen(start),
+			return mc_digits((struct mp_slice){word.data + strlen(start),
 							   word.len - strlen(start)});
 	return 0;
 }

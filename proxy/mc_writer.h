@@ -44,4 +44,12 @@ static inline void mc_put_i64(struct mc_writer *w, int64_t value)
 
 	mc_put(w, digits, mp_format_i64(digits, value));
 }
+
+/* The command that removes a key, which is as it stands in lines. */
+static inline void mc_put_delete_line(struct mc_writer *w, struct mp_slice key, bool is_base64)
+{
+	mc_put_text(w, is_base64 ? "md " : "delete ");
+	mc_put_slice(w, key);
+	mc_put_text(w, is_base64 ? " b\r\n" : "\r\n");
+}
 #endif

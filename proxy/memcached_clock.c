@@ -29,15 +29,6 @@ static const struct form *form_of(struct mp_slice verb)
 	return &other;
 }
 
-static int64_t number_in(const char *s, const char *end)
-{
-	int64_t n = 0;
-
-	for (; s < end && *s >= '0' && *s <= '9' && n <= INT32_MAX; s++)
-		n = n * 10 + (*s - '0');
-	return n;
-}
-
 struct memcached_command memcached_next_command(struct mp_slice bytes)
 {
 	const char *lf = memchr(bytes.data, '\n', bytes.len), *s = bytes.data;
@@ -56,7 +47,7 @@ struct memcached_command memcached_next_command(struct mp_slice bytes)
 	for (int i = 0; i < form->bytes; i++)
 		word = mc_next_word(&s, lf - 1);
 	command.block.data = lf + 1;
-	command.block.len = (size_t)number_in(word.data, word.data + word.len) + 2;
+	command.block.len = (size_t)mc_digits(word) + 2;
 	if (command.block.len > rest)
 		command.block.len = rest;
 	return command;
@@ -73,8 +64,8 @@ static bool is_deadline(const struct form *form, int n, struct mp_slice word)
 static void put_shifted(struct mc_writer *out, struct mp_slice word, bool has_letter,
 			int64_t shift_s)
 {
-	const char *digits = word.data + has_letter;
-	int64_t deadline_s = number_in(digits, word.data + word.len);
+	struct mp_slice digits = {word.data + has_letter, word.len - has_letter};
+	int64_t deadline_s = (int64_t)mc_digits(digits);
 
 	if (deadline_s <= RELATIVE_MAX_S) {
 		mc_put_slice(out, word);
