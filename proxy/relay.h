@@ -18,8 +18,8 @@ struct mp_proxy;
 TAILQ_HEAD(mp_link_list, mp_link);
 
 struct mp_relay_out {
-	struct mp_link *link;           /* NULL: none */
-	bool dialling;                  /* somebody was asked for a connection */
+	struct mp_link *link; /* NULL: none */
+	uint32_t dialling;    /* bit i: somebody was asked for a connection to replica i */
 	struct mp_request_list relayed; /* in the order in which they were sent */
 	struct mp_address address[MU_ID_SLOTS];
 	uint64_t next_try_ns;

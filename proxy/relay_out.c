@@ -179,8 +179,8 @@ static void connect_to(struct mp_proxy *proxy, unsigned peer)
 	out->peer = peer;
 	if (!proxy->options.dial) {
 		take_socket(proxy, peer, mp_connect_begin(&out->address[peer], out->failures));
-	} else if (!out->dialling) {
-		out->dialling = true;
+	} else if (!(out->dialling & 1U << peer)) {
+		out->dialling |= 1U << peer;
 		proxy->options.dial(proxy->options.dial_ctx, peer);
 	}
 }
@@ -189,7 +189,7 @@ void mp_relay_out_dialled(struct mp_proxy *proxy, unsigned peer, int fd)
 {
 	struct mp_relay_out *out = &proxy->relay.out;
 
-	out->dialling = false;
+	out->dialling &= ~(1U << peer);
 	if (!out->link && out->peer == peer) {
 		errno = EHOSTUNREACH;
 		take_socket(proxy, peer, fd);
@@ -233,5 +233,5 @@ uint64_t mp_relay_out_turn(struct mp_proxy *proxy)
 	if (now_ns < out->next_try_ns)
 		return out->next_try_ns;
 	connect_to(proxy, leader);
-	return out->link || out->dialling ? UINT64_MAX : out->next_try_ns;
+	return out->link || out->dialling & 1U << leader ? UINT64_MAX : out->next_try_ns;
 }

@@ -31,14 +31,18 @@ enum {
 	RESIGN_NS = 50 * 1000 * 1000,
 };
 
-/* A connection to or from a peer, for the proxy; fd -1: there is none to be had. */
+/* Connections for the proxy. */
 struct handed {
-	unsigned peer;
-	int fd;
-	bool dialled;
+	/* What was asked for, one a peer: bit i, and the connection to replica i, -1: none. */
+	uint32_t dialled;
+	int dialled_fd[MU_ID_SLOTS];
+	/* What peers asked for. More at once than all of them could have a use for are closed. */
+	unsigned taken;
+	struct {
+		unsigned peer;
+		int fd;
+	} accepted[4 * MU_MAX_REPLICAS];
 };
-/* More at once than all peers could have a use for are closed. */
-enum { HANDED_MAX = 4 * MU_MAX_REPLICAS };
 
 enum stage {
 	STAGE_RUNNING,
@@ -67,8 +71,7 @@ struct replica {
 	bool started;
 	/* Connections for the proxy, from the peering's thread to the data thread. */
 	pthread_mutex_t handed_lock;
-	struct handed handed[HANDED_MAX];
-	unsigned handed_count;
+	struct handed handed;
 
 	_Atomic int stage; /* enum stage */
 	_Atomic bool background_stop;
@@ -119,32 +122,52 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
 static void on_connection(void *ctx, unsigned peer, int fd, bool dialled)
 {
 	struct replica *r = ctx;
-	bool taken;
+	struct handed *handed = &r->handed;
 
 	pthread_mutex_lock(&r->handed_lock);
-	taken = r->handed_count < HANDED_MAX;
-	if (taken)
-		r->handed[r->handed_count++] = (struct handed){peer, fd, dialled};
-	pthread_mutex_unlock(&r->handed_lock);
-	if (!taken && fd >= 0)
+	if (dialled) {
+		/* The proxy asks again only once it has been told. */
+		assert(!(handed->dialled >> peer & 1));
+		handed->dialled |= 1U << peer;
+		handed->dialled_fd[peer] = fd;
+	} else if (handed->taken < sizeof(handed->accepted) / sizeof(handed->accepted[0])) {
+		handed->accepted[handed->taken].peer = peer;
+		handed->accepted[handed->taken++].fd = fd;
+	} else {
 		close(fd);
+	}
+	pthread_mutex_unlock(&r->handed_lock);
 	wake_data_thread(r);
 }
 
 static void take_connections(struct replica *r)
 {
-	struct handed handed[HANDED_MAX];
-	unsigned count;
+	struct handed handed;
 
 	if (!r->fabrics.peering)
 		return;
 	pthread_mutex_lock(&r->handed_lock);
-	count = r->handed_count;
-	memcpy(handed, r->handed, count * sizeof(*handed));
-	r->handed_count = 0;
+	if (!r->handed.dialled && !r->handed.taken) {
+		pthread_mutex_unlock(&r->handed_lock);
+		return;
+	}
+	handed = r->handed;
+	r->handed.dialled = r->handed.taken = 0;
 	pthread_mutex_unlock(&r->handed_lock);
-	for (unsigned i = 0; i < count; i++)
-		mp_proxy_link(r->proxy, handed[i].peer, handed[i].fd, handed[i].dialled);
+	for (unsigned i = 0; i < handed.taken; i++)
+		mp_proxy_link(r->proxy, handed.accepted[i].peer, handed.accepted[i].fd, false);
+	for (unsigned peer = 1; peer < MU_ID_SLOTS; peer++)
+		if (handed.dialled >> peer & 1)
+			mp_proxy_link(r->proxy, peer, handed.dialled_fd[peer], true);
+}
+
+static void close_handed(struct replica *r)
+{
+	for (unsigned i = 0; i < r->handed.taken; i++)
+		close(r->handed.accepted[i].fd);
+	for (unsigned peer = 1; peer < MU_ID_SLOTS; peer++)
+		if (r->handed.dialled >> peer & 1 && r->handed.dialled_fd[peer] >= 0)
+			close(r->handed.dialled_fd[peer]);
 }
 
 static void dial_peer(void *ctx, unsigned peer)
@@ -395,9 +418,7 @@ static void free_replica(struct replica *r)
 	if (r->mu)
 		mu_close(r->mu);
 	fabrics_close(&r->fabrics);
-	for (unsigned i = 0; i < r->handed_count; i++)
-		if (r->handed[i].fd >= 0)
-			close(r->handed[i].fd);
+	close_handed(r);
 	pthread_mutex_destroy(&r->handed_lock);
 	if (r->wake_event)
 		event_free(r->wake_event);

@@ -441,8 +441,9 @@ void fake_backend_deliver(unsigned id)
 {
 	if (fakes[1][id]->empties)
 		do_empty(fakes[1][id]);
-	deliver(fakes[0][id]);
-	deliver(fakes[1][id]);
+	for (unsigned p = 0; p < 2; p++)
+		if (fakes[p][id])
+			deliver(fakes[p][id]);
 }
 
 void fake_backend_reset(void)

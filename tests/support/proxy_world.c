@@ -39,6 +39,11 @@ static void replica_path(unsigned id, const char *what, char *out, size_t bytes)
 	snprintf(out, bytes, "unix:%s/%u-%s", dir, id, what);
 }
 
+static void dial(void *ctx, unsigned peer)
+{
+	world_options.dial((unsigned)(uintptr_t)ctx, peer);
+}
+
 void world_start(unsigned id)
 {
 	const struct world_options *from = &world_options;
@@ -62,9 +67,13 @@ void world_start(unsigned id)
 		replica_path(peer_id, "peer", peer[peer_id], sizeof(peer[peer_id]));
 		options.peer_address[peer_id] = peer[peer_id];
 	}
+	if (from->dial) {
+		options.dial = dial;
+		options.dial_ctx = (void *)(uintptr_t)id;
+	}
 	replica_path(id, "redis", redis, sizeof(redis));
 	replica_path(id, "memcached", memcached, sizeof(memcached));
-	options.redis_listen = redis;
+	options.redis_listen = from->command_table ? redis : NULL;
 	options.memcached_listen = memcached;
 	options.redis_backend = from->command_table;
 	options.memcached_backend = "fake";
@@ -74,7 +83,8 @@ void world_start(unsigned id)
 	if (!world.proxy[id])
 		fail_msg("replica %u: %s", id, err);
 	world.proxy[id]->now_ns = now_ns;
-	world_backend_ready(MP_REDIS, id);
+	if (from->command_table)
+		world_backend_ready(MP_REDIS, id);
 	world_backend_ready(MP_MEMCACHED, id);
 }
 

@@ -21,7 +21,9 @@ enum { WORLD_REPLICAS = 3 };
 struct world_options {
 	uint32_t hold_timeout_ms, unknown_timeout_ms; /* 0: longer than any test */
 	uint64_t max_request_bytes, client_output_bytes, max_held_bytes; /* 0: the proxy's own */
-	const char *command_table; /* address of a Redis server to ask for it */
+	const char *command_table; /* address of a Redis server to ask for it; NULL: no Redis */
+	/* Told which replica asks for a connection to which; NULL: they connect by themselves. */
+	void (*dial)(unsigned from, unsigned to);
 };
 
 /* What a test may change at any time. */
