@@ -117,10 +117,13 @@ static void arrived(struct tcp_fabric *tcp, enum mu_plane which, unsigned peer, 
 	uint64_t one = 1;
 
 	tcp_outgoing_arrived(&plane->outgoing[peer], fd);
-	atomic_store(&plane->arrival, true);
-	/* Fails only when the counter is full, and then the plane is awake. */
+	/*
+	 * In this order: who sees the flag finds the count, and takes it away. Fails
+	 * only when the counter is full, and then the plane is awake.
+	 */
 	if (write(plane->arrival_fd, &one, sizeof(one)) < 0)
-		return;
+		assert(errno == EAGAIN);
+	atomic_store(&plane->arrival, true);
 }
 
 static void on_stream(void *fabric, enum mu_plane plane, unsigned peer, int fd, bool dialled)
