@@ -24,8 +24,9 @@ enum {
 	BACKLOG = 64,
 	ACCEPTS_PER_EVENT = 32,
 	TICK_MS = 20,
-	COMPLAINT_MS = 10000, /* the same one again */
-	STRANGERS_MS = 1000,  /* any two about strangers */
+	COMPLAINT_MS = 10000,  /* the same one again */
+	STRANGERS_MS = 1000,   /* any two about those who have proved nothing */
+	ACCEPT_PAUSE_MS = 100, /* when descriptors or memory have run out */
 };
 
 uint64_t peering_now_ms(void)
@@ -33,7 +34,7 @@ uint64_t peering_now_ms(void)
 	return clock_ns() / 1000000;
 }
 
-/* FNV-1a: two complaints that differ are told apart, that is all. */
+/* FNV-1a: two reasons that differ are told apart, that is all. */
 static uint64_t hash_of(const char *text)
 {
 	uint64_t hash = 0xcbf29ce484222325ULL;
@@ -43,21 +44,23 @@ static uint64_t hash_of(const char *text)
 	return hash;
 }
 
-void peering_complain(struct peering *p, unsigned peer, const char *format, ...)
+void peering_complain(struct peering *p, unsigned peer, bool proven, const char *why,
+		      const char *format, ...)
 {
 	struct complaint *last = &p->complaint[peer];
-	uint64_t now_ms = peering_now_ms(), what;
+	uint64_t now_ms = peering_now_ms(), hash = hash_of(why);
 	char text[400];
 	va_list args;
 
+	if ((peer && hash == last->why && now_ms < last->again_ms) ||
+	    (!proven && now_ms < p->strangers_ms))
+		return;
+	*last = (struct complaint){.why = hash, .again_ms = now_ms + COMPLAINT_MS};
+	if (!proven)
+		p->strangers_ms = now_ms + STRANGERS_MS;
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	what = hash_of(text);
-	if (now_ms < last->again_ms && (!peer || what == last->what))
-		return;
-	last->what = what;
-	last->again_ms = now_ms + (peer ? COMPLAINT_MS : STRANGERS_MS);
 	mp_warn("peering: %s", text);
 }
 
@@ -76,16 +79,21 @@ void peering_wake(struct peering *p)
  * A peer that is gone without a word is noticed while something is under way,
  * and while nothing is.
  */
-static void tune(int fd, uint32_t silence_ms)
+static void tune(int fd, const struct peering_options *o)
 {
 	static const int on = 1, idle_s = 1, interval_s = 1, probes = 3;
-	unsigned timeout_ms = silence_ms;
+	unsigned timeout_ms = o->silence_ms;
+	int buffer_bytes = (int)o->stream_buffer_bytes;
 
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
 	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
+	if (buffer_bytes == 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer_bytes, sizeof(buffer_bytes));
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof(buffer_bytes));
 }
 
 static enum mu_plane plane_of(enum peering_purpose purpose)
@@ -103,7 +111,7 @@ void peering_hand_over(struct peering *p, enum peering_purpose purpose, unsigned
 {
 	if (dialled)
 		end_request(p, purpose, peer);
-	tune(fd, p->options.silence_ms);
+	tune(fd, &p->options);
 	if (purpose == PEERING_USER) {
 		if (p->user.taken)
 			p->user.taken(p->user.ctx, peer, fd, dialled);
@@ -136,6 +144,14 @@ void peering_tell_failed(struct peering *p, enum peering_purpose purpose, unsign
 
 /* --------------------------------------------------------------- the thread */
 
+/* Who waits in line makes the listener readable, over and over. */
+static void pause_accepting(struct peering *p, const char *why)
+{
+	peering_complain(p, 0, false, why, "cannot accept connections: %s", why);
+	event_del(p->accept_event);
+	p->accept_ms = peering_now_ms() + ACCEPT_PAUSE_MS;
+}
+
 static void on_acceptable(evutil_socket_t listener, short what, void *ctx)
 {
 	struct peering *p = ctx;
@@ -148,9 +164,8 @@ static void on_acceptable(evutil_socket_t listener, short what, void *ctx)
 			greeting_accept(p, fd);
 			continue;
 		}
-		/* Level-triggered: what waits in line is seen again. */
 		if (errno != EAGAIN && errno != EWOULDBLOCK)
-			peering_complain(p, 0, "cannot accept connections: %s", strerror(errno));
+			pause_accepting(p, strerror(errno));
 		return;
 	}
 }
@@ -162,6 +177,10 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
 
 	(void)fd;
 	(void)what;
+	if (p->accept_ms && now_ms >= p->accept_ms) {
+		p->accept_ms = 0;
+		event_add(p->accept_event, NULL);
+	}
 	greeting_tick(p, now_ms);
 	channel_tick(p, now_ms);
 	peering_dial_tick(p, now_ms);
@@ -202,11 +221,8 @@ static struct peering *of(struct mu_peering *ops)
 
 static void tell_all(struct peering *p)
 {
-	struct peering_state state = {.facts = atomic_load(&p->facts),
-				      .attached = atomic_load(&p->attached)};
-
 	PEERING_EACH(p, id)
-	channel_send(p, id, PEERING_STATE, &state, sizeof(state));
+	channel_tell_state(p, id);
 	peering_wake(p);
 }
 

@@ -32,6 +32,12 @@ struct peering_options {
 	const uint8_t *secret;
 	size_t secret_bytes; /* 0: none */
 	uint32_t facts;      /* told to all peers; what it means is the user's affair */
+	/*
+	 * What speaks against working with a peer that tells these facts, a line, or
+	 * NULL. Then it is a line in the log, and there is no channel to that peer for
+	 * the fabric, nor a stream. May be NULL.
+	 */
+	const char *(*objection)(uint32_t theirs, uint32_t here);
 	/* What else must be the same at all members, so that it is refused in time. */
 	uint32_t fabric; /* a number for what is to run over it */
 	uint64_t ring_bytes;
@@ -41,6 +47,8 @@ struct peering_options {
 	uint32_t dial_ms;    /* until a request for a stream ends */
 	uint32_t ping_ms;    /* how long a channel is idle before the peer is asked for a word */
 	uint32_t silence_ms; /* ... and silent before it is given up */
+	/* Of what a stream's socket holds, each way; 0: as the system likes. */
+	uint32_t stream_buffer_bytes;
 };
 /* Defaults for the times. */
 void peering_options_init(struct peering_options *options);

@@ -67,13 +67,34 @@ void channel_flush(struct peering *p, unsigned peer)
 		event_add(&c->writable, NULL);
 }
 
+static struct peering_state own_state(struct peering *p)
+{
+	return (struct peering_state){.facts = atomic_load(&p->facts),
+				      .attached = atomic_load(&p->attached)};
+}
+
 void channel_tell_state(struct peering *p, unsigned peer)
 {
-	struct peering_state state = {.facts = atomic_load(&p->facts),
-				      .attached = atomic_load(&p->attached)};
+	struct channel *c = &p->channel[peer];
+	struct peering_state state = own_state(p);
 
-	channel_send(p, peer, PEERING_STATE, &state, sizeof(state));
-	channel_flush(p, peer);
+	if (channel_send(p, peer, PEERING_STATE, &state, sizeof(state)) != 0)
+		return;
+	pthread_mutex_lock(&p->lock);
+	c->told = state;
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* There was no room for it, or two threads told it at once and the older came last. */
+static bool owes_state(struct peering *p, unsigned peer)
+{
+	struct peering_state state = own_state(p);
+	bool owes;
+
+	pthread_mutex_lock(&p->lock);
+	owes = memcmp(&p->channel[peer].told, &state, sizeof(state)) != 0;
+	pthread_mutex_unlock(&p->lock);
+	return owes;
 }
 
 /* ---------------------------------------------------------------- receiving */
@@ -88,11 +109,27 @@ static struct peering_state state_of(struct peering *p, unsigned peer)
 	return state;
 }
 
+const char *channel_objection(struct peering *p, unsigned peer)
+{
+	if (!p->options.objection)
+		return NULL;
+	return p->options.objection(state_of(p, peer).facts, atomic_load(&p->facts));
+}
+
+bool channel_joins_fabrics(struct peering *p, unsigned peer)
+{
+	return p->channel[peer].up && state_of(p, peer).attached && !channel_objection(p, peer);
+}
+
 void channel_announce(struct peering *p, unsigned peer)
 {
 	struct channel *c = &p->channel[peer];
-	bool up = c->up && state_of(p, peer).attached;
+	const char *objection = channel_objection(p, peer);
+	bool up = channel_joins_fabrics(p, peer);
 
+	if (c->up && objection)
+		peering_complain(p, peer, true, objection, "replica %u at %s: %s", peer, c->remote,
+				 objection);
 	pthread_mutex_lock(&p->events_lock);
 	if (p->events && c->announced != up) {
 		c->announced = up;
@@ -103,6 +140,8 @@ void channel_announce(struct peering *p, unsigned peer)
 
 static void hand_message(struct peering *p, unsigned peer, const void *body, size_t len)
 {
+	/* A fabric that attached this moment may be answered before it was told of the channel. */
+	channel_announce(p, peer);
 	pthread_mutex_lock(&p->events_lock);
 	if (p->events && p->channel[peer].announced)
 		p->events->message(p->fabric, peer, body, len);
@@ -267,14 +306,28 @@ void channel_close(struct peering *p, unsigned peer, const char *why)
 		greeting_admit(challenger);
 }
 
+/* Streams of the process before may be open for long: it is stopped, or beyond a broken link. */
+static void tell_replaced(struct peering *p, unsigned peer)
+{
+	pthread_mutex_lock(&p->events_lock);
+	if (p->events && p->events->replaced)
+		p->events->replaced(p->fabric, peer);
+	pthread_mutex_unlock(&p->events_lock);
+}
+
 void channel_open(struct peering *p, struct greeting *g)
 {
 	struct channel *c = &p->channel[g->peer];
-	bool again = c->up && c->nonce == g->theirs.nonce;
+	struct greeting *other = c->challenger == g ? NULL : c->challenger;
+	bool again = c->nonce == g->theirs.nonce;
+	bool successor = c->nonce && !again;
 
-	if (c->challenger == g)
-		c->challenger = NULL;
+	/* Or it would be admitted by the closing, in the middle of this. */
+	c->challenger = NULL;
 	channel_close(p, g->peer, again ? NULL : "it was started anew");
+	assert(!c->up);
+	if (successor)
+		tell_replaced(p, g->peer);
 	event_del(&g->io);
 	c->fd = g->fd;
 	g->fd = -1;
@@ -289,10 +342,14 @@ void channel_open(struct peering *p, struct greeting *g)
 	pthread_mutex_lock(&p->lock);
 	c->open = true;
 	c->state.facts = g->theirs.facts;
+	c->told.attached = UINT32_MAX; /* nothing, yet */
 	pthread_mutex_unlock(&p->lock);
 	p->complaint[g->peer] = (struct complaint){0};
 	mp_info("peering: replica %u at %s: connected", g->peer, c->remote);
 	channel_tell_state(p, g->peer);
+	channel_flush(p, g->peer);
+	if (other)
+		greeting_refuse(other, true, "there is a channel already");
 }
 
 void channel_tick(struct peering *p, uint64_t now_ms)
@@ -305,6 +362,10 @@ void channel_tick(struct peering *p, uint64_t now_ms)
 
 		if (c->up && c->challenger && now_ms >= c->challenged_ms + o->ping_ms)
 			channel_close(p, id, "it does not answer, and has been started anew");
+		if (c->up && owes_state(p, id)) {
+			channel_tell_state(p, id);
+			channel_flush(p, id);
+		}
 		if (!c->up || now_ms < c->heard_ms + o->ping_ms)
 			continue;
 		if (now_ms >= c->heard_ms + o->silence_ms) {

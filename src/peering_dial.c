@@ -66,7 +66,7 @@ static void attempt(struct peering *p, enum peering_purpose purpose, unsigned pe
 
 	if (!peering_places_get(p->places, peer, &address, why, sizeof(why))) {
 		if (why[0])
-			peering_complain(p, peer, "replica %u: %s", peer, why);
+			peering_complain(p, peer, true, why, "replica %u: %s", peer, why);
 		peering_places_renew(p->places, peer);
 		dial->failures++;
 		dial->next_ms = now_ms + pause_ms(p, dial, RETRY_MAX_MS);
@@ -103,6 +103,12 @@ static void give_up(struct peering *p, enum peering_purpose purpose, unsigned pe
 	peering_tell_failed(p, purpose, peer, dial->attachment);
 }
 
+/* A fabric's streams would be dropped at once where there is no fabric for them. */
+static bool may_attempt(struct peering *p, enum peering_purpose purpose, unsigned peer)
+{
+	return purpose == PEERING_USER ? p->channel[peer].up : channel_joins_fabrics(p, peer);
+}
+
 static void step_stream(struct peering *p, enum peering_purpose purpose, unsigned peer,
 			uint64_t now_ms)
 {
@@ -118,7 +124,7 @@ static void step_stream(struct peering *p, enum peering_purpose purpose, unsigne
 		return;
 	if (now_ms >= dial->deadline_ms)
 		give_up(p, purpose, peer);
-	else if (!dial->greeting && p->channel[peer].up && now_ms >= dial->next_ms)
+	else if (!dial->greeting && now_ms >= dial->next_ms && may_attempt(p, purpose, peer))
 		attempt(p, purpose, peer, now_ms);
 }
 

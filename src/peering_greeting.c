@@ -18,8 +18,11 @@
 #include "peering_parts.h"
 #include "peering_proof.h"
 
-/* Connections that have not proved anything; beyond, the oldest must go. */
-enum { ACCEPTED_MAX = 64 };
+/* Connections that have not proved anything; beyond, one must go. */
+enum {
+	ACCEPTED_MAX = 64,
+	ACCEPTED_HOST_MAX = 32, /* from one address: more than all members have need of */
+};
 
 static void on_event(evutil_socket_t fd, short what, void *ctx);
 
@@ -123,7 +126,8 @@ void greeting_refuse(struct greeting *g, bool quiet, const char *why)
 	if (quiet)
 		mp_debug("peering: %s refused: %s", who(g, text), why);
 	else
-		peering_complain(g->peering, g->peer, "%s refused: %s", who(g, text), why);
+		peering_complain(g->peering, g->peer, g->proven, why, "%s refused: %s",
+				 who(g, text), why);
 	end(g);
 }
 
@@ -264,7 +268,8 @@ static bool has_channel(const struct greeting *g)
 {
 	const struct channel *channel = &g->peering->channel[g->peer];
 
-	return channel->up && channel->nonce == g->theirs.nonce;
+	return channel->up && channel->nonce == g->theirs.nonce &&
+	       (g->purpose == PEERING_USER || !channel_objection(g->peering, g->peer));
 }
 
 static void take_proof(struct greeting *g)
@@ -280,6 +285,7 @@ static void take_proof(struct greeting *g)
 		greeting_refuse(g, false, "another secret");
 		return;
 	}
+	g->proven = true;
 	if (g->purpose != PEERING_CHANNEL) {
 		if (has_channel(g))
 			greeting_admit(g);
@@ -313,7 +319,8 @@ static void be_refused(struct greeting *g)
 	if (strstr(why, "channel"))
 		mp_debug("peering: refused by %s: %s", who(g, text), why);
 	else
-		peering_complain(g->peering, g->peer, "refused by %s: %s", who(g, text), why);
+		peering_complain(g->peering, g->peer, true, why, "refused by %s: %s", who(g, text),
+				 why);
 	end(g);
 }
 
@@ -426,17 +433,58 @@ static void on_event(evutil_socket_t fd, short what, void *ctx)
 
 /* ----------------------------------------------------------------- public */
 
-static void drop_oldest_accepted(struct peering *p)
+/* "10.0.0.2:53412" and "10.0.0.2:40000" are of one host. */
+static bool is_same_host(const char *one, const char *other)
 {
-	struct greeting *g;
+	const char *port = strrchr(one, ':');
+
+	return port && strncmp(one, other, (size_t)(port - one) + 1) == 0 &&
+	       strrchr(other, ':') == other + (port - one);
+}
+
+/*
+ * The one that is to make room: of this host, or of all (NULL). The oldest, but one
+ * that has greeted only if there is none that has not: it knew the group.
+ */
+static struct greeting *least_promising(struct peering *p, const char *host)
+{
+	struct greeting *g, *oldest = NULL;
 
 	TAILQ_FOREACH(g, &p->greetings, place) {
-		if (g->dialled || g->state == GREETING_HELD)
+		if (g->dialled || g->state == GREETING_HELD ||
+		    (host && !is_same_host(g->remote, host)))
 			continue;
-		peering_complain(p, 0, "too many connections at once that do not greet");
-		greeting_free(g);
-		return;
+		if (g->state == GREETING_HELLO)
+			return g;
+		if (!oldest)
+			oldest = g;
 	}
+	return oldest;
+}
+
+static unsigned accepted_from(const struct peering *p, const char *host)
+{
+	const struct greeting *g;
+	unsigned count = 0;
+
+	TAILQ_FOREACH(g, &p->greetings, place)
+		count += !g->dialled && is_same_host(g->remote, host);
+	return count;
+}
+
+/* Whoever opens many connections is in his own way, not in the members'. */
+static void make_room(struct peering *p, const char *remote)
+{
+	bool crowded = accepted_from(p, remote) >= ACCEPTED_HOST_MAX;
+	struct greeting *g;
+
+	if (!crowded && p->accepted < ACCEPTED_MAX)
+		return;
+	g = least_promising(p, crowded ? remote : NULL);
+	if (!g)
+		return;
+	peering_complain(p, 0, false, "crowd", "too many connections at once that do not greet");
+	greeting_free(g);
 }
 
 void greeting_accept(struct peering *p, int fd)
@@ -445,8 +493,7 @@ void greeting_accept(struct peering *p, int fd)
 	char remote[64];
 
 	mp_remote_text(fd, remote, sizeof(remote));
-	if (p->accepted >= ACCEPTED_MAX)
-		drop_oldest_accepted(p);
+	make_room(p, remote);
 	g = p->accepted < ACCEPTED_MAX ? new_greeting(p, fd, remote) : NULL;
 	if (!g) {
 		close(fd);
@@ -485,7 +532,8 @@ void greeting_tick(struct peering *p, uint64_t now_ms)
 		if (g->state == GREETING_HELD || now_ms < g->deadline_ms)
 			continue;
 		if (!g->dialled)
-			peering_complain(p, g->peer, "%s does not greet in time", g->remote);
+			peering_complain(p, g->peer, false, "late", "%s does not greet in time",
+					 g->remote);
 		lose(g, g->state == GREETING_CONNECTING ? "no answer" : "does not greet in time");
 	}
 }

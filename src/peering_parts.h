@@ -34,6 +34,7 @@ struct greeting {
 	struct peering *peering;
 	enum greeting_state state;
 	bool dialled;
+	bool proven; /* knows the secret: it is who it says it is */
 	enum peering_purpose purpose;
 	unsigned peer; /* 0: has not said yet */
 	int fd;
@@ -62,6 +63,7 @@ struct channel {
 	bool open;            /* takes messages; guarded by lock */
 	bool congested;
 	struct peering_state state; /* the peer's; guarded by lock */
+	struct peering_state told;  /* what the peer knows of this end; guarded by lock */
 	uint64_t heard_ms, pinged_ms;
 	struct greeting *challenger; /* claims to be the same replica */
 	uint64_t challenged_ms;
@@ -79,7 +81,7 @@ struct dial {
 
 /* What was last complained of, so that the log is not filled with it. */
 struct complaint {
-	uint64_t what;
+	uint64_t why; /* a hash */
 	uint64_t again_ms;
 };
 
@@ -115,6 +117,8 @@ struct peering {
 	struct dial dial[PEERING_PURPOSES][MU_ID_SLOTS];
 	struct peering_places *places;
 	struct complaint complaint[MU_ID_SLOTS]; /* 0: of strangers */
+	uint64_t strangers_ms;                   /* no line about any of them before */
+	uint64_t accept_ms;                      /* nobody is accepted before; 0: all are */
 };
 
 #define PEERING_EACH(p, id)                                \
@@ -122,9 +126,12 @@ struct peering {
 		if (id != (p)->options.id && ((p)->members >> id & 1))
 
 uint64_t peering_now_ms(void);
-/* A line in the log about a peer (0: a stranger), unless it was just said. */
-void peering_complain(struct peering *p, unsigned peer, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+/*
+ * A line in the log about a peer (0: somebody unknown), unless one for the same
+ * reason was just there. Of those who have not proved who they are, there are few.
+ */
+void peering_complain(struct peering *p, unsigned peer, bool proven, const char *why,
+		      const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* Let the thread have a look at what was asked. */
 void peering_wake(struct peering *p);
 /* A stream that both ends agree on is handed to whom it is for. */
@@ -165,9 +172,15 @@ void channel_forget(struct peering *p, const struct greeting *greeting);
 int channel_send(struct peering *p, unsigned peer, enum peering_frame_type type, const void *body,
 		 size_t len);
 void channel_flush(struct peering *p, unsigned peer);
-/* Tell the fabric what changed; tell the peers what changed here. */
+/* Tell the fabric what changed. */
 void channel_announce(struct peering *p, unsigned peer);
+/* Queue for the peer what changed here; channel_tick() repeats it should there be no room. Any
+ * thread. */
 void channel_tell_state(struct peering *p, unsigned peer);
+/* What speaks against working with this peer (peering.h); NULL: nothing. */
+const char *channel_objection(struct peering *p, unsigned peer);
+/* Is there a fabric at the other end that this one can work with? */
+bool channel_joins_fabrics(struct peering *p, unsigned peer);
 void channel_tick(struct peering *p, uint64_t now_ms);
 
 #endif

@@ -111,12 +111,11 @@ static void on_message(void *fabric, unsigned peer, const void *message, size_t 
 	(void)len;
 }
 
-static void arrived(struct tcp_fabric *tcp, enum mu_plane which, unsigned peer, int fd)
+/* Let a plane look at what changed for it. */
+static void tell_plane(struct plane *plane)
 {
-	struct plane *plane = &tcp->plane[which];
 	uint64_t one = 1;
 
-	tcp_outgoing_arrived(&plane->outgoing[peer], fd);
 	/*
 	 * In this order: who sees the flag finds the count, and takes it away. Fails
 	 * only when the counter is full, and then the plane is awake.
@@ -124,6 +123,12 @@ static void arrived(struct tcp_fabric *tcp, enum mu_plane which, unsigned peer, 
 	if (write(plane->arrival_fd, &one, sizeof(one)) < 0)
 		assert(errno == EAGAIN);
 	atomic_store(&plane->arrival, true);
+}
+
+static void arrived(struct tcp_fabric *tcp, enum mu_plane plane, unsigned peer, int fd)
+{
+	tcp_outgoing_arrived(&tcp->plane[plane].outgoing[peer], fd);
+	tell_plane(&tcp->plane[plane]);
 }
 
 static void on_stream(void *fabric, enum mu_plane plane, unsigned peer, int fd, bool dialled)
@@ -141,11 +146,23 @@ static void on_stream_failed(void *fabric, enum mu_plane plane, unsigned peer)
 	arrived(fabric, plane, peer, -1);
 }
 
+static void on_replaced(void *fabric, unsigned peer)
+{
+	struct tcp_fabric *tcp = fabric;
+
+	for (unsigned plane = 0; plane < MU_PLANES; plane++) {
+		tcp_service_drop(tcp->plane[plane].service, peer);
+		tcp_outgoing_replaced(&tcp->plane[plane].outgoing[peer]);
+		tell_plane(&tcp->plane[plane]);
+	}
+}
+
 static const struct mu_peering_events peering_events = {
 	.channel = on_channel,
 	.message = on_message,
 	.stream = on_stream,
 	.stream_failed = on_stream_failed,
+	.replaced = on_replaced,
 };
 
 /* --------------------------------------------------------------- operations */

@@ -66,6 +66,11 @@ void tcp_outgoing_arrived(struct tcp_outgoing *out, int fd)
 		close(before);
 }
 
+void tcp_outgoing_replaced(struct tcp_outgoing *out)
+{
+	atomic_store(&out->replaced, true);
+}
+
 /* All that is under way has come to nothing. */
 static void fail(struct tcp_outgoing *out)
 {
@@ -91,13 +96,8 @@ static void watch(struct tcp_outgoing *out, int how, uint32_t interest)
 }
 
 /* A stream has come; whether it still is wanted or not. */
-static void look_for_stream(struct tcp_outgoing *out, uint64_t now_ns)
+static void take_stream(struct tcp_outgoing *out, int arrived, uint64_t now_ns)
 {
-	int arrived;
-
-	if (atomic_load_explicit(&out->arrived, memory_order_relaxed) == NOTHING_ARRIVED)
-		return;
-	arrived = atomic_exchange(&out->arrived, NOTHING_ARRIVED);
 	out->asked = false;
 	if (out->state != MU_CONNECTION_CONNECTING || out->fd >= 0) {
 		if (arrived >= 0)
@@ -113,6 +113,26 @@ static void look_for_stream(struct tcp_outgoing *out, uint64_t now_ns)
 	out->sequence = 0;
 	out->deadline_ns = now_ns + out->config->op_timeout_ns;
 	watch(out, EPOLL_CTL_ADD, EPOLLIN);
+}
+
+/*
+ * What the peering has to say. Where both has come, nobody knows which came
+ * first: then the stream may be the old process's, and is not used.
+ */
+static void look_for_word(struct tcp_outgoing *out, uint64_t now_ns)
+{
+	int arrived = atomic_load_explicit(&out->arrived, memory_order_relaxed);
+	bool replaced;
+
+	if (arrived == NOTHING_ARRIVED &&
+	    !atomic_load_explicit(&out->replaced, memory_order_relaxed))
+		return;
+	arrived = atomic_exchange(&out->arrived, NOTHING_ARRIVED);
+	replaced = atomic_exchange(&out->replaced, false);
+	if (arrived != NOTHING_ARRIVED)
+		take_stream(out, arrived, now_ns);
+	if (replaced && out->fd >= 0)
+		fail(out);
 }
 
 void tcp_outgoing_connect(struct tcp_outgoing *out, uint64_t now_ns)
@@ -389,7 +409,7 @@ static bool is_overdue(const struct tcp_outgoing *out, uint64_t now_ns)
 
 static void progress(struct tcp_outgoing *out, uint64_t now_ns)
 {
-	look_for_stream(out, now_ns);
+	look_for_word(out, now_ns);
 	if (out->fd < 0)
 		return;
 	tcp_outgoing_flush(out);

@@ -1,6 +1,7 @@
 /*
  * tcp_outgoing.h - one plane's connection to one peer, as the end that posts.
- * Used by the plane's own thread alone, but for tcp_outgoing_arrived().
+ * Used by the plane's own thread alone, but for tcp_outgoing_arrived()
+ * and tcp_outgoing_replaced().
  *
  * Sources and targets of operations are not copied: they are the caller's, who
  * leaves them alone until the completion. Once an operation has completed, its
@@ -54,7 +55,9 @@ struct tcp_outgoing {
 	uint8_t *buffer; /* received and not yet looked at */
 	struct tcp_operation *queue;
 
-	_Atomic int arrived; /* what the peering has brought, by tcp_outgoing_arrived() */
+	/* The peering's word, on its thread. */
+	_Atomic int arrived;  /* what it has brought, by tcp_outgoing_arrived() */
+	atomic_bool replaced; /* what it brought before is of a process that counts no more */
 };
 
 /* False: out of memory. */
@@ -65,6 +68,9 @@ void tcp_outgoing_free(struct tcp_outgoing *out);
 
 /* From the peering's thread: a stream, or -1: there is none to be had. */
 void tcp_outgoing_arrived(struct tcp_outgoing *out, int fd);
+
+/* From the peering's thread: the streams so far lead to a process that counts no more. */
+void tcp_outgoing_replaced(struct tcp_outgoing *out);
 
 void tcp_outgoing_connect(struct tcp_outgoing *out, uint64_t now_ns);
 enum mu_connection tcp_outgoing_state(struct tcp_outgoing *out, uint64_t now_ns);

@@ -47,6 +47,7 @@ struct tcp_service {
 	atomic_bool stop;
 	pthread_mutex_t lock;    /* of what follows */
 	int handed[MU_ID_SLOTS]; /* connections to be served from now on; -1: none */
+	uint32_t dropped;        /* bit i: those of replica i before that are not, any more */
 	atomic_bool any_handed;
 
 	struct incoming incoming[MU_ID_SLOTS]; /* the thread's own */
@@ -128,6 +129,7 @@ static void install(struct tcp_service *service, unsigned peer, int fd)
 static void take_handed(struct tcp_service *service)
 {
 	int handed[MU_ID_SLOTS];
+	uint32_t dropped;
 	uint64_t count;
 
 	if (!atomic_load_explicit(&service->any_handed, memory_order_acquire))
@@ -135,13 +137,18 @@ static void take_handed(struct tcp_service *service)
 	pthread_mutex_lock(&service->lock);
 	memcpy(handed, service->handed, sizeof(handed));
 	memset(service->handed, 0xff, sizeof(service->handed));
+	dropped = service->dropped;
+	service->dropped = 0;
 	atomic_store(&service->any_handed, false);
 	if (read(service->wake_fd, &count, sizeof(count)) < 0)
 		count = 0;
 	pthread_mutex_unlock(&service->lock);
-	for (unsigned peer = 1; peer < MU_ID_SLOTS; peer++)
+	for (unsigned peer = 1; peer < MU_ID_SLOTS; peer++) {
+		if (dropped >> peer & 1)
+			drop(service, &service->incoming[peer]);
 		if (handed[peer] >= 0)
 			install(service, peer, handed[peer]);
+	}
 }
 
 /* -------------------------------------------------------------------- replies */
@@ -380,15 +387,27 @@ static void wake(struct tcp_service *service)
 		return;
 }
 
-void tcp_service_take(struct tcp_service *service, unsigned peer, int fd)
+/* fd -1: there is only an end of those before. */
+static void hand(struct tcp_service *service, unsigned peer, int fd)
 {
 	pthread_mutex_lock(&service->lock);
 	if (service->handed[peer] >= 0)
 		close(service->handed[peer]);
 	service->handed[peer] = fd;
+	service->dropped |= 1U << peer;
 	atomic_store(&service->any_handed, true);
 	wake(service);
 	pthread_mutex_unlock(&service->lock);
+}
+
+void tcp_service_take(struct tcp_service *service, unsigned peer, int fd)
+{
+	hand(service, peer, fd);
+}
+
+void tcp_service_drop(struct tcp_service *service, unsigned peer)
+{
+	hand(service, peer, -1);
 }
 
 static bool open_epoll(struct tcp_service *service)

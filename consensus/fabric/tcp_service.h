@@ -32,5 +32,7 @@ void tcp_service_stop(struct tcp_service *service);
  * thread.
  */
 void tcp_service_take(struct tcp_service *service, unsigned peer, int fd);
+/* Serve none of a peer's connections that were taken before. Any thread. */
+void tcp_service_drop(struct tcp_service *service, unsigned peer);
 
 #endif

@@ -48,6 +48,11 @@ struct mu_peering_events {
 	 */
 	void (*stream)(void *fabric, enum mu_plane plane, unsigned peer, int fd, bool dialled);
 	void (*stream_failed)(void *fabric, enum mu_plane plane, unsigned peer);
+	/*
+	 * Another process runs as this peer now: all streams that were handed over
+	 * before are the old one's, which may not be dead. May be NULL.
+	 */
+	void (*replaced)(void *fabric, unsigned peer);
 };
 
 /* What a fabric may ask, from any thread; nothing here blocks on a peer. */

@@ -202,7 +202,7 @@ static void f5_a_stopped_writers_finished_writes_stay(void **state)
 	(void)state;
 	if (fabric_under_test->is_writing == NULL || !group_may_fork())
 		skip();
-	race_start(&race, 256 << 10, true);
+	race_start(&race, 1 << 20, true);
 	for (unsigned i = 0; i < group_rounds(40); i++) {
 		race_revoke_frozen(&race);
 		race_check_last_ok(&race);

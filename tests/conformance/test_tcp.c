@@ -65,8 +65,12 @@ static void raw_failed(void *ctx, enum mu_plane plane, unsigned peer)
 
 static void raw_start(struct raw *raw)
 {
-	static const struct mu_peering_events events = {raw_channel, raw_message, raw_stream,
-							raw_failed};
+	static const struct mu_peering_events events = {
+		.channel = raw_channel,
+		.message = raw_message,
+		.stream = raw_stream,
+		.stream_failed = raw_failed,
+	};
 	struct mu_fabric_config config;
 	char err[200] = "";
 

@@ -175,16 +175,19 @@ void writer_freeze_in_write(struct writer *writer)
 
 	assert_true(writer->process > 0);
 	for (unsigned attempt = 0;; attempt++) {
+		uint64_t before = atomic_load(&writer->board->block);
 		int status;
 
+		/* It gets as far as to another write: on a busy machine that takes its time. */
+		WAIT_UNTIL(writer->group, atomic_load(&writer->board->block) != before);
+		for (unsigned turn = 0; turn < attempt % 7; turn++)
+			wait_turn(writer->group, since_ns);
 		assert_int_equal(kill(writer->process, SIGSTOP), 0);
 		assert_int_equal(waitpid(writer->process, &status, WUNTRACED), writer->process);
 		assert_true(WIFSTOPPED(status));
 		if (fabric_under_test->is_writing(writer->group->place, WRITER_TARGET, WRITER_ID))
 			return;
 		writer_thaw(writer);
-		for (unsigned turn = 0; turn <= attempt % 7; turn++)
-			wait_turn(writer->group, since_ns);
 	}
 }
 

@@ -64,11 +64,22 @@ static void heard_failure(void *fabric, enum mu_plane plane, unsigned peer)
 	pthread_mutex_unlock(&heard->lock);
 }
 
+static void heard_replaced(void *fabric, unsigned peer)
+{
+	struct heard *heard = fabric;
+
+	(void)peer;
+	pthread_mutex_lock(&heard->lock);
+	heard->replaced++;
+	pthread_mutex_unlock(&heard->lock);
+}
+
 const struct mu_peering_events members_events = {
 	.channel = heard_channel,
 	.message = heard_message,
 	.stream = heard_stream,
 	.stream_failed = heard_failure,
+	.replaced = heard_replaced,
 };
 
 /* 127.x.y.id, x and y of this test of this process. */

@@ -27,7 +27,7 @@
 struct heard {
 	pthread_mutex_t lock;
 	bool up[MU_ID_SLOTS];
-	unsigned ups, downs, messages, failures;
+	unsigned ups, downs, messages, failures, replaced;
 	char last[MU_PEERING_MESSAGE_BYTES];
 	size_t last_bytes;
 	bool in_order;
