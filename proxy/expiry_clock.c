@@ -7,7 +7,7 @@
 
 enum {
 	EXPIRE_BYTES = 16 << 10,     /* keys' bytes in one command */
-	EXPIRE_OVERHEAD_BYTES = 4096 /* of that command, at most */
+	EXPIRE_COMMANDS_A_TURN = 64, /* then others have their turn; requests wait for the rest */
 };
 
 /* --------------------------------------------------------------------- clock */
@@ -126,7 +126,7 @@ bool mp_expiry_turn(struct mp_proxy *proxy)
 	if (proxy->pipeline.stuck)
 		return false;
 	read_clock(proxy);
-	while (expire_some(proxy))
+	for (int i = 0; i < EXPIRE_COMMANDS_A_TURN && expire_some(proxy); i++)
 		;
 	return !expiry->is_late && mp_deadlines_next_ms(&expiry->index) > (int64_t)expiry->now_ms;
 }

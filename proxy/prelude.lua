@@ -225,9 +225,9 @@ end
 local ways = {}
 
 -- Those that are the same everywhere; w: they write.
-local PLAIN = ' bitcount:r bitfield_ro:r bitpos:r command:r dbsize:r echo:r exists:r geodist:r geohash:r '
+local PLAIN = ' bitcount:r bitfield_ro:r bitpos:r dbsize:r echo:r exists:r geodist:r geohash:r '
 	.. 'geopos:r georadius_ro:r georadiusbymember_ro:r geosearch:r get:r getbit:r getrange:r hexists:r '
-	.. 'hget:r hlen:r hmget:r hstrlen:r lcs:r lindex:r llen:r lolwut:r lpos:r lrange:r mget:r ping:r '
+	.. 'hget:r hlen:r hmget:r hstrlen:r lcs:r lindex:r llen:r lpos:r lrange:r mget:r ping:r '
 	.. 'scard:r sintercard:r sismember:r smismember:r strlen:r substr:r touch:r type:r xlen:r xrange:r '
 	.. 'xread:r xrevrange:r zcard:r zcount:r zdiff:r zinter:r zintercard:r zlexcount:r zmscore:r zrange:r '
 	.. 'zrangebylex:r zrangebyscore:r zrank:r zrevrange:r zrevrangebylex:r zrevrangebyscore:r zrevrank:r '
@@ -248,7 +248,7 @@ local PLAIN = ' bitcount:r bitfield_ro:r bitpos:r command:r dbsize:r echo:r exis
 	.. 'watch:r role:r acl:r client:r cluster:r config:r function:r latency:r module:r script:r readonly:r '
 	.. 'readwrite:r asking:r '
 
-local REFUSED = ' dump info lastsave memory migrate object pfdebug pfselftest publish pubsub restore-asking '
+local REFUSED = ' dump info lastsave lolwut memory migrate object pfdebug pfselftest publish pubsub restore-asking '
 	.. 'slowlog spublish swapdb xautoclaim xclaim '
 	.. 'xpending xreadgroup '
 
@@ -455,6 +455,16 @@ function reads.xinfo(name, ...)
 	what = type(what) == 'string' and lower(what)
 	if what == 'consumers' or full then
 		return {err = 'ERR muproxy: xinfo ' .. what .. ' is not served in scripts: it goes by the server\'s clock'}
+	end
+	return try(name, ...)
+end
+
+-- Lists of commands come out of a hash table.
+function reads.command(name, ...)
+	local what = ...
+	what = type(what) == 'string' and lower(what)
+	if what ~= 'info' and what ~= 'count' and what ~= 'getkeys' and what ~= 'getkeysandflags' then
+		return {err = 'ERR muproxy: lists of commands are not served in scripts: they have no order'}
 	end
 	return try(name, ...)
 end
@@ -739,15 +749,18 @@ local api = {
 }
 shadow.redis = behind(redis, api)
 
-local HEAD = 'local redis,math,pairs,next,tostring,loadstring,load,_G,cjson,collectgarbage,gcinfo,os,__step=... '
-	.. 'return function(...) '
-
+-- The code as it is compiled: a function that makes the client's own, which sees what that is given.
 -- Loops and functions made to count their steps. What is a word, and what a string or a comment, is Lua's grammar.
 local function counted(code)
 	local out, at, copied, awaits = {}, 1, 1, false
+	-- A name of its own: what counts is out of the code's reach.
+	local counter = '__step'
+	while find(code, counter, 1, true) do counter = counter .. '_' end
+	out[1] = 'local redis,math,pairs,next,tostring,loadstring,load,_G,cjson,collectgarbage,gcinfo,os,'
+		.. counter .. '=... return function(...) '
 	local function insert(behind_place, what)
 		out[#out + 1] = sub(code, copied, behind_place)
-		out[#out + 1] = what or ' __step(); '
+		out[#out + 1] = what or ' ' .. counter .. '(); '
 		copied = behind_place + 1
 	end
 	while true do
@@ -790,6 +803,7 @@ local function counted(code)
 		at = last + 1
 	end
 	out[#out + 1] = sub(code, copied)
+	out[#out + 1] = '\nend'
 	return table.concat(out)
 end
 
@@ -808,7 +822,7 @@ function shadow.loadstring(text, name)
 	if type(text) ~= 'string' then return loadstring(text, name) end
 	local ok, why = loadstring(text, name or text)
 	if not ok then return nil, why end
-	return with_shadows(HEAD .. counted(text) .. '\nend', name or text)
+	return with_shadows(counted(text), name or text)
 end
 
 function shadow.load(reader, name)
@@ -887,7 +901,7 @@ local function prepared(code)
 	end
 	local ok, why = loadstring(body, '@user_script')
 	if not ok then return nil, 'ERR Error compiling script (new function): ' .. why end
-	local source = HEAD .. counted(body) .. '\nend'
+	local source = counted(body)
 	ok, why = loadstring(source, '@user_script')
 	if not ok then return nil, 'ERR muproxy: the script is too large for one of its functions: ' .. why end
 	return kind .. source
@@ -1047,7 +1061,7 @@ local function functions_of(body)
 	local ok, why = loadstring(body, chunk)
 	if not ok then return nil, 'ERR Error compiling function: ' .. why end
 	local main
-	main, why = with_shadows(HEAD .. counted(body) .. '\nend', chunk)
+	main, why = with_shadows(counted(body), chunk)
 	if not main then return nil, 'ERR muproxy: the library is too large for one of its functions: ' .. why end
 	api.register_function = registering(found)
 	loading = true

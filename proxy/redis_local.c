@@ -10,6 +10,8 @@
 #include "redis_say.h"
 #include "state.h"
 
+enum { BUSY_MS = 100 }; /* a server that was silent for so long is busy */
+
 static void ping(struct mp_session *s, const struct resp_request *r)
 {
 	if (r->argc > 2)
@@ -83,8 +85,12 @@ static void wait_replicas(struct mp_session *s, const struct resp_request *r)
  */
 static void kill_script(struct mp_session *s, const struct resp_request *r)
 {
+	const struct mp_backend *backend =
+		s->proxy->apply.target[mp_target_index(MP_REDIS)].backend;
+	bool is_busy = s->proxy->expiry.scripts > 0 && backend->ops->oldest_ms(backend) > BUSY_MS;
+
 	(void)r;
-	if (s->proxy->expiry.scripts == 0)
+	if (!is_busy)
 		mp_say(s, "-NOTBUSY No scripts in execution right now.\r\n");
 	else
 		mp_say(s,

@@ -336,8 +336,15 @@ void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r)
 		mp_answer(proxy, r, mp_resp_nil_array(r->meta.resp), true);
 		return;
 	}
-	while (rest.len > 0 && !m.failed && next_command(proxy, &rest, &request))
+	while (rest.len > 0 && !m.failed && next_command(proxy, &rest, &request)) {
 		make_one(&m, &request);
+		/* A few bytes may become many (FLUSHALL): not first all of them, and then no. */
+		if (mp_buffer_len(m.wire) + mp_buffer_len(m.recipe) <=
+		    2 * proxy->options.max_request_bytes)
+			continue;
+		mp_answer_error(proxy, r, "ERR muproxy: the request is larger than the log takes");
+		return;
+	}
 	if (m.failed || rest.len > 0) {
 		mp_answer_error(proxy, r,
 				"ERR muproxy: the transaction was not understood by the leader, "

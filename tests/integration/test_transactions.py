@@ -259,3 +259,11 @@ def test_watching_a_key_again_costs_nothing(shared):
         for _ in range(0, 500, 50):
             client.pipeline([("WATCH", key)] * 50)
         assert client.pipeline([("MULTI",), ("PING",), ("EXEC",)])[-1] == [b"PONG"]
+
+
+def test_a_transaction_that_becomes_too_large(shared):
+    """Each FLUSHALL becomes some thirty commands: a megabyte of them would become dozens."""
+    with shared.redis(2) as client:
+        client.call("SET", "kept", "x")
+        replies = client.pipeline([("MULTI",)] + [("FLUSHALL",)] * 20000 + [("EXEC",), ("GET", "kept"), ("DEL", "kept")])
+        assert "larger than the log takes" in str(replies[-3]) and replies[-2] == b"x"
