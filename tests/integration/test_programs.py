@@ -241,6 +241,27 @@ def test_healthz_tells_what_is_wrong(group):
     wait_for(lambda: group.http(3, "/healthz")[0] == 503, "503 alone")
 
 
+def test_healthz_tells_what_is_no_longer_kept(group):
+    """One replica is dead, another's server hangs: the log goes on without that one, and says so."""
+    leader = group.wait_leader()
+    dead, hung = (i for i in group.ids if i != leader)
+    group.kill(dead)
+    group.kill(hung, signal.SIGSTOP, name="redis.pid")
+    try:
+        with group.redis(leader, timeout=60 * PATIENCE) as client:
+            for n in range(40):  # a ring is 16 MiB long
+                assert client.call("SET", f"big{n}", b"x" * 500000) == b"OK"
+            wait_for(lambda: "degraded: " in group.http(leader, "/healthz")[1], "a word about it")
+            code, text = group.http(leader, "/healthz")
+            assert code == 200 and f"replica {hung}'s backend" in text
+            assert group.status(leader)["replicas"][hung - 1]["log_only"] is True
+            metrics = group.http(leader, "/metrics")[1].splitlines()
+            assert f'muproxy_replica_log_only{{replica="{hung}"}} 1' in metrics
+            assert client.call("SET", "after", "1") == b"OK"
+    finally:
+        group.kill(hung, signal.SIGCONT, name="redis.pid")
+
+
 # -------------------------------------------------------------------- drain
 
 def test_sigterm_drains(group):
