@@ -491,6 +491,8 @@ static int post(struct sim_connection *connection, const struct sim_op *wanted)
 		abort();
 	*op = *wanted;
 	op->number = ++world->operations;
+	if (op->write)
+		op->source_hash = sim_source_hash(op);
 	draw_movement(connection, op);
 
 	if (connection->tail != NULL)

@@ -56,6 +56,28 @@ static uint64_t move_piece(const struct sim_op *op, uint8_t *region)
 	return moved;
 }
 
+uint64_t sim_source_hash(const struct sim_op *op)
+{
+	uint64_t hash = op->bytes, word;
+
+	for (size_t at = 0; at < op->bytes; at += sizeof(word)) {
+		size_t left = op->bytes - at;
+
+		word = 0;
+		memcpy(&word, op->memory + at, left < sizeof(word) ? left : sizeof(word));
+		hash = sim_mix(hash ^ word);
+	}
+	return hash;
+}
+
+/* The source of a write belongs to the fabric until the completion. */
+static void check_source(const struct sim_world *world, const struct sim_op *op)
+{
+	if (op->write && sim_source_hash(op) != op->source_hash)
+		world->config.violation(world->config.ctx,
+					"the source of a write was changed before it was over");
+}
+
 /* A revoker that does not wait for the write under way (sim.c). */
 #ifdef MU_FAULTS
 #define FAULT_GOES_ON(op) (sim_fault == 1 && (op)->piece > 0)
@@ -119,8 +141,10 @@ bool sim_land(struct sim_connection *connection, struct sim_op *op, bool late)
 		op->generation = target->permission.generation;
 	event.bytes = move_piece(op, target->memory[op->region]);
 	op->piece++;
-	if (op->piece == op->pieces)
+	if (op->piece == op->pieces) {
 		op->finished = true;
+		check_source(world, op);
+	}
 	sim_observe(world, &event);
 	return true;
 }

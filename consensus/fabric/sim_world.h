@@ -31,7 +31,8 @@ struct sim_op {
 	uint64_t shuffle;
 	uint64_t offset;
 	size_t bytes;
-	uint8_t *memory; /* source of a write (not written to), destination of a read */
+	uint8_t *memory;      /* source of a write (not written to), destination of a read */
+	uint64_t source_hash; /* of a write's source as it was posted */
 	uint64_t ballot;
 	uint64_t cookie;
 	uint64_t generation; /* of the target's permission, see may_land() */
@@ -146,6 +147,7 @@ void sim_connection_free(struct sim_connection *connection);
 bool sim_land(struct sim_connection *connection, struct sim_op *op, bool late);
 /* Take a copy of a write's source, which is about to be reused. */
 void sim_op_own(struct sim_op *op);
+uint64_t sim_source_hash(const struct sim_op *op);
 void sim_op_free(struct sim_op *op);
 
 #endif
