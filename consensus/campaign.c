@@ -33,13 +33,15 @@ bool mu_eligible(const struct mu *mu)
 	uint64_t commit = MU_GET(mu->shared.commit_lsn);
 	uint64_t reach = MU_GET(mu->shared.reach_lsn);
 
-	if (!mu->record->voting || commit == MU_LSN_NONE || !backend_serves(mu, commit))
+	if (!mu->record->voting || commit == MU_LSN_NONE ||
+	    (!backend_serves(mu, commit) && !MU_MUTANT(eligible_unlevel)))
 		return false;
 	if (reach < commit || MU_MUTANT(eligible_by_word))
 		reach = commit;
 	MU_EACH_PEER(mu, id) {
 		if (mu_watch_is(mu, id, MU_FLAG_VOTING) &&
-		    mu->bg.watch[id].state.word[MU_STATE_OLDEST] > reach)
+		    mu->bg.watch[id].state.word[MU_STATE_OLDEST] > reach &&
+		    !MU_MUTANT(eligible_despite_gap))
 			return false;
 	}
 	return true;
@@ -177,7 +179,8 @@ void mu_campaign_abandon(struct mu *mu)
 	bg->failures++;
 	bg->wanted = true;
 	MU_SYNC_SET(mu->shared.lead_ballot, 0);
-	ask_all(mu, 0);
+	if (!MU_MUTANT(request_stays))
+		ask_all(mu, 0);
 }
 
 /*
@@ -300,7 +303,8 @@ static void acting(struct mu *mu)
 
 	if (MU_GET(mu->shared.led_ballot) == bg->ballot)
 		bg->failures = 0;
-	if (MU_GET(mu->shared.done_ballot) >= bg->ballot || outvoted(mu)) {
+	if (MU_GET(mu->shared.done_ballot) >= bg->ballot ||
+	    (outvoted(mu) && !MU_MUTANT(outvoted_stays))) {
 		mu_campaign_abandon(mu);
 		return;
 	}

@@ -152,12 +152,13 @@ static enum mu_error find(const struct mu *mu, uint64_t era, uint64_t lsn, struc
 
 	if (d->commit.lsn == MU_LSN_NONE)
 		return MU_ERR_FULL;
-	if ((!own && !genesis) || lsn < d->origin.base)
+	if ((!own && !genesis && !MU_MUTANT(seek_any_era)) || lsn < d->origin.base)
 		return MU_ERR_STALE;
-	if (own && lsn > d->commit.lsn)
+	if (own && lsn > d->commit.lsn && !MU_MUTANT(seek_beyond_commit))
 		return MU_ERR_FULL;
 	if (!mu_ring_entry(&mu->ring, lsn, at) ||
-	    (!own && mu_ring_at(&mu->ring, lsn)->kind != MU_KIND_GENESIS))
+	    (!own && mu_ring_at(&mu->ring, lsn)->kind != MU_KIND_GENESIS &&
+	     !MU_MUTANT(seek_any_era)))
 		return MU_ERR_STALE;
 	return MU_OK;
 }

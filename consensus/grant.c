@@ -36,7 +36,7 @@ static uint64_t request_of(const struct mu *mu, unsigned id)
 	    line.word[MU_REQUEST_INCARNATION] != w->state.word[MU_STATE_INCARNATION])
 		return 0;
 	if (!mu->record->voting && !(w->state.word[MU_STATE_FLAGS] & MU_FLAG_VOTING) &&
-	    !MU_MUTANT(cold_start_over_grant))
+	    !MU_MUTANT(cold_start_over_grant) && !MU_MUTANT(blank_grants_unread))
 		return 0;
 	return line.word[MU_REQUEST_BALLOT];
 }

@@ -59,7 +59,9 @@ bool mu_peer_votes(const struct mu *mu, unsigned id)
 	const struct mu_peer_facts *facts = &mu->shared.peer[id];
 
 	/* In this order: the background plane stores the flags first (tell_data()). */
-	return mu_is_peer(mu, id) && MU_GET(facts->incarnation) == mu->data.peer[id].incarnation &&
+	return mu_is_peer(mu, id) &&
+	       (MU_GET(facts->incarnation) == mu->data.peer[id].incarnation ||
+		MU_MUTANT(count_lost_memory)) &&
 	       (MU_GET(facts->flags) & MU_FLAG_VOTING || MU_MUTANT(count_blank));
 }
 

@@ -7,7 +7,7 @@
 #include <assert.h>
 #include <inttypes.h>
 
-#include "layout.h"
+#include "node.h"
 #include "run.h"
 
 static uint64_t log_base(const struct node *node)
@@ -73,6 +73,19 @@ static enum mu_error ask_log(struct node *node)
 	return error;
 }
 
+/* Whoever stands behind an entry that may yet be another's must wait. */
+static void check_stand(struct node *node, int64_t index)
+{
+	uint64_t lsn = oracle_lsn(&node->run->oracle, index);
+	uint64_t commit_lsn = node->process.mu->data.commit.lsn;
+
+	if (commit_lsn == MU_LSN_NONE || lsn > commit_lsn)
+		run_fail(node->run, FOUND_MISUSE,
+			 "replica %u: a backend passes for level at %" PRIu64
+			 ", but nothing is known to be committed behind %" PRIu64,
+			 node->id, lsn, commit_lsn);
+}
+
 /* The backend was connected to (again): where does it stand, and can the log take it on? */
 static void seek(struct node *node)
 {
@@ -86,6 +99,7 @@ static void seek(struct node *node)
 		return; /* it is no longer what it was when it was asked */
 	switch (error) {
 	case MU_OK:
+		check_stand(node, index);
 		process->seeking = false;
 		process->handed = index;
 		process->queue.count = 0;

@@ -532,6 +532,7 @@ void faults_begin(struct run *run)
 							     : run->plan.apply_max_ns;
 	sim_clock_at(run->clock, run_now(run) + run->plan.fault_every_ns, fault_happens, run,
 		     run->fault_stamp);
+	stage_open(run);
 	if (run->fault_stamp == 1)
 		sim_clock_at(run->clock, run->plan.transfer_every_ns, transfer_happens, run, 0);
 }
@@ -622,6 +623,7 @@ void faults_heal(struct run *run, bool degraded)
 
 	run->phase = PHASE_PROGRESS;
 	run->fault_stamp++;
+	stage_close(run);
 	calm.straggler_permille = 0;
 	calm.refuse_permille = 0;
 	calm.revoke_fail_permille = 0;

@@ -41,6 +41,7 @@ static void usage(FILE *out)
 		"  --replicas N     3, 5 or 7 instead of what the seed says\n"
 		"  --file FILE      run the seeds listed in FILE first\n"
 		"  --jobs N         runs at the same time (2)\n"
+		"  --staged         seeds take the schedules in turn that none takes by itself\n"
 		"  --keep-going     do not stop at the first seed that fails\n"
 		"  --verbose        a line about every run\n"
 		"  --trace          print all that happens (with --seed)\n"
@@ -135,6 +136,7 @@ enum {
 	OPT_FILE,
 	OPT_JOBS,
 	OPT_KEEP_GOING,
+	OPT_STAGED,
 	OPT_VERBOSE,
 	OPT_TRACE,
 	OPT_SHRINK,
@@ -157,6 +159,7 @@ static const struct option names[] = {
 	{"file", required_argument, NULL, OPT_FILE},
 	{"jobs", required_argument, NULL, OPT_JOBS},
 	{"keep-going", no_argument, NULL, OPT_KEEP_GOING},
+	{"staged", no_argument, NULL, OPT_STAGED},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"trace", no_argument, NULL, OPT_TRACE},
 	{"shrink", no_argument, NULL, OPT_SHRINK},
@@ -224,6 +227,9 @@ static void parse_option(int option, const char *name, struct options *options)
 		break;
 	case OPT_KEEP_GOING:
 		options->keep_going = true;
+		break;
+	case OPT_STAGED:
+		options->staged = true;
 		break;
 	case OPT_VERBOSE:
 		options->verbose = true;

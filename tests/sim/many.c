@@ -133,8 +133,11 @@ int run_many(const struct options *options)
 		recipe.seed = fresh_seed();
 	printf("%s seeds from %" PRIu64 " on, %" PRIu64 " steps each\n",
 	       options->has_seed ? "fixed" : "fresh", recipe.seed, recipe.steps);
-	for (uint64_t i = 0; i < options->seeds && !enough(&tally); i++, recipe.seed++)
+	for (uint64_t i = 0; i < options->seeds && !enough(&tally); i++, recipe.seed++) {
+		if (options->staged)
+			recipe.schedule = plan_staged_name(i);
 		start(&tally, &recipe);
+	}
 	while (tally.jobs.running > 0)
 		take_one(&tally);
 	printf("%" PRIu64 " runs passed, %" PRIu64 " failed, in %jd s\n", tally.passed,

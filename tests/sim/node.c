@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "layout.h"
+#include "node.h"
 #include "run.h"
 
 /* The core has about so many interruption points for every call to the fabric. */
@@ -49,14 +49,11 @@ static void schedule(struct plane_thread *thread)
 			     node->stamp[thread->plane]);
 }
 
-static void plane_due(void *ctx, uint64_t stamp)
+static void plane_runs(struct plane_thread *thread)
 {
-	struct plane_thread *thread = ctx;
 	struct node *node = thread->node;
 	struct run *run = node->run;
 
-	if (!node->alive || stamp != node->stamp[thread->plane])
-		return;
 	if (thread->paused_until_ns > run_now(run)) {
 		thread->resume_ns = thread->paused_until_ns;
 		schedule(thread);
@@ -76,6 +73,17 @@ static void plane_due(void *ctx, uint64_t stamp)
 		thread->woken = false;
 		node_wake(node, thread->plane, run->plan.jitter_ns);
 	}
+}
+
+static void plane_due(void *ctx, uint64_t stamp)
+{
+	struct plane_thread *thread = ctx;
+	struct node *node = thread->node;
+
+	if (!node->alive || stamp != node->stamp[thread->plane])
+		return;
+	plane_runs(thread);
+	stage_look(node->run);
 }
 
 void node_wake(struct node *node, enum mu_plane plane, uint64_t within_ns)
@@ -255,6 +263,21 @@ static void look(struct node *node)
 	faults_role_changed(node, view.role);
 }
 
+/* Rule 1: a data plane that has been told to stop does not act when its step is over. */
+static uint64_t step(struct node *node)
+{
+	const struct mu *mu = node->process.mu;
+	uint64_t acting = mu->data.ballot;
+	bool must_stop = acting != 0 && atomic_load(&mu->shared.lead_ballot) != acting;
+	uint64_t wanted_ns = mu_step(node->process.mu, node_clock(node));
+
+	if (must_stop && mu->data.ballot == acting)
+		run_fail(node->run, FOUND_MISUSE,
+			 "replica %u, told to stop, goes on under ballot %" PRIx64, node->id,
+			 acting);
+	return wanted_ns;
+}
+
 /* Between any two calls of the application the thread may lose its processor, too. */
 static void breathe(struct node *node, enum mu_plane plane)
 {
@@ -274,7 +297,7 @@ static uint64_t data_turn(struct node *node)
 		mu_resign(process->mu);
 	}
 	breathe(node, MU_PLANE_DATA);
-	wanted_ns = world_time(node, mu_step(process->mu, node_clock(node)));
+	wanted_ns = world_time(node, step(node));
 	breathe(node, MU_PLANE_DATA);
 	memory_check(node->run, node->id);
 	look(node);

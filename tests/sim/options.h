@@ -13,6 +13,7 @@ struct options {
 	bool trace;
 	bool verbose;
 	bool keep_going;
+	bool staged; /* seeds take the schedules in turn that none takes by itself */
 	bool shrink;
 	bool check_mutants;
 	unsigned jobs;

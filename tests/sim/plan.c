@@ -15,6 +15,18 @@ struct schedule {
 	unsigned strike_permille;
 	unsigned interrupt_permille;
 	bool lagging; /* one backend is far slower than the rest */
+	/* Staged: taken by name alone. What the play needs, instead of what is drawn, if not 0. */
+	enum play play;
+	struct {
+		unsigned replicas;
+		uint64_t ring_bytes;
+		uint64_t payload_max;
+		uint64_t entry_max;
+		uint64_t op_timeout; /* ticks */
+		uint64_t ask_every;  /* hundredths of a tick */
+		unsigned outstanding_max;
+		unsigned fence_permille;
+	} set;
 };
 
 static const struct schedule schedules[] = {
@@ -164,12 +176,93 @@ static const struct schedule schedules[] = {
 	 .down_max = 100,
 	 .strike_permille = 200,
 	 .interrupt_permille = 20},
+	/* From here on those that no seed takes by itself: loads that a rule is for, then plays. */
+	{.name = "fragments",
+	 .weight = {[FAULT_CRASH_INSIDE] = 4, [FAULT_ISOLATE] = 2, [FAULT_CRASH_LEADER] = 4},
+	 .fault_every = 30,
+	 .pause_max = 60,
+	 .outage_max = 100,
+	 .down_max = 40,
+	 .strike_permille = 200,
+	 .set = {.ring_bytes = 16384, .entry_max = 128, .ask_every = 50, .payload_max = 4096}},
+	{.name = "late-acks",
+	 .fault_every = 1000,
+	 .play = PLAY_LATE_ACKS,
+	 .set = {.op_timeout = 400,
+		 .ask_every = 100,
+		 .outstanding_max = 32,
+		 .fence_permille = 800}},
+	{.name = "figure-8",
+	 .fault_every = 1000,
+	 .play = PLAY_FIGURE_8,
+	 .set = {.replicas = 5, .op_timeout = 20, .ask_every = 100}},
+	{.name = "leftovers",
+	 .fault_every = 1000,
+	 .play = PLAY_LEFTOVERS,
+	 .set = {.replicas = 5,
+		 .ring_bytes = 16384,
+		 .payload_max = 64,
+		 .entry_max = 64,
+		 .op_timeout = 20,
+		 .ask_every = 100,
+		 .outstanding_max = 32}},
+	{.name = "behind",
+	 .fault_every = 1000,
+	 .play = PLAY_BEHIND,
+	 .set = {.replicas = 3, .ring_bytes = 8192, .payload_max = 256, .ask_every = 20}},
+	{.name = "two-words",
+	 .fault_every = 1000,
+	 .play = PLAY_TWO_WORDS,
+	 .set = {.replicas = 5,
+		 .ring_bytes = 8192,
+		 .payload_max = 128,
+		 .op_timeout = 400,
+		 .ask_every = 20,
+		 .outstanding_max = 32}},
+	{.name = "usurped",
+	 .fault_every = 1000,
+	 .play = PLAY_USURPER,
+	 .set = {.replicas = 3, .op_timeout = 60, .ask_every = 2000}},
+	{.name = "shut-out",
+	 .fault_every = 1000,
+	 .play = PLAY_SHUT_OUT,
+	 .set = {.replicas = 5, .op_timeout = 6, .ask_every = 100}},
+	{.name = "readmitted",
+	 .fault_every = 1000,
+	 .play = PLAY_READMITTED,
+	 .set = {.replicas = 3, .op_timeout = 60, .ask_every = 3000}},
+	{.name = "cold",
+	 .fault_every = 1000,
+	 .play = PLAY_COLD,
+	 .set = {.replicas = 3, .op_timeout = 400, .ask_every = 100}},
+	{.name = "record",
+	 .fault_every = 1000,
+	 .interrupt_permille = 300,
+	 .play = PLAY_RECORD,
+	 .set = {.op_timeout = 20, .ask_every = 300}},
+	{.name = "held-up",
+	 .fault_every = 1000,
+	 .play = PLAY_HELD_UP,
+	 .set = {.ring_bytes = 4096,
+		 .payload_max = 256,
+		 .op_timeout = 400,
+		 .ask_every = 20,
+		 .outstanding_max = 32}},
 };
 #define SCHEDULES (sizeof(schedules) / sizeof(*schedules))
 
 const char *plan_schedule_name(unsigned index)
 {
 	return index < SCHEDULES ? schedules[index].name : NULL;
+}
+
+const char *plan_staged_name(uint64_t turn)
+{
+	unsigned first = 0;
+
+	while (schedules[first].share != 0)
+		first++;
+	return schedules[first + turn % (SCHEDULES - first)].name;
 }
 
 static const struct schedule *choose_schedule(struct sim_random *random, const char *name)
@@ -250,6 +343,48 @@ static void draw_load(struct plan *plan, struct sim_random *random, bool lagging
 		plan->slow_backend = (unsigned)sim_random_between(random, 1, plan->replicas);
 }
 
+/* What the schedule wants to be so. */
+static void set(struct plan *plan, const struct schedule *schedule)
+{
+	uint64_t tick_ns = plan->config.tick_ns;
+
+	plan->play = schedule->play;
+	if (schedule->set.op_timeout != 0)
+		plan->world.op_timeout_ns = tick_ns * schedule->set.op_timeout;
+	if (schedule->set.ask_every != 0)
+		plan->ask_every_ns = tick_ns * schedule->set.ask_every / 100;
+	if (schedule->set.ask_every != 0 && schedule->set.ask_every <= 100)
+		plan->propose_permille = 900;
+	if (schedule->set.outstanding_max != 0)
+		plan->outstanding_max = schedule->set.outstanding_max;
+	if (schedule->set.fence_permille != 0)
+		plan->fence_permille = schedule->set.fence_permille;
+	if (plan->play == PLAY_NONE)
+		return;
+	/* The play is what goes wrong. What comes when it likes would end it too early. */
+	plan->world.straggler_permille = 0;
+	plan->world.refuse_permille = 0;
+	plan->world.revoke_fail_permille = 0;
+	plan->world.grant_fail_permille = 0;
+	plan->world.queue_max = 128;
+}
+
+/* Rings and sizes that the schedule wants, before all that is drawn in terms of them. */
+static void set_sizes(struct plan *plan, const struct schedule *schedule)
+{
+	struct mu_config *config = &plan->config;
+
+	if (schedule->set.ring_bytes != 0) {
+		config->ring_bytes = schedule->set.ring_bytes;
+		config->max_entry_bytes = (uint32_t)(config->ring_bytes / 8 - 64);
+		config->max_proposal_bytes = config->ring_bytes / 4;
+		plan->piece_bytes = config->ring_bytes / 16;
+		plan->window_bytes = 2 * config->ring_bytes;
+	}
+	if (schedule->set.entry_max != 0)
+		config->max_entry_bytes = (uint32_t)schedule->set.entry_max;
+}
+
 bool plan_draw(struct plan *plan, const struct recipe *recipe)
 {
 	struct sim_random random = sim_random_stream(recipe->seed, 'P');
@@ -262,9 +397,14 @@ bool plan_draw(struct plan *plan, const struct recipe *recipe)
 	plan->recipe = *recipe;
 	plan->schedule = schedule->name;
 	plan->rounds = (unsigned)sim_random_between(&random, 1, 3);
-	draw_group(plan, &random, recipe->replicas);
+	draw_group(plan, &random,
+		   recipe->replicas != 0 ? recipe->replicas : schedule->set.replicas);
+	set_sizes(plan, schedule);
 	draw_world(plan, &random);
 	draw_load(plan, &random, schedule->lagging);
+	if (schedule->set.payload_max != 0)
+		plan->payload_max = schedule->set.payload_max;
+	set(plan, schedule);
 
 	tick_ns = plan->config.tick_ns;
 	memcpy(plan->weight, schedule->weight, sizeof(plan->weight));

@@ -9,6 +9,7 @@
 #include "fabric/sim.h"
 #include "mu.h"
 #include "recipe.h"
+#include "stage.h"
 
 enum fault_kind {
 	FAULT_PAUSE,        /* one plane, or both, of one replica stand still */
@@ -45,6 +46,7 @@ struct plan {
 	struct sim_config world;
 
 	/* Faults. */
+	enum play play;
 	unsigned weight[FAULT_KINDS];
 	uint64_t fault_every_ns; /* about so often */
 	uint64_t pause_max_ns;
@@ -75,5 +77,7 @@ struct plan {
 bool plan_draw(struct plan *plan, const struct recipe *recipe);
 /* Names of all schedules, NULL behind the last. */
 const char *plan_schedule_name(unsigned index);
+/* Of those that are taken by name alone, the one whose turn it is. */
+const char *plan_staged_name(uint64_t turn);
 
 #endif

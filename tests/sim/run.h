@@ -16,6 +16,7 @@
 #include "mu.h"
 #include "oracle.h"
 #include "plan.h"
+#include "stage.h"
 
 #define BACKEND_QUEUE_MAX 64
 #define OUTSTANDING_MAX 64
@@ -190,6 +191,7 @@ struct run {
 	uint64_t faults_provoked; /* ...and how many by changes of role */
 	uint64_t healings;
 	uint64_t fault_stamp;         /* a fault scheduled under an older one is void */
+	struct stage *stage;          /* while faults happen, if the plan has a play */
 	struct plane_thread *current; /* whose fiber runs */
 	struct node *dying;           /* its process dies as soon as its fiber gave way */
 	uint64_t last_election_ns;
