@@ -35,8 +35,8 @@
  *  - endless_takeover, all_hold_space, campaign_on_old_news, coming_untold and
  *    looks_starve_score: what they cost is time or a needless change of leader,
  *    within the bounds that runs allow;
- *  - take_all_voting, take_divergent_tail, recover_amid_start: the operator's word,
- *    given at one moment of a recovery.
+ *  - eligible_by_word, take_all_voting, recover_amid_start: moments of a recovery
+ *    that nobody has staged among random faults yet.
  *
  * And not here because they are not in the core:
  *  - rule 12, duplicates: the core hands out each entry once; what a session has
