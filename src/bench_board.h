@@ -43,6 +43,8 @@ struct bench_seat {
 	_Atomic uint64_t confirmed;              /* mask of its followers and itself, if it leads */
 	_Atomic uint64_t failed_ns[MU_ID_SLOTS]; /* when a peer last turned failed */
 	_Atomic uint64_t granted_ns;             /* when a majority last granted to it */
+	_Atomic uint64_t revocations;            /* of others' permission to write its log */
+	_Atomic uint64_t revoke_ns, barrier_ns;  /* what the last of these took */
 	_Atomic uint64_t alarms;                 /* how often a live peer turned failed */
 	_Atomic uint64_t late_ns;                /* longest time between two of its steps */
 	_Atomic uint64_t at_score[BENCH_SCORE_MAX + 1]; /* looks at a live peer, by its score */

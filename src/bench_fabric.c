@@ -32,11 +32,20 @@ static uint8_t *map_shm_floor(const char *directory, unsigned id, uint64_t offse
 }
 
 static const struct bench_fabric fabrics[] = {
-	{"shm", mu_fabric_shm_open, map_shm_floor, NULL, "memcpy()"},
-	{"tcp", bench_tcp_open, NULL, bench_tcp_exchange,
-	 "a bare ping-pong over TCP, answered by a majority"},
+	{.name = "shm",
+	 .open = mu_fabric_shm_open,
+	 .map_floor = map_shm_floor,
+	 .floor = "memcpy()"},
+	{.name = "tcp",
+	 .open = bench_tcp_open,
+	 .exchange = bench_tcp_exchange,
+	 .floor = "a bare ping-pong over TCP, answered by a majority"},
 #ifdef HAVE_VERBS
-	{"verbs", bench_verbs_open, bench_verbs_map_floor, NULL, "memcpy()"},
+	{.name = "verbs",
+	 .open = bench_verbs_open,
+	 .map_floor = bench_verbs_map_floor,
+	 .revocation = bench_verbs_revocation,
+	 .floor = "memcpy()"},
 #endif
 };
 

@@ -11,6 +11,13 @@
 
 #include "mu_fabric.h"
 
+/* What a replica's last revocation of another's permission took; `count` tells it from others. */
+struct bench_revocation {
+	uint64_t count;
+	uint64_t revoke_ns;  /* taking the permission away */
+	uint64_t barrier_ns; /* making certain that nothing lands any more */
+};
+
 struct bench_fabric {
 	const char *name;
 	/* A replica's fabric, its memory in `directory`. Returns 0, or -1 with the reason in err.
@@ -30,6 +37,8 @@ struct bench_fabric {
 	 */
 	bool (*exchange)(const char *directory, unsigned replicas, const uint8_t *bytes, size_t len,
 			 unsigned count);
+	/* On the replica's background thread. NULL: it cannot tell. */
+	struct bench_revocation (*revocation)(const struct mu_fabric *fabric);
 	const char *floor; /* what map_floor or exchange measure, in words */
 };
 

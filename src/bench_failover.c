@@ -5,6 +5,10 @@
  * that ends the leader to when the next one counts it as failed; `switch`, to
  * when a majority has given the next one the permission to write; `commit`, to
  * when it has seen a proposal committed: it has taken over the log by then.
+ *
+ * Whoever grants to the next leader takes the permission from the old one first:
+ * within the switch, `revoke` and `barrier` are what that took all of them, one
+ * after the other, and `grant` is what is left: asking, granting, being told.
  */
 #include "config.h"
 
@@ -24,10 +28,21 @@
 #define LEAD_NS 1000000000u
 
 enum way { WAY_KILL, WAY_STOP, WAYS };
-enum phase { PHASE_DETECTION, PHASE_SWITCH, PHASE_COMMIT, PHASE_TOTAL, PHASES };
+enum phase {
+	PHASE_DETECTION,
+	PHASE_SWITCH,
+	/* Parts of the switch, where the fabric can tell. */
+	PHASE_REVOKE,
+	PHASE_BARRIER,
+	PHASE_GRANT,
+	PHASE_COMMIT,
+	PHASE_TOTAL,
+	PHASES
+};
 
 static const char *const way_names[WAYS] = {"kill -9", "stop"};
-static const char *const phase_names[PHASES] = {"detection", "switch", "commit", "total"};
+static const char *const phase_names[PHASES] = {"detection", "switch", "- revoke", "- barrier",
+						"- grant",   "commit", "total"};
 
 struct failover {
 	struct bench_watch watch;
@@ -39,6 +54,7 @@ struct event {
 	enum way way;
 	unsigned victim, heir;
 	uint64_t since_ns;
+	uint64_t revocations[MU_ID_SLOTS]; /* of each replica, until then */
 	uint64_t ns[PHASES];
 };
 
@@ -73,6 +89,20 @@ static unsigned wait_for_heir(struct failover *f, unsigned victim, uint64_t ball
 	return heir;
 }
 
+/* A replica that did not grant, or has not told yet, has no part in it. */
+static void take_revocations(struct failover *f, struct event *event)
+{
+	for (unsigned id = 1; id <= f->watch.run.options->replicas; id++) {
+		struct bench_seat *seat = seat_of(f, id);
+
+		if (id == event->victim ||
+		    atomic_load(&seat->revocations) == event->revocations[id])
+			continue;
+		event->ns[PHASE_REVOKE] += atomic_load(&seat->revoke_ns);
+		event->ns[PHASE_BARRIER] += atomic_load(&seat->barrier_ns);
+	}
+}
+
 static uint64_t not_before(uint64_t ns, uint64_t earliest_ns)
 {
 	return ns > earliest_ns ? ns : earliest_ns;
@@ -89,6 +119,10 @@ static void take_times(struct failover *f, struct event *event)
 
 	event->ns[PHASE_DETECTION] = failed_ns - event->since_ns;
 	event->ns[PHASE_SWITCH] = granted_ns - failed_ns;
+	take_revocations(f, event);
+	event->ns[PHASE_GRANT] = not_before(event->ns[PHASE_SWITCH],
+					    event->ns[PHASE_REVOKE] + event->ns[PHASE_BARRIER]) -
+				 event->ns[PHASE_REVOKE] - event->ns[PHASE_BARRIER];
 	event->ns[PHASE_COMMIT] = committed_ns - granted_ns;
 	event->ns[PHASE_TOTAL] = committed_ns - event->since_ns;
 	for (int i = 0; i < PHASES; i++)
@@ -135,6 +169,8 @@ static bool run_event(struct failover *f, struct event *event)
 	/* Anywhere between two ticks. */
 	bench_rest(f->watch.run.options->mu.tick_ns * 2 * (uint64_t)(rand() % 1000) / 1000);
 	terms = bench_watch_terms(&f->watch);
+	for (unsigned id = 1; id <= f->watch.run.options->replicas; id++)
+		event->revocations[id] = atomic_load(&seat_of(f, id)->revocations);
 	event->since_ns = clock_ns();
 	kill(f->watch.process[event->victim], event->way == WAY_KILL ? SIGKILL : SIGSTOP);
 	event->heir = wait_for_heir(f, event->victim, ballot);
@@ -148,6 +184,11 @@ static bool run_event(struct failover *f, struct event *event)
 }
 
 /* ---------------------------------------------------------------- report */
+
+static bool has_parts(const struct bench_options *options)
+{
+	return options->fabric->revocation != NULL;
+}
 
 static void report_begin(const struct bench_options *options)
 {
@@ -164,17 +205,25 @@ static void report_begin(const struct bench_options *options)
 	printf("# detection: from the signal to where the next leader counts it as failed; "
 	       "switch: to where a\n#   majority has granted; commit: to where its first "
 	       "proposal is committed. Times are us\n");
+	if (has_parts(options))
+		printf("# of the switch, over all who granted: revoke: taking the permission away; "
+		       "barrier: making\n#   certain that nothing lands any more; grant: all "
+		       "else\n");
 	if (options->csv)
-		printf("way,leader,next,detection_us,switch_us,commit_us,total_us\n");
+		printf("way,leader,next,detection_us,switch_us,commit_us,total_us%s\n",
+		       has_parts(options) ? ",revoke_us,barrier_us,grant_us" : "");
 	fflush(stdout);
 }
 
-static void report_event(const struct event *event)
+static void report_event(const struct event *event, bool parts)
 {
-	printf("%s,%u,%u,%.1f,%.1f,%.1f,%.1f\n", event->way == WAY_KILL ? "kill" : "stop",
+	printf("%s,%u,%u,%.1f,%.1f,%.1f,%.1f", event->way == WAY_KILL ? "kill" : "stop",
 	       event->victim, event->heir, (double)event->ns[PHASE_DETECTION] / 1e3,
 	       (double)event->ns[PHASE_SWITCH] / 1e3, (double)event->ns[PHASE_COMMIT] / 1e3,
 	       (double)event->ns[PHASE_TOTAL] / 1e3);
+	for (int phase = PHASE_REVOKE; parts && phase <= PHASE_GRANT; phase++)
+		printf(",%.1f", (double)event->ns[phase] / 1e3);
+	printf("\n");
 	fflush(stdout);
 }
 
@@ -219,8 +268,12 @@ static void report_end(struct failover *f)
 		       f->samples[way][PHASE_TOTAL].count);
 		printf("%s%-9s %9s %9s %9s %9s %9s\n", prefix, "", "min", "p50", "p90", "p99",
 		       "max");
-		for (int phase = 0; phase < PHASES; phase++)
+		for (int phase = 0; phase < PHASES; phase++) {
+			if (phase >= PHASE_REVOKE && phase <= PHASE_GRANT &&
+			    !has_parts(f->watch.run.options))
+				continue;
 			report_phase(prefix, phase_names[phase], &f->samples[way][phase]);
+		}
 	}
 	printf("%sleader changes beyond these: %llu\n", prefix, (unsigned long long)f->unprovoked);
 	printf("%sproposals: %llu acknowledged, %llu of them lost; %llu applied everywhere, %llu "
@@ -250,7 +303,7 @@ static bool run_events(struct failover *f)
 		if (!run_event(f, &event))
 			return false;
 		if (options->csv)
-			report_event(&event);
+			report_event(&event, has_parts(options));
 	}
 	return true;
 }

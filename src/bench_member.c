@@ -26,6 +26,7 @@ struct member {
 	struct bench_board *board;
 	struct bench_seat *seat;
 
+	int fabric_fd; /* wakes the data thread; -1: the fabric has nothing to wait for */
 	/* Data thread: the term led, ballot 0: none. */
 	uint64_t ballot;
 	struct bench_term *term;
@@ -63,6 +64,19 @@ static void watch_peer(struct member *member, const struct mu_group_status *stat
 	}
 }
 
+static void watch_revocations(struct member *member)
+{
+	const struct bench_fabric *fabric = member->replica.run->options->fabric;
+	struct bench_revocation last;
+
+	if (fabric->revocation == NULL)
+		return;
+	last = fabric->revocation(member->replica.fabric);
+	atomic_store(&member->seat->revoke_ns, last.revoke_ns);
+	atomic_store(&member->seat->barrier_ns, last.barrier_ns);
+	atomic_store(&member->seat->revocations, last.count);
+}
+
 static void watch(struct bench_replica *replica, uint64_t now_ns)
 {
 	struct member *member = (struct member *)replica; /* its first field */
@@ -82,6 +96,7 @@ static void watch(struct bench_replica *replica, uint64_t now_ns)
 	if (member->step_ns != 0 && now_ns - member->step_ns > atomic_load(&seat->late_ns))
 		atomic_store(&seat->late_ns, now_ns - member->step_ns);
 	member->step_ns = now_ns;
+	watch_revocations(member);
 	role = status.replica[replica->config.id].role;
 	if (role != member->role && role == MU_ROLE_CANDIDATE)
 		atomic_store(&seat->granted_ns, now_ns);
@@ -232,9 +247,10 @@ static uint64_t lead(struct member *member, const struct mu_view *view, uint64_t
 /* --------------------------------------------------------- data thread */
 
 /* At the latest until then, and not for ever; returns when it was to end. */
-static uint64_t sleep_until(int wake_fd, uint64_t now_ns, uint64_t until_ns)
+static uint64_t sleep_until(struct member *member, uint64_t now_ns, uint64_t until_ns)
 {
-	struct pollfd wake = {.fd = wake_fd, .events = POLLIN};
+	struct pollfd wake[] = {{.fd = member->replica.wake_fd, .events = POLLIN},
+				{.fd = member->fabric_fd, .events = POLLIN}};
 	struct timespec most;
 	eventfd_t count;
 
@@ -243,8 +259,8 @@ static uint64_t sleep_until(int wake_fd, uint64_t now_ns, uint64_t until_ns)
 	if (until_ns - now_ns > SLEEP_MAX_NS)
 		until_ns = now_ns + SLEEP_MAX_NS;
 	most = clock_timespec(until_ns - now_ns);
-	if (ppoll(&wake, 1, &most, NULL) > 0)
-		eventfd_read(wake_fd, &count);
+	if (ppoll(wake, 2, &most, NULL) > 0 && wake[0].revents)
+		eventfd_read(member->replica.wake_fd, &count);
 	return until_ns;
 }
 
@@ -273,9 +289,13 @@ static void serve(struct member *member)
 		lead_ns = lead(member, &view, now_ns);
 		if (!member->replica.placed && next_ns > now_ns + member->replica.config.tick_ns)
 			next_ns = now_ns + member->replica.config.tick_ns;
-		due_ns = sleep_until(member->replica.wake_fd, now_ns,
-				     next_ns < lead_ns ? next_ns : lead_ns);
+		due_ns = sleep_until(member, now_ns, next_ns < lead_ns ? next_ns : lead_ns);
 	}
+}
+
+static int fabric_descriptor(struct mu_fabric *fabric)
+{
+	return fabric->ops->wait_fd ? fabric->ops->wait_fd(fabric, MU_PLANE_DATA) : -1;
 }
 
 int bench_member_run(void *ctx, unsigned id)
@@ -294,6 +314,7 @@ int bench_member_run(void *ctx, unsigned id)
 	}
 	if (!bench_replica_start(&member.replica))
 		return 1;
+	member.fabric_fd = fabric_descriptor(member.replica.fabric);
 	serve(&member);
 	bench_replica_stop(&member.replica);
 	bench_replica_close(&member.replica);

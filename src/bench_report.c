@@ -44,7 +44,7 @@ void bench_report_line(const struct bench_options *options, const struct bench_c
 	double times = commit->p50 / result->write.p50;
 
 	printf(options->csv ? "%zu,%u,%u,%llu,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f,%.0f,%.0f,"
-			    : "%8zu %6u %5u %9llu | %8.1f %8.1f %8.1f %9.1f | %8.1f %8.1f %5.1f | "
+			    : "%8zu %6u %5u %9llu | %8.1f %8.1f %8.1f %9.1f | %8.1f %8.1f %5.2f | "
 			      "%11.0f %11.0f",
 	       what->payload, what->batch, what->outstanding, (unsigned long long)result->log_bytes,
 	       commit->min / batch, commit->p50 / batch, commit->p99 / batch, commit->p999 / batch,

@@ -53,3 +53,10 @@ uint8_t *bench_verbs_map_floor(const char *directory, unsigned id, uint64_t offs
 	fprintf(stderr, "mubench: cannot map %s: %s\n", path, strerror(errno));
 	return NULL;
 }
+
+struct bench_revocation bench_verbs_revocation(const struct mu_fabric *fabric)
+{
+	struct mu_verbs_revocation last = mu_verbs_last_revocation(fabric);
+
+	return (struct bench_revocation){last.count, last.flags_ns, last.barrier_ns};
+}

@@ -124,8 +124,10 @@ static int take_away(struct verbs_fabric *verbs, struct verbs_in *in, bool *is_g
 	}
 	in->may_write = false;
 	end_ns = verbs_clock_ns();
-	verbs->last_revocation = (struct mu_verbs_revocation){.flags_ns = flags_ns - start_ns,
-							      .barrier_ns = end_ns - flags_ns};
+	verbs->last_revocation =
+		(struct mu_verbs_revocation){.count = verbs->last_revocation.count + 1,
+					     .flags_ns = flags_ns - start_ns,
+					     .barrier_ns = end_ns - flags_ns};
 	return 0;
 }
 

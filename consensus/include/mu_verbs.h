@@ -62,9 +62,11 @@ const char *mu_verbs_describe(const struct mu_fabric *fabric);
 
 /* The last revocation that found a holder, in ns. */
 struct mu_verbs_revocation {
+	uint64_t count;      /* of all that did */
 	uint64_t flags_ns;   /* taking the access right away */
 	uint64_t barrier_ns; /* making certain */
 };
+/* On the thread that revokes. */
 struct mu_verbs_revocation mu_verbs_last_revocation(const struct mu_fabric *fabric);
 
 /* Is there a device, as these options have it, that could be used? Else why not, in err. */
