@@ -247,6 +247,16 @@ static void verbs_break_revocation(enum conformance_fault fault)
 }
 #endif
 
+/* A write is the device's affair: no process can be stopped in the middle of one. */
+#define IN_ITS_STREAM(what) "verbs_f4_f5_a_writer_" what "_in_its_stream takes its place"
+static const char *const left_out[] = {"f4_a_writer_stopped_in_a_write",
+				       IN_ITS_STREAM("stopped"),
+				       "f5_a_stopped_writers_finished_writes_stay",
+				       IN_ITS_STREAM("stopped"),
+				       "f4_a_writer_killed_in_a_write",
+				       IN_ITS_STREAM("killed"),
+				       NULL};
+
 const struct conformance_fabric verbs_fixture = {
 	.name = "verbs",
 	.group_new = verbs_group_new,
@@ -255,6 +265,7 @@ const struct conformance_fabric verbs_fixture = {
 	.lose_memory = verbs_lose_memory,
 	.is_available = verbs_is_available,
 	.concurrent = true,
+	.left_out = left_out,
 	.slowness = 20, /* where it is emulated */
 	.has_stream_tests = true,
 #ifdef MU_FAULTS

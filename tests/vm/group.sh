@@ -1,3 +1,4 @@
+# machine: --timeout 400
 # programs: build/muproxy build/muctl redis-server redis-cli memcached
 # Runs in the guest: a group of three replicas over verbs, each with a real
 # redis-server and memcached, on one RDMA device. Writes through every replica
