@@ -1,6 +1,7 @@
 """Scripts and functions: as a plain redis-server answers them, and the same at every replica."""
 
 import hashlib
+import os
 import random
 import threading
 
@@ -444,7 +445,7 @@ class RandomScripts:
         return head + "\n".join(calls)
 
 
-@pytest.mark.parametrize("seed", [random.randrange(10 ** 6)])
+@pytest.mark.parametrize("seed", [int(os.environ.get("MUPROXY_SEED", "1"))])
 def test_random_scripts_leave_the_same_everywhere(group, seed):
     """From clients of all replicas, in transactions, too, while leaders are killed."""
     print("seed", seed)
