@@ -6,6 +6,10 @@
  * of a choice follows it; otherwise each chooses once it has heard of all, by
  * the same rule. A member that is not heard of for a while is not waited for:
  * then it is tcp, which is to be had everywhere.
+ *
+ * Members that were parted while they chose may find, once they are joined, that
+ * they chose differently. Then both ends say so and do not work with each other
+ * (the peering's objection), and the minority has to be started anew.
  */
 #include "config.h"
 
@@ -20,9 +24,7 @@
 #include "fabric_verbs.h"
 #include "log.h"
 
-/* Facts that members tell each other. */
-enum { FACT_HAS_VERBS = 1, FACT_CHOSE_TCP = 2, FACT_CHOSE_VERBS = 4 };
-
+#define FACT_CHOSE (FACT_CHOSE_TCP | FACT_CHOSE_VERBS)
 #define CHOICE_WAIT_NS 10000000000u
 #define CHOICE_POLL_NS 5000000u
 
@@ -30,8 +32,28 @@ enum { FACT_HAS_VERBS = 1, FACT_CHOSE_TCP = 2, FACT_CHOSE_VERBS = 4 };
 
 struct choice {
 	bool verbs;
+	bool followed; /* somebody runs on it already */
 	char why[200];
 };
+
+static const char *name_of(uint32_t facts)
+{
+	return facts & FACT_CHOSE_VERBS ? "verbs" : "tcp";
+}
+
+static bool differ(uint32_t theirs, uint32_t here)
+{
+	return (theirs & FACT_CHOSE) && (here & FACT_CHOSE) &&
+	       (theirs & FACT_CHOSE) != (here & FACT_CHOSE);
+}
+
+static const char *objection(uint32_t theirs, uint32_t here)
+{
+	if (!differ(theirs, here))
+		return NULL;
+	return theirs & FACT_CHOSE_VERBS ? "fabric = auto: it runs on verbs, and here is tcp"
+					 : "fabric = auto: it runs on tcp, and here is verbs";
+}
 
 /* Has somebody chosen? */
 static bool follow(struct peering *peering, uint32_t members, struct choice *choice)
@@ -39,9 +61,10 @@ static bool follow(struct peering *peering, uint32_t members, struct choice *cho
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
 		uint32_t facts = members >> id & 1 ? peering_peer(peering, id).facts : 0;
 
-		if (!(facts & (FACT_CHOSE_TCP | FACT_CHOSE_VERBS)))
+		if (!(facts & FACT_CHOSE))
 			continue;
 		choice->verbs = facts & FACT_CHOSE_VERBS;
+		choice->followed = true;
 		snprintf(choice->why, sizeof(choice->why), "replica %u runs on it", id);
 		return true;
 	}
@@ -90,25 +113,47 @@ static void agree(struct peering *peering, uint32_t others, struct choice *choic
 	}
 }
 
-static struct choice settle(struct peering *peering, const struct conf *conf)
+/* False: the others run on what is not to be had here. */
+static bool settle(struct fabrics *fabrics, const struct conf *conf, char *err, size_t err_bytes)
 {
-	struct choice choice = {.why = "configured"};
+	struct peering *peering = fabrics->peering;
+	struct choice choice = {.verbs = false};
 	uint32_t others = conf->mu.member_mask & ~(1U << conf->mu.id);
 	char lacking[150];
-	bool able;
+	bool able = fabric_verbs_usable(conf, lacking, sizeof(lacking));
 
-	if (conf->fabric != CONF_FABRIC_AUTO)
-		return choice;
-	able = fabric_verbs_usable(conf, lacking, sizeof(lacking));
-	peering_set_facts(peering, able ? FACT_HAS_VERBS : 0);
 	agree(peering, others, &choice);
+	if (!able && choice.verbs && choice.followed) {
+		snprintf(err, err_bytes, "fabric: auto: verbs (%s), but here: %s", choice.why,
+			 lacking);
+		return false;
+	}
 	if (!able) {
 		choice.verbs = false;
 		snprintf(choice.why, sizeof(choice.why), "%s", lacking);
 	}
-	peering_set_facts(peering, (able ? FACT_HAS_VERBS : 0) |
-					   (choice.verbs ? FACT_CHOSE_VERBS : FACT_CHOSE_TCP));
-	return choice;
+	fabrics->facts =
+		(able ? FACT_HAS_VERBS : 0) | (choice.verbs ? FACT_CHOSE_VERBS : FACT_CHOSE_TCP);
+	peering_set_facts(peering, fabrics->facts);
+	mp_info("fabric: auto: %s (%s)", name_of(fabrics->facts), choice.why);
+	return true;
+}
+
+bool fabrics_outvoted(const struct fabrics *fabrics, char *why, size_t why_bytes)
+{
+	unsigned against = 0, members = 0;
+
+	for (unsigned id = 1; fabrics->facts && id <= MU_MAX_REPLICAS; id++) {
+		if (!(fabrics->members >> id & 1))
+			continue;
+		members++;
+		against += differ(peering_peer(fabrics->peering, id).facts, fabrics->facts);
+	}
+	snprintf(why, why_bytes,
+		 "fabric: auto: %u of %u members run on another fabric than %s, which was chosen "
+		 "here: start this replica again",
+		 against, members, name_of(fabrics->facts));
+	return 2 * against > members;
 }
 
 /* ------------------------------------------------------------------- opening */
@@ -123,6 +168,7 @@ static bool open_peering(struct fabrics *fabrics, const struct conf *conf,
 			 const struct peering_user *user, char *err, size_t err_bytes)
 {
 	struct peering_options options;
+	char why[150];
 
 	peering_options_init(&options);
 	options.id = conf->mu.id;
@@ -131,6 +177,10 @@ static bool open_peering(struct fabrics *fabrics, const struct conf *conf,
 	options.secret = conf->mu.checksum_key;
 	options.secret_bytes = sizeof(conf->mu.checksum_key);
 	options.fabric = conf->fabric;
+	options.objection = objection;
+	/* From the first greeting on: nobody shall take it for a member that has none. */
+	if (conf->fabric == CONF_FABRIC_AUTO && fabric_verbs_usable(conf, why, sizeof(why)))
+		options.facts = FACT_HAS_VERBS;
 	options.ring_bytes = conf->mu.ring_bytes;
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++)
 		options.address[id] = conf->member[id];
@@ -176,27 +226,23 @@ static bool open_verbs(struct fabrics *fabrics, const struct conf *conf,
 static bool open_over_peering(struct fabrics *fabrics, const struct conf *conf,
 			      const struct mu_fabric_config *config, char *err, size_t err_bytes)
 {
-	struct choice choice;
-
 	if (conf->fabric == CONF_FABRIC_TCP)
 		return open_tcp(fabrics, conf, config, err, err_bytes) &&
 		       start_peering(fabrics, err, err_bytes);
 	if (conf->fabric == CONF_FABRIC_VERBS)
 		return open_verbs(fabrics, conf, config, err, err_bytes) &&
 		       start_peering(fabrics, err, err_bytes);
-	if (!start_peering(fabrics, err, err_bytes))
+	if (!start_peering(fabrics, err, err_bytes) || !settle(fabrics, conf, err, err_bytes))
 		return false;
-	choice = settle(fabrics->peering, conf);
-	mp_info("fabric: auto: %s (%s)", choice.verbs ? "verbs" : "tcp", choice.why);
-	return choice.verbs ? open_verbs(fabrics, conf, config, err, err_bytes)
-			    : open_tcp(fabrics, conf, config, err, err_bytes);
+	return fabrics->facts & FACT_CHOSE_VERBS ? open_verbs(fabrics, conf, config, err, err_bytes)
+						 : open_tcp(fabrics, conf, config, err, err_bytes);
 }
 
 bool fabrics_open(struct fabrics *fabrics, const struct conf *conf,
 		  const struct mu_fabric_config *config, const struct peering_user *user, char *err,
 		  size_t err_bytes)
 {
-	*fabrics = (struct fabrics){NULL, NULL};
+	*fabrics = (struct fabrics){.members = conf->mu.member_mask};
 	if (conf->fabric == CONF_FABRIC_SHM)
 		return mu_fabric_shm_open(&fabrics->fabric, config, conf->memory_dir, err,
 					  err_bytes) == 0;
@@ -212,5 +258,5 @@ void fabrics_close(struct fabrics *fabrics)
 	if (fabrics->fabric)
 		fabrics->fabric->ops->close(fabrics->fabric);
 	peering_close(fabrics->peering);
-	*fabrics = (struct fabrics){NULL, NULL};
+	*fabrics = (struct fabrics){.fabric = NULL};
 }

@@ -8,9 +8,14 @@
 #include "conf.h"
 #include "peering.h"
 
+/* What members that choose by themselves (fabric = auto) tell each other through the peering. */
+enum fabrics_fact { FACT_HAS_VERBS = 1, FACT_CHOSE_TCP = 2, FACT_CHOSE_VERBS = 4 };
+
 struct fabrics {
 	struct mu_fabric *fabric; /* NULL: not open */
 	struct peering *peering;  /* NULL: all on one host */
+	uint32_t members;
+	uint32_t facts; /* of the choice, as told to the others; 0: nothing was chosen */
 };
 
 /*
@@ -22,5 +27,12 @@ bool fabrics_open(struct fabrics *fabrics, const struct conf *conf,
 		  const struct mu_fabric_config *config, const struct peering_user *user, char *err,
 		  size_t err_bytes);
 void fabrics_close(struct fabrics *fabrics);
+
+/*
+ * Members that did not hear of each other for long may have chosen differently;
+ * then they do not work with each other. True if most members have chosen
+ * another fabric than this one: it has to be started anew. One line in why.
+ */
+bool fabrics_outvoted(const struct fabrics *fabrics, char *why, size_t why_bytes);
 
 #endif

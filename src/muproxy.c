@@ -27,6 +27,7 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_CANNOT_START = 2 };
 enum {
 	DRAIN_POLL_US = 10 * 1000,
 	DRAIN_GRACE_MS = 2000, /* beyond drain-timeout, before the threads are given up */
+	WATCH_S = 1,
 };
 
 static const char usage_text[] =
@@ -47,16 +48,25 @@ struct daemon {
 	struct event_base *base; /* of the main thread: signals and the admin port */
 	struct admin *admin;
 	struct event *on_term, *on_int, *on_tick;
+	struct event *on_watch; /* of what members chose; NULL: nothing was to be chosen */
 	int pid_fd;
 	int ticks; /* since the drain began */
 	bool hangs;
+	bool failed;         /* stopped though nobody asked for it */
 	bool unfenced_reads; /* by a hidden option, see mp_proxy_options */
 };
+
+static void begin_drain(struct daemon *d)
+{
+	const struct timeval poll = {.tv_usec = DRAIN_POLL_US};
+
+	replica_drain(d->replica);
+	event_add(d->on_tick, &poll);
+}
 
 static void on_signal(evutil_socket_t number, short what, void *ctx)
 {
 	struct daemon *d = ctx;
-	const struct timeval poll = {.tv_usec = DRAIN_POLL_US};
 
 	(void)what;
 	if (replica_draining(d->replica)) {
@@ -66,8 +76,21 @@ static void on_signal(evutil_socket_t number, short what, void *ctx)
 		return;
 	}
 	mp_info("signal %d: draining", (int)number);
-	replica_drain(d->replica);
-	event_add(d->on_tick, &poll);
+	begin_drain(d);
+}
+
+static void on_watch(evutil_socket_t fd, short what, void *ctx)
+{
+	struct daemon *d = ctx;
+	char why[200];
+
+	(void)fd;
+	(void)what;
+	if (replica_draining(d->replica) || !replica_outvoted(d->replica, why, sizeof(why)))
+		return;
+	mp_error("%s", why);
+	d->failed = true;
+	begin_drain(d);
 }
 
 static void on_drain_tick(evutil_socket_t fd, short what, void *ctx)
@@ -109,6 +132,16 @@ static void check_file_limit(const struct conf *conf)
 			(unsigned long long)wanted);
 }
 
+static bool watch_choice(struct daemon *d)
+{
+	const struct timeval period = {.tv_sec = WATCH_S};
+
+	if (d->conf.fabric != CONF_FABRIC_AUTO)
+		return true;
+	d->on_watch = event_new(d->base, -1, EV_PERSIST, on_watch, d);
+	return d->on_watch && event_add(d->on_watch, &period) == 0;
+}
+
 static bool open_main_loop(struct daemon *d, char *err, size_t err_bytes)
 {
 	snprintf(err, err_bytes, "no event loop: %s", strerror(errno));
@@ -119,7 +152,7 @@ static bool open_main_loop(struct daemon *d, char *err, size_t err_bytes)
 	d->on_int = evsignal_new(d->base, SIGINT, on_signal, d);
 	d->on_tick = event_new(d->base, -1, EV_PERSIST, on_drain_tick, d);
 	if (!d->on_term || !d->on_int || !d->on_tick || event_add(d->on_term, NULL) < 0 ||
-	    event_add(d->on_int, NULL) < 0)
+	    event_add(d->on_int, NULL) < 0 || !watch_choice(d))
 		return false;
 	if (d->conf.admin_listen)
 		d->admin = admin_open(d->base, &d->conf, d->replica, err, err_bytes);
@@ -167,6 +200,8 @@ static bool stop(struct daemon *d)
 		event_free(d->on_int);
 	if (d->on_tick)
 		event_free(d->on_tick);
+	if (d->on_watch)
+		event_free(d->on_watch);
 	if (d->base)
 		event_base_free(d->base);
 	if (d->pid_fd >= 0)
@@ -199,7 +234,7 @@ static int run(const char *file, bool unfenced_reads)
 		_exit(EXIT_FAILED);
 	}
 	mp_info("stopped");
-	return EXIT_OK;
+	return d.failed ? EXIT_FAILED : EXIT_OK;
 }
 
 static int check(const char *file)

@@ -540,6 +540,11 @@ void replica_proxy_stats(const struct replica *r, struct mp_proxy_stats *stats)
 	mp_proxy_get_stats(r->proxy, stats);
 }
 
+bool replica_outvoted(const struct replica *r, char *why, size_t why_bytes)
+{
+	return fabrics_outvoted(&r->fabrics, why, why_bytes);
+}
+
 double replica_uptime_s(const struct replica *r)
 {
 	return (double)(clock_ns() - r->opened_ns) / 1e9;

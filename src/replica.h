@@ -51,6 +51,8 @@ bool replica_accept_loss(struct replica *replica, const char **why);
 void replica_proxy_stats(const struct replica *replica, struct mp_proxy_stats *stats);
 /* The fabric that it runs on: "shm", "tcp", ... */
 const char *replica_fabric(const struct replica *replica);
+/* Most members have chosen another fabric (fabrics.h): this process is of no use. */
+bool replica_outvoted(const struct replica *replica, char *why, size_t why_bytes);
 double replica_uptime_s(const struct replica *replica);
 
 #endif

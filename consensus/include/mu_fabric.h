@@ -26,9 +26,9 @@
  *      write, but an aligned 8-byte word never is.
  *  F7  Every operation completes within the fabric's op_timeout.
  *  F8  After an operation completed with an error its connection is DOWN:
- *      what was posted behind it completes UNREACHABLE without effect, and
- *      posting is refused, until connect() has brought it UP again. Nothing
- *      posted before a connect() takes effect after it.
+ *      what was posted behind it completes UNREACHABLE, behind a DENIED one
+ *      without effect, and posting is refused, until connect() has brought it
+ *      UP again. Nothing posted before takes effect once it is UP.
  *  F9  Memory outlives the process, and permission with it, exactly as far as
  *      the medium does; memory that did not survive is formatted anew before
  *      any peer can reach it.
