@@ -23,9 +23,9 @@
  * the moment on that it is taken, this replica votes no more, whatever happens:
  * what it then calls committed may not be.
  *
- * The word is refused where a majority remembers, and waits where members are about
- * to complete a cold start: they vote in a moment. A replica that forgets
- * nevertheless is as one that lost its memory: no more is at stake.
+ * The word is refused where a majority remembers, or is about to: members that are
+ * prepared complete a cold start in a moment. A replica that forgets nevertheless is
+ * as one that lost its memory: no more is at stake.
  */
 #include "node.h"
 
