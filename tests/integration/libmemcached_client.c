@@ -138,10 +138,13 @@ static void multi_get(void)
 	}
 	CHECK(memcached_mget(mc, keys, lengths, MANY) == MEMCACHED_SUCCESS);
 	while ((result = memcached_fetch_result(mc, NULL, &rc))) {
-		const char *key = memcached_result_key_value(result);
+		size_t len = memcached_result_key_length(result);
+		char key[NAME_BYTES];
 
-		CHECK(memcached_result_length(result) == strlen(key));
-		CHECK(memcmp(memcached_result_value(result), key, strlen(key)) == 0);
+		CHECK(len < sizeof(key) && memcached_result_length(result) == len);
+		memcpy(key, memcached_result_key_value(result), len);
+		key[len] = '\0'; /* libmemcached's has none with the binary protocol */
+		CHECK(memcmp(memcached_result_value(result), key, len) == 0);
 		CHECK(memcached_result_flags(result) == (uint32_t)atoi(key + strlen("c:many:")));
 		memcached_result_free(result);
 		found++;
