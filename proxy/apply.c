@@ -23,6 +23,8 @@ enum {
 /* What an entry holds for a target, and whether the target takes it. */
 struct share {
 	bool takes, present, begun, blind;
+	bool speaks, is_marked; /* pubsub.h */
+	uint32_t database;      /* of its first record */
 };
 
 static struct mp_target *target_of(struct mp_proxy *proxy, unsigned protocol)
@@ -51,10 +53,23 @@ static bool survey(struct mp_proxy *proxy, const struct mu_entry *entry, struct 
 
 		if (record.wire.len == 0)
 			continue;
+		if (!mine->present)
+			mine->database = record.head.database;
 		mine->present = true;
+		mine->speaks = mine->speaks || (record.head.flags & MP_RECORD_SPEAKS);
 		mine->blind = mine->blind && (record.head.flags & MP_RECORD_BLIND);
 	}
 	return result == MP_RECORD_END;
+}
+
+/* lsn 0: the end. */
+static void put_mark(struct mp_proxy *proxy, const struct share *share, uint64_t lsn)
+{
+	struct mp_backend *backend = target_of(proxy, MP_REDIS)->backend;
+	char mark[MP_PUBSUB_MARK_BYTES];
+	size_t len = mp_pubsub_put_mark(&proxy->pubsub, lsn, mark);
+
+	backend->ops->write(backend, share->database, (struct mp_slice){mark, len}, 1, NULL);
 }
 
 static void begin(struct mp_proxy *proxy, const struct mu_entry *entry, struct share *share)
@@ -63,8 +78,13 @@ static void begin(struct mp_proxy *proxy, const struct mu_entry *entry, struct s
 		struct mp_backend *backend = proxy->apply.target[i].backend;
 
 		share[i].begun = share[i].takes && share[i].present;
-		if (share[i].begun)
-			backend->ops->begin(backend, entry->lsn, share[i].blind);
+		if (!share[i].begun)
+			continue;
+		backend->ops->begin(backend, entry->lsn, share[i].blind);
+		share[i].is_marked = proxy->apply.target[i].protocol == MP_REDIS &&
+				     mp_pubsub_marks(proxy, entry->lsn, share[i].speaks);
+		if (share[i].is_marked)
+			put_mark(proxy, &share[i], entry->lsn);
 	}
 }
 
@@ -75,6 +95,8 @@ static void end(struct mp_proxy *proxy, const struct mu_entry *entry, const stru
 
 		if (!share[i].takes)
 			continue;
+		if (share[i].is_marked)
+			put_mark(proxy, &share[i], 0);
 		if (share[i].begun)
 			target->backend->ops->end(target->backend);
 		else
@@ -332,13 +354,17 @@ static void fall_behind(struct mp_proxy *proxy)
 		become_stale(proxy, "the log was reclaimed before a backend had applied it");
 }
 
-static bool backends_take_more(const struct mp_apply *apply)
+static bool backends_take_more(const struct mp_proxy *proxy)
 {
+	const struct mp_apply *apply = &proxy->apply;
+
 	for (unsigned i = 0; i < MP_TARGETS; i++) {
 		const struct mp_target *target = &apply->target[i];
 
-		if (target->backend && target->state == MP_BACKEND_READY &&
-		    target->backend->ops->backlog(target->backend) > BACKLOG_BYTES)
+		if (!target->backend || target->state != MP_BACKEND_READY)
+			continue;
+		if (target->backend->ops->backlog(target->backend) > BACKLOG_BYTES ||
+		    (target->protocol == MP_REDIS && !mp_pubsub_is_level(&proxy->pubsub)))
 			return false;
 	}
 	return true;
@@ -364,7 +390,7 @@ bool mp_apply_run(struct mp_proxy *proxy)
 	if (proxy->view.era && proxy->view.era != apply->era)
 		apply->seek_wanted = true;
 	if (!apply->seek_wanted || seek(proxy)) {
-		while (!apply->stale && handed < ENTRIES_PER_TURN && backends_take_more(apply)) {
+		while (!apply->stale && handed < ENTRIES_PER_TURN && backends_take_more(proxy)) {
 			mp_pipeline_run_reads(proxy);
 			if (!mu_next(proxy->mu, &entry))
 				break;

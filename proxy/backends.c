@@ -150,6 +150,8 @@ static void on_ready(struct mp_target *target, uint64_t applied_lsn)
 {
 	struct mp_proxy *proxy = target->proxy;
 
+	if (target->protocol == MP_REDIS)
+		mp_pubsub_backend_ready(proxy, target->handed_lsn, applied_lsn);
 	target->met = true;
 	target->silent = target->is_restarting = false;
 	target->handed_lsn = target->durable_lsn = applied_lsn;
@@ -194,6 +196,8 @@ static void on_state(void *ctx, enum mp_backend_state state, uint64_t applied_ls
 	if (state == MP_BACKEND_READY) {
 		on_ready(target, applied_lsn);
 	} else {
+		if (target->protocol == MP_REDIS)
+			mp_pubsub_backend_lost(proxy, target->backend->applied_lsn);
 		step_down(proxy);
 	}
 	mp_doubt_settle(proxy);

@@ -11,7 +11,7 @@
 /* Plain SETs are what most writes are: no need to look at them again for the log. */
 bool mp_needs_rewrite(const struct mp_command *command, const struct resp_request *request)
 {
-	if (command->rewrite == MP_REWRITE_NONE)
+	if (command->rewrite == MP_REWRITE_NONE || command->rewrite == MP_REWRITE_PUBLISH)
 		return false;
 	return command->rewrite != MP_REWRITE_SET || request->argc > 3;
 }
@@ -45,6 +45,7 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 		meta->class = MP_REQUEST_WRITE;
 		meta->blind = mp_command_is_blind(found, request);
 		meta->rewrite = mp_needs_rewrite(found, request);
+		meta->publish = found->rewrite == MP_REWRITE_PUBLISH;
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_LOCAL:
 		return MP_VERDICT_LOCAL;

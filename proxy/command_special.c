@@ -10,7 +10,6 @@
 
 /* Why not. A reason ends a sentence that begins with the command's name. */
 #define BLOCKING "blocking commands are not served yet"
-#define PUBSUB "publish/subscribe is not served yet"
 #define CONNECTION "it would change a connection that many clients share"
 #define BACKEND_CLIENTS "it concerns the backend's connections, which are not the clients'"
 #define OPERATOR "it concerns one server alone: send it to the backend itself"
@@ -133,6 +132,7 @@ static bool config_matters(const struct resp_request *r)
 		"lazyfree-lazy-expire",
 		"activedefrag",
 		"loglevel",
+		"notify-keyspace-events",
 	};
 
 	for (int i = 2; i < r->argc; i += 2) {
@@ -272,15 +272,19 @@ static const struct mp_special specials[] = {
 	LOCAL("unwatch"),
 	{"watch", MP_CLASS_READ, MP_REWRITE_WATCH, false, NULL, NULL},
 
-	REFUSE("subscribe", PUBSUB),
-	REFUSE("psubscribe", PUBSUB),
-	REFUSE("ssubscribe", PUBSUB),
-	REFUSE("unsubscribe", PUBSUB),
-	REFUSE("punsubscribe", PUBSUB),
-	REFUSE("sunsubscribe", PUBSUB),
-	REFUSE("publish", PUBSUB),
-	REFUSE("spublish", PUBSUB),
-	REFUSE("pubsub", PUBSUB),
+	LOCAL("subscribe"),
+	LOCAL("psubscribe"),
+	LOCAL("ssubscribe"),
+	LOCAL("unsubscribe"),
+	LOCAL("punsubscribe"),
+	LOCAL("sunsubscribe"),
+	REWRITE("publish", PUBLISH),
+	REWRITE("spublish", PUBLISH),
+	LOCAL("pubsub|channels"),
+	LOCAL("pubsub|numpat"),
+	LOCAL("pubsub|numsub"),
+	LOCAL("pubsub|shardchannels"),
+	LOCAL("pubsub|shardnumsub"),
 
 	REWRITE("eval", SCRIPT),
 	REWRITE("eval_ro", SCRIPT),

@@ -284,7 +284,7 @@ static bool look_again(struct mp_proxy *proxy, struct mp_request *r, struct resp
 }
 
 void mp_pipeline_add_transaction(struct mp_proxy *proxy, struct mp_request *r, uint32_t commands,
-				 bool deadlines)
+				 bool deadlines, bool speaks)
 {
 	struct mp_pipeline *pipeline = &proxy->pipeline;
 	struct mp_record record = record_of(r);
@@ -292,6 +292,8 @@ void mp_pipeline_add_transaction(struct mp_proxy *proxy, struct mp_request *r, u
 	record.flags = MP_RECORD_TRANSACTION;
 	if (deadlines)
 		record.flags |= MP_RECORD_DEADLINES;
+	if (speaks)
+		record.flags |= MP_RECORD_SPEAKS;
 	record.commands = commands;
 	join(proxy, r, &record, mp_buffer_slice(&pipeline->rewritten), false,
 	     mp_buffer_slice(&pipeline->recipe));
@@ -321,6 +323,8 @@ static void add_redis(struct mp_proxy *proxy, struct mp_request *r)
 		wire = mp_buffer_slice(&proxy->pipeline.rewritten);
 		record.flags |= MP_RECORD_DEADLINES;
 	}
+	if (r->meta.publish)
+		record.flags |= MP_RECORD_SPEAKS;
 	assert(commands > 0);
 	record.commands = (uint32_t)commands;
 	join(proxy, r, &record, wire, !r->meta.rewrite, (struct mp_slice){0});

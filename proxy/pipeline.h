@@ -78,7 +78,7 @@ enum mp_rewriting mp_pipeline_rewrite(struct mp_proxy *proxy, const struct mp_or
 				      int *commands, char *error);
 /* Put a transaction in, whose commands are in pipeline->rewritten, its recipe in ->recipe. */
 void mp_pipeline_add_transaction(struct mp_proxy *proxy, struct mp_request *r, uint32_t commands,
-				 bool deadlines);
+				 bool deadlines, bool speaks);
 /* Put a write of our own in: nobody waits for it. is_open: the clock stops until it is committed.
  */
 void mp_pipeline_add_own(struct mp_proxy *proxy, uint32_t database, struct mp_slice wire,

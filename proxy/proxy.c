@@ -80,6 +80,7 @@ static struct mp_proxy *make(struct event_base *base, struct mu *mu,
 	mp_sessions_init(&proxy->sessions);
 	mp_locks_init(&proxy->locks);
 	mp_memcached_init(&proxy->memcached);
+	mp_pubsub_init(proxy);
 	return proxy;
 }
 
@@ -131,6 +132,7 @@ void mp_proxy_close(struct mp_proxy *proxy)
 	mp_sessions_close(proxy);
 	mp_pipeline_close(proxy);
 	mp_backends_close(proxy);
+	mp_pubsub_close(proxy);
 	mp_relay_close(proxy);
 	mp_memcached_close(proxy);
 	mp_locks_close(&proxy->locks);
@@ -220,6 +222,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	mp_pipeline_follow(proxy);
 	leave_when_idle(proxy);
 	mp_backends_watch(proxy);
+	mp_pubsub_turn(proxy);
 	mp_relay_in_turn(proxy);
 	next_ns = earlier(next_ns, mp_relay_out_turn(proxy));
 	next_ns = earlier(next_ns, mp_listeners_turn(proxy));

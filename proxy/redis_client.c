@@ -184,6 +184,10 @@ static void address_of(const struct mp_session *s, bool own, char out[ADDRESS_BY
 
 static size_t describe(const struct mp_session *s, char line[LINE_BYTES])
 {
+	static const uint32_t none[MP_TOPIC_KINDS];
+	static const char *const kinds[] = {"N", "x", "P", "Px"};
+	const char *flags = kinds[2 * mp_pubsub_is_subscribed(s) + s->multi.is_open];
+	const uint32_t *told = s->subscriber ? s->subscriber->told : none;
 	uint64_t now_ms = mp_now_ms(s->proxy);
 	char from[ADDRESS_BYTES], to[ADDRESS_BYTES];
 	int len;
@@ -192,11 +196,12 @@ static size_t describe(const struct mp_session *s, char line[LINE_BYTES])
 	address_of(s, true, to);
 	len = snprintf(line, LINE_BYTES,
 		       "id=%" PRIu32 " addr=%s laddr=%s fd=%d name=%.200s age=%" PRIu64
-		       " idle=%" PRIu64 " flags=%s db=%" PRIu32
-		       " sub=0 psub=0 ssub=0 multi=%d qbuf=%zu qbuf-free=%zu obl=%zu oll=0 "
+		       " idle=%" PRIu64 " flags=%s db=%" PRIu32 " sub=%" PRIu32 " psub=%" PRIu32
+		       " ssub=%" PRIu32 " multi=%d qbuf=%zu qbuf-free=%zu obl=%zu oll=0 "
 		       "omem=%zu events=r cmd=NULL user=default redir=-1 resp=%d\n",
 		       s->id, from, to, s->fd, s->name ? s->name : "", (now_ms - s->born_ms) / 1000,
-		       (now_ms - s->heard_ms) / 1000, s->multi.is_open ? "x" : "N", s->database,
+		       (now_ms - s->heard_ms) / 1000, flags, s->database, told[MP_TOPIC_CHANNEL],
+		       told[MP_TOPIC_PATTERN], told[MP_TOPIC_SHARD],
 		       s->multi.is_open ? (int)s->multi.count : -1, mp_buffer_len(&s->in),
 		       mp_buffer_room(&s->in), mp_buffer_len(&s->out), s->out.cap, s->resp);
 	return (size_t)len < LINE_BYTES ? (size_t)len : LINE_BYTES - 1;
@@ -215,7 +220,8 @@ struct filter {
 	const struct resp_request *r;
 	int first_id, last_id; /* arguments that are IDs; first_id 0: any */
 	struct mp_slice address, own_address;
-	bool nobody; /* of a kind, or a user, that there is none of */
+	bool has_kind, is_subscribed; /* TYPE */
+	bool nobody;                  /* of a kind, or a user, that there is none of */
 };
 
 static bool is_id(const struct filter *f, uint32_t id)
@@ -238,18 +244,21 @@ static bool is_address(const struct mp_session *s, bool own, struct mp_slice wan
 
 static bool is_meant(const struct filter *f, const struct mp_session *s)
 {
-	return s->protocol == MP_REDIS && !f->nobody && (!f->first_id || is_id(f, s->id)) &&
+	return s->protocol == MP_REDIS && !f->nobody &&
+	       (!f->has_kind || f->is_subscribed == mp_pubsub_is_subscribed(s)) &&
+	       (!f->first_id || is_id(f, s->id)) &&
 	       (!f->address.data || is_address(s, false, f->address)) &&
 	       (!f->own_address.data || is_address(s, true, f->own_address));
 }
 
-/* TYPE: only normal ones are served. False: there is no such kind. */
+/* TYPE. False: there is no such kind. */
 static bool take_type(struct mp_session *s, struct filter *f, struct mp_slice type)
 {
-	static const char *const others[] = {"master", "slave", "replica", "pubsub"};
+	static const char *const others[] = {"master", "slave", "replica"};
 
-	if (mp_arg_is(type, "normal"))
-		return true;
+	f->is_subscribed = mp_arg_is(type, "pubsub");
+	if (f->is_subscribed || mp_arg_is(type, "normal"))
+		return f->has_kind = true;
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		if (mp_arg_is(type, others[i]))
 			return f->nobody = true;

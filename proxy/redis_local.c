@@ -16,6 +16,8 @@ static void ping(struct mp_session *s, const struct resp_request *r)
 {
 	if (r->argc > 2)
 		mp_say(s, "-ERR wrong number of arguments for 'ping' command\r\n");
+	else if (s->resp == 2 && mp_pubsub_is_subscribed(s))
+		mp_pubsub_pong(s, r->argc == 2 ? r->argv[1] : (struct mp_slice){"", 0});
 	else if (r->argc == 2)
 		mp_say_bulk(s, r->argv[1]);
 	else
@@ -53,6 +55,7 @@ static void reset(struct mp_session *s, const struct resp_request *r)
 {
 	(void)r;
 	mp_multi_reset(&s->multi);
+	mp_pubsub_unsubscribe_all(s);
 	s->database = 0;
 	s->resp = 2;
 	free(s->name);
@@ -117,6 +120,17 @@ static const struct {
 	{"unwatch", mp_multi_unwatch},
 	{"script|kill", kill_script},
 	{"function|kill", kill_script},
+	{"subscribe", mp_pubsub_change},
+	{"psubscribe", mp_pubsub_change},
+	{"ssubscribe", mp_pubsub_change},
+	{"unsubscribe", mp_pubsub_change},
+	{"punsubscribe", mp_pubsub_change},
+	{"sunsubscribe", mp_pubsub_change},
+	{"pubsub|channels", mp_pubsub_channels},
+	{"pubsub|shardchannels", mp_pubsub_shardchannels},
+	{"pubsub|numsub", mp_pubsub_numsub},
+	{"pubsub|shardnumsub", mp_pubsub_shardnumsub},
+	{"pubsub|numpat", mp_pubsub_numpat},
 	{"client|id", mp_client_id},
 	{"client|getname", mp_client_getname},
 	{"client|setname", mp_client_setname},

@@ -71,6 +71,11 @@ bool mp_multi_queue(struct mp_session *s, const struct mp_command *command,
 
 	if (!multi->is_open || is_immediate(command->name))
 		return false;
+	if (mp_pubsub_is_change(command)) {
+		multi->is_aborted = true;
+		mp_say_error(s, "ERR muproxy: %s is not served inside MULTI", command->name);
+		return true;
+	}
 	if (mp_buffer_len(&multi->queued) + request->raw.len >
 		    s->proxy->options.max_request_bytes ||
 	    !append(&multi->queued, request)) {

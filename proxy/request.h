@@ -56,6 +56,7 @@ struct mp_request_meta {
 	uint8_t next_database; /* of a transaction: that the session is in afterwards */
 	bool info;             /* INFO (redis_info.h) */
 	bool config;           /* CONFIG GET (redis_config.h) */
+	bool publish;          /* PUBLISH, SPUBLISH (pubsub.h) */
 	uint8_t ttl;           /* a read of a deadline: enum mp_rewrite (ttl.h); 0: none */
 };
 

@@ -133,6 +133,7 @@ static void leave_requests(struct mp_session *s)
 static void bury(struct mp_session *s)
 {
 	leave_requests(s);
+	mp_pubsub_leave(s);
 	mp_buffer_free(&s->in);
 	mp_session_charge_input(s);
 	mp_buffer_free(&s->out);

@@ -26,6 +26,7 @@
 #include "slice.h"
 
 struct mp_proxy;
+struct mp_subscriber;
 
 struct mp_session {
 	TAILQ_ENTRY(mp_session) all;    /* every session, or the dead of this turn */
@@ -50,6 +51,7 @@ struct mp_session {
 	bool is_gated;         /* not read on from before an answer is there (redis_multi.h) */
 	char *name;            /* CLIENT SETNAME, or NULL */
 	bool is_logged_in;     /* Memcached: it has proved to be one of the users */
+	struct mp_subscriber *subscriber; /* pubsub.h; NULL: it never was one */
 	union {
 		struct resp_parser *resp;
 		struct mc_parser *mc;

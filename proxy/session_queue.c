@@ -187,6 +187,8 @@ static void dequeue_done(struct mp_session *s)
 		s->pending_bytes -= r->raw.len + mp_buffer_len(&r->reply);
 		r->session = NULL;
 		mp_drop(s->proxy, r);
+		if (s->subscriber)
+			mp_pubsub_between_replies(s);
 	}
 	mp_session_mark_dirty(s);
 }
@@ -212,6 +214,10 @@ static void open_window(struct mp_session *s)
 
 void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slice piece, bool last)
 {
+	char number[32];
+
+	if (r->meta.publish && !s->dead)
+		piece = mp_pubsub_on_reply(s, r, piece, number);
 	if (r->meta.gates && !s->dead)
 		piece = mp_multi_on_reply(s, r, piece);
 	if (r->meta.part && piece.len > 0 && mc_is_error(piece)) {

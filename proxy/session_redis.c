@@ -40,8 +40,12 @@ static void handle(struct mp_session *s, const struct resp_request *request)
 	const struct mp_command *command = NULL;
 	char error[MP_ERROR_BYTES];
 	struct mp_request_meta meta;
+	enum mp_verdict verdict;
 
-	switch (mp_classify_redis(s->proxy, request, s->database, &meta, &command, error)) {
+	verdict = mp_classify_redis(s->proxy, request, s->database, &meta, &command, error);
+	if (command && mp_pubsub_forbids(s, command, error))
+		verdict = MP_VERDICT_ERROR;
+	switch (verdict) {
 	case MP_VERDICT_SERVE:
 		meta.resp = s->resp;
 		if (mp_multi_queue(s, command, request))

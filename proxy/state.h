@@ -21,6 +21,7 @@
 #include "mu.h"
 #include "pipeline.h"
 #include "proxy.h"
+#include "pubsub.h"
 #include "relay.h"
 #include "request.h"
 #include "resp.h"
@@ -51,6 +52,7 @@ struct mp_proxy {
 	struct mp_doubt doubt;
 	struct mp_relay relay;
 	struct mp_memcached memcached;
+	struct mp_pubsub pubsub;
 
 	struct mp_commands *commands; /* NULL: not known yet */
 	int databases;                /* that clients see */

@@ -147,6 +147,7 @@ struct making {
 	uint32_t database; /* that the next command runs in */
 	uint32_t elements, commands;
 	bool deadlines;
+	bool speaks; /* it publishes */
 	bool failed; /* out of memory, or not understood */
 };
 
@@ -201,6 +202,7 @@ static void make_write(struct making *m, const struct mp_command *command,
 	int commands = 1;
 
 	mp_watch_touch(proxy, m->database, command, request);
+	m->speaks = m->speaks || command->rewrite == MP_REWRITE_PUBLISH;
 	if (!mp_needs_rewrite(command, request)) {
 		put_wire(m, request->raw);
 	} else {
@@ -355,5 +357,5 @@ void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r)
 	if (m.commands == 0)
 		answer_from_recipe(proxy, r, mp_buffer_slice(m.recipe));
 	else
-		mp_pipeline_add_transaction(proxy, r, m.commands, m.deadlines);
+		mp_pipeline_add_transaction(proxy, r, m.commands, m.deadlines, m.speaks);
 }
