@@ -42,7 +42,7 @@ static void become(char *const argv[], int log_fd, int tell_fd, pid_t parent)
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
-		_exit(0); /* it died before the line above */
+		_exit(0);         /* it died before the line above */
 	setenv("LC_ALL", "C", 1); /* servers are to compare strings byte by byte */
 	if (null_fd >= 0 && dup2(null_fd, STDIN_FILENO) >= 0 && dup2(log_fd, STDOUT_FILENO) >= 0 &&
 	    dup2(log_fd, STDERR_FILENO) >= 0)
