@@ -17,12 +17,15 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def why_not():
-    """Why there can be no namespaces here; None: there can."""
+    """Why there can be no namespaces here; None: there can, or must, as in CI."""
+    if os.environ.get("NETNS_REQUIRED") == "yes":
+        return None
     if os.geteuid() != 0:
         return "network namespaces need root"
-    if subprocess.run(["ip", "netns", "add", "mu-probe"], capture_output=True).returncode:
+    probe = f"mu-probe-{os.getpid()}"  # others may ask at the same time
+    if subprocess.run(["ip", "netns", "add", probe], capture_output=True).returncode:
         return "ip netns add does not work here"
-    subprocess.run(["ip", "netns", "del", "mu-probe"])
+    subprocess.run(["ip", "netns", "del", probe])
     return None
 
 
