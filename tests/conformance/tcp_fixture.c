@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,11 @@
 
 #define PORT 7400
 
-/* Every replica of every group has a loopback address of its own: 127.x.y.id. */
+/*
+ * Every replica of every group has an address of its own: on one host 127.x.y.id;
+ * on several, which between-hosts makes, 10.id.x.y, in the namespace HOSTS-id.
+ */
+#define HOSTS "CONFORMANCE_HOSTS"
 struct tcp_place {
 	char *directory;
 	unsigned number;
@@ -153,6 +158,46 @@ static void close_both(struct mu_fabric *fabric)
 	peering_close(peering);
 }
 
+static void enter(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(setns(fd, CLONE_NEWNET), 0);
+	close(fd);
+}
+
+char *tcp_enter_host(unsigned id)
+{
+	const char *hosts = getenv(HOSTS);
+	char path[64], *home = NULL;
+
+	if (hosts != NULL) {
+		/* A descriptor would be one more than the tests that count them know of. */
+		assert_true(asprintf(&home, "/run/netns/%s-home", hosts) > 0);
+		snprintf(path, sizeof(path), "/run/netns/%s-%u", hosts, id);
+		enter(path);
+	}
+	return home;
+}
+
+void tcp_leave_host(char *home)
+{
+	if (home != NULL)
+		enter(home);
+	free(home);
+}
+
+static void put_address(const struct tcp_place *place, unsigned id, char *out, size_t bytes)
+{
+	unsigned x = 1 + place->number / 250 % 250, y = 1 + place->number % 250;
+
+	if (getenv(HOSTS) != NULL)
+		snprintf(out, bytes, "10.%u.%u.%u:%d", id, x, y, PORT);
+	else
+		snprintf(out, bytes, "127.%u.%u.%u:%d", x, y, id, PORT);
+}
+
 struct peering *tcp_join(const void *ctx, const struct mu_fabric_config *config, char *err,
 			 size_t err_bytes)
 {
@@ -168,8 +213,7 @@ struct peering *tcp_join(const void *ctx, const struct mu_fabric_config *config,
 	for (unsigned id = 1; id < MU_ID_SLOTS; id++) {
 		if (!(config->member_mask & (1U << id)))
 			continue;
-		snprintf(address[id], sizeof(address[id]), "127.%u.%u.%u:%d",
-			 1 + place->number / 250 % 250, 1 + place->number % 250, id, PORT);
+		put_address(place, id, address[id], sizeof(address[id]));
 		options.address[id] = address[id];
 	}
 	return peering_open(&options, err, err_bytes);
@@ -187,10 +231,9 @@ static void change_ops(struct mu_fabric *fabric)
 	fabric->ops = &fixture_ops;
 }
 
-static int tcp_open_replica(void *ctx, const struct mu_fabric_config *config,
-			    struct mu_fabric **out, char *err, size_t err_bytes)
+static int open_here(const struct tcp_place *place, const struct mu_fabric_config *config,
+		     struct mu_fabric **out, char *err, size_t err_bytes)
 {
-	const struct tcp_place *place = ctx;
 	struct mu_fabric_tcp_options options = {.directory = place->directory, .log = take_line};
 	struct joined where = {0};
 
@@ -212,6 +255,16 @@ static int tcp_open_replica(void *ctx, const struct mu_fabric_config *config,
 	remember(&where);
 	assert_int_equal(peering_start(where.peering), 0);
 	return 0;
+}
+
+static int tcp_open_replica(void *ctx, const struct mu_fabric_config *config,
+			    struct mu_fabric **out, char *err, size_t err_bytes)
+{
+	char *home = tcp_enter_host(config->id);
+	int rc = open_here(ctx, config, out, err, err_bytes);
+
+	tcp_leave_host(home);
+	return rc;
 }
 
 bool tcp_is_writing(void *ctx, unsigned target, unsigned writer)

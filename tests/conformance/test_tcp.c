@@ -73,18 +73,20 @@ static void raw_start(struct raw *raw)
 		.stream_failed = raw_failed,
 	};
 	struct mu_fabric_config config;
-	char err[200] = "";
+	char err[200] = "", *home;
 
 	*raw = (struct raw){.group = group_new()};
 	raw->target = group_open(raw->group, 2);
 	raw->memory = raw->target->ops->local(raw->target, LOG);
 	assert_int_equal(raw->target->ops->grant_write(raw->target, RAW_ID, MINE), 0);
 	config = group_config(raw->group, RAW_ID);
+	home = tcp_enter_host(RAW_ID);
 	raw->peering = tcp_join(raw->group->place, &config, err, sizeof(err));
 	assert_non_null(raw->peering);
 	raw->base = peering_base(raw->peering);
 	raw->base->ops->attach(raw->base, &events, raw);
 	assert_int_equal(peering_start(raw->peering), 0);
+	tcp_leave_host(home);
 }
 
 static void raw_stop(struct raw *raw)

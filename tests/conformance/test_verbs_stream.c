@@ -301,7 +301,7 @@ static void hold_against_stream(size_t write_bytes, unsigned rounds)
 static void verbs_f4_under_a_stream_of_small_writes(void **state)
 {
 	(void)state;
-	hold_against_stream(64, 500);
+	hold_against_stream(64, 2000);
 }
 
 static void verbs_f4_under_a_stream_of_large_writes(void **state)

@@ -237,7 +237,7 @@ static void a_fabric_is_told_of_another_process(void **state)
 	/* It says nothing more, and another comes. */
 	successor = greet(200, PEERING_CHANNEL);
 	assert_int_equal(answer(successor), PEERING_PROOF);
-	assert_int_equal(UNDER(m.heard, m.heard.replaced), 1);
+	WAIT_UNTIL(UNDER(m.heard, m.heard.replaced) == 1);
 	/* A stream of the old one's would not be taken any more. */
 	close(stream);
 	stream = greet(100, PEERING_DATA);
