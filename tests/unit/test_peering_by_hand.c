@@ -24,15 +24,21 @@
 /* The member is replica 1, and replica 2 is played. */
 static struct member m;
 
-static void put(int fd, enum peering_greeting_type type, const void *body, size_t bytes)
+static void put_in(uint32_t version, int fd, enum peering_greeting_type type, const void *body,
+		   size_t bytes)
 {
 	struct peering_head head = {.magic = PEERING_MAGIC,
-				    .version = PEERING_VERSION,
+				    .version = version,
 				    .type = (uint16_t)type,
 				    .bytes = (uint16_t)bytes};
 
 	assert_int_equal(send(fd, &head, sizeof(head), MSG_NOSIGNAL), sizeof(head));
 	assert_int_equal(send(fd, body, bytes, MSG_NOSIGNAL), bytes);
+}
+
+static void put(int fd, enum peering_greeting_type type, const void *body, size_t bytes)
+{
+	put_in(PEERING_VERSION, fd, type, body, bytes);
 }
 
 /* False: it was closed instead. */
@@ -85,15 +91,22 @@ static void connect_socket(int fd)
 	assert_int_equal(connect(fd, (const void *)&address.at[0].address, address.at[0].len), 0);
 }
 
-/* Connect, and say hello; the member's hello is taken. */
-static int say_hello(const struct peering_hello *mine, struct peering_hello *theirs)
+static int connect_to_member(void)
 {
-	struct peering_head head;
 	struct mp_address address = address_of_member();
 	int fd = mp_connect_begin(&address, 0);
 
 	assert_true(fd >= 0);
 	WAIT_UNTIL(mp_connect_result(fd) == 0);
+	return fd;
+}
+
+/* Connect, and say hello; the member's hello is taken. */
+static int say_hello(const struct peering_hello *mine, struct peering_hello *theirs)
+{
+	struct peering_head head;
+	int fd = connect_to_member();
+
 	put(fd, PEERING_HELLO, mine, sizeof(*mine));
 	if (get_bytes(fd, &head, sizeof(head)) && head.type == PEERING_HELLO)
 		assert_true(get_bytes(fd, theirs, sizeof(*theirs)));
@@ -348,6 +361,29 @@ static void a_misconfigured_member_is_one_line(void **state)
 	end_listening();
 }
 
+/* The other end is told the same, in a form that it can read. */
+static void another_version_is_refused(void **state)
+{
+	struct peering_hello mine = hello_of(100, PEERING_CHANNEL);
+	char why[PEERING_REFUSAL_BYTES + 1] = "";
+	struct peering_head head;
+	int fd;
+
+	(void)state;
+	listen_to_log();
+	member_start(&m);
+	fd = connect_to_member();
+	put_in(PEERING_VERSION + 1, fd, PEERING_HELLO, &mine, sizeof(mine));
+	assert_true(get_bytes(fd, &head, sizeof(head)));
+	assert_int_equal(head.type, PEERING_REFUSED);
+	assert_in_range(head.bytes, 1, PEERING_REFUSAL_BYTES);
+	assert_true(get_bytes(fd, why, head.bytes));
+	assert_non_null(strstr(why, "another version of the peers' format"));
+	close_when_closed(fd);
+	assert_int_equal(lines_with("refused", "another version of the peers' format"), 1);
+	end_listening();
+}
+
 /* Who knows the group's number can claim to be a member, and complain about anything. */
 static void a_stranger_does_not_fill_the_log(void **state)
 {
@@ -433,6 +469,7 @@ int main(void)
 		TEST(nobody_is_dialled_for_a_fabric_that_is_not_there),
 		TEST(one_that_is_objected_to_is_not_worked_with),
 		TEST(a_misconfigured_member_is_one_line),
+		TEST(another_version_is_refused),
 		TEST(a_stranger_does_not_fill_the_log),
 		TEST(one_host_does_not_push_out_another),
 		TEST(nobody_is_forgotten_when_descriptors_run_out),
