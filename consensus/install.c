@@ -99,9 +99,8 @@ static uint64_t last_handed_out(const struct mu *mu)
 	struct mu_position at = d->commit;
 
 	while (!handed_out(mu_ring_at(&mu->ring, at.lsn))) {
-		if (at.lsn <= d->oldest_lsn)
+		if (at.lsn <= d->oldest_lsn || !mu_ring_entry(&mu->ring, at.prev_lsn, &at))
 			return d->commit.lsn;
-		mu_ring_position(&mu->ring, at.prev_lsn, &at);
 	}
 	return at.lsn;
 }
@@ -112,14 +111,14 @@ static uint64_t last_handed_out(const struct mu *mu)
  * state if not, for then its own has to come from elsewhere, and what it would
  * apply behind that is not proposed yet.
  */
-static uint64_t install_base(const struct mu *mu, unsigned id)
+static uint64_t install_base(struct mu *mu, unsigned id)
 {
 	const struct mu_data *d = &mu->data;
 	uint64_t applied = MU_GET(mu->shared.peer[id].applied);
 	struct mu_position at;
 
 	if (applied >= d->oldest_lsn && applied < d->commit.lsn &&
-	    mu_ring_entry(&mu->ring, applied, &at))
+	    mu_ring_entry(&mu->ring, applied, &at) && mu_is_whole_from(mu, applied))
 		return applied;
 	return last_handed_out(mu);
 }

@@ -72,7 +72,36 @@ void mu_advance_oldest(struct mu *mu, uint64_t end)
 	while (d->oldest_lsn + mu->ring.bytes < end) {
 		mu_ring_position(&mu->ring, d->oldest_lsn, &at);
 		d->oldest_lsn = at.end;
+		if (d->oldest_lsn < d->whole_lsn && !mu_ring_entry(&mu->ring, at.end, &at))
+			d->oldest_lsn = d->whole_lsn;
 	}
+}
+
+/*
+ * A former leader's WRITEs that were under way behind the tail, and landed in
+ * part, have spoilt what lay there, a ring earlier, and tie in with nothing. So
+ * of what is older than what was committed here when the takeover began, an
+ * entry is whole only if it was looked at. Where one is not, no peer is helped
+ * from before whole_lsn.
+ */
+bool mu_is_whole_from(struct mu *mu, uint64_t lsn)
+{
+	struct mu_data *d = &mu->data;
+	struct mu_position at, next;
+	bool whole;
+
+	if (lsn >= d->whole_lsn)
+		return true;
+	whole = mu_ring_entry(&mu->ring, lsn, &at);
+	while (whole && at.lsn < d->whole_lsn) {
+		whole = mu_ring_next(&mu->ring, &at, &next);
+		at = next;
+	}
+	if (whole)
+		d->whole_lsn = lsn;
+	else
+		d->oldest_lsn = d->whole_lsn;
+	return whole;
 }
 
 /*

@@ -127,6 +127,7 @@ struct mu_data {
 	bool complete;             /* ...and no member has a better one: all were read */
 	uint64_t first_lsn;        /* own-ballot entry that makes everything before it committed */
 	uint64_t oldest_lsn;       /* an entry; the own ring holds all from here on */
+	uint64_t whole_lsn;        /* ...whole from here on for certain, see mu_is_whole_from() */
 	uint64_t reach_lsn;        /* the last entry found by the last walk of the tail */
 	uint64_t reclaim_lsn;      /* ring space behind may be used again; 0: not known */
 	uint64_t setbacks;         /* ...as long as shared.setbacks is this */
@@ -288,6 +289,8 @@ void mu_count_commit(struct mu *mu);
 void mu_commit_held(struct mu *mu, uint64_t held);
 /* Keep oldest_lsn within the ring, given that the log will end at `end`. */
 void mu_advance_oldest(struct mu *mu, uint64_t end);
+/* Is the own log whole from this entry on? If not, it is kept from whole_lsn on only. */
+bool mu_is_whole_from(struct mu *mu, uint64_t lsn);
 
 /* --- peer_sync.c --- */
 void mu_peers_begin(struct mu *mu);

@@ -195,9 +195,10 @@ void mu_peer_level(struct mu *mu, unsigned id)
 		p->retry_ns = mu->data.now_ns + mu->config.tick_ns;
 		return;
 	}
-	if (p->commit != p->header_in.commit && !MU_MUTANT(probed_unnamed) &&
-	    !name_committed(mu, id)) {
-		p->state = MU_PEER_IDLE;
+	if (!mu_is_whole_from(mu, p->commit) ||
+	    (p->commit != p->header_in.commit && !MU_MUTANT(probed_unnamed) &&
+	     !name_committed(mu, id))) {
+		p->state = MU_PEER_IDLE; /* from the start again */
 		return;
 	}
 	if (mu_peer_had_better_lag(mu, id)) {

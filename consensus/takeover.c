@@ -431,8 +431,9 @@ static void find_own_tail(struct mu *mu)
 	d->tail = d->commit;
 	while (mu_ring_next(&mu->ring, &d->tail, &next))
 		d->tail = next;
+	d->whole_lsn = d->commit.lsn;
 	/* A tail that reaches round the ring has overwritten what was taken for the oldest. */
-	if (mu_ring_at(&mu->ring, d->oldest_lsn)->lsn != d->oldest_lsn ||
+	if (!mu_ring_entry(&mu->ring, d->oldest_lsn, &next) ||
 	    d->oldest_lsn + mu->ring.bytes < d->tail.end)
 		d->oldest_lsn = mu_ring_oldest(&mu->ring, &d->commit, d->origin.base);
 	/* Rule 5 holds for the own word too: adopting may overwrite the entry that it names. */

@@ -756,6 +756,13 @@ static void test_single_database_is_refused(void **state)
 	struct test_backend_fixture *f = *state;
 
 	refuse(f, "--databases 1", NULL, "databases to 2 or more");
+	test_backend_close(&f->t);
+}
+
+static void test_too_many_databases_are_refused(void **state)
+{
+	struct test_backend_fixture *f = *state;
+
 	refuse(f, "--databases 129", NULL, "databases to 128 or less");
 	test_backend_close(&f->t);
 }
@@ -1014,6 +1021,7 @@ int main(void)
 		TEST(test_garbled_applied_key_is_refused),
 		TEST(test_replica_is_refused),
 		TEST(test_single_database_is_refused),
+		TEST(test_too_many_databases_are_refused),
 		TEST(test_password),
 		TEST(test_settings_are_pinned),
 		TEST(test_unpinnable_server_is_refused),
