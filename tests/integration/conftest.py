@@ -2,7 +2,9 @@
 
 import pytest
 
-from harness import Group
+from harness import Group, need_build
+
+need_build()
 
 
 @pytest.fixture(scope="module")

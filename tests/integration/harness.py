@@ -21,13 +21,17 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.abspath(os.environ.get("MUPROXY_BUILD", os.path.join(TOP, "build")))
 MUPROXY = os.path.join(BUILD, "muproxy")
 MUCTL = os.path.join(BUILD, "muctl")
-if not os.access(MUPROXY, os.X_OK):
-    raise SystemExit(f"{MUPROXY} is not there: build first, or name the build directory "
-                     "in MUPROXY_BUILD")
 # A sanitized or busy build is slower: every deadline is multiplied by this.
 PATIENCE = float(os.environ.get("MUPROXY_PATIENCE", "1"))
 # How the replicas of a group reach each other, where a test does not say.
 FABRIC = os.environ.get("MUPROXY_FABRIC", "shm")
+
+
+def need_build():
+    """Ends the program with a word about it if there is nothing to test."""
+    if not os.access(MUPROXY, os.X_OK):
+        raise SystemExit(f"{MUPROXY} is not there: build first, or name the build directory "
+                         "in MUPROXY_BUILD")
 
 
 def wait_for(condition, what, deadline_s=20.0):
@@ -105,6 +109,7 @@ class Group:
     """`muproxy dev`, its ports and files."""
 
     def __init__(self, replicas=3, ring_size="16M", directory=None, fabric=FABRIC):
+        need_build()
         self.replicas = replicas
         self.ids = range(1, replicas + 1)
         first = free_ports(40)
