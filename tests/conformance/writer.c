@@ -169,25 +169,49 @@ void writer_wait_refused(struct writer *writer, uint64_t ballot)
 	WAIT_UNTIL(writer->group, atomic_load(&writer->board->done_ballot) == ballot);
 }
 
+/* Wait until it begins another write: on a busy machine that takes its time. */
+static void writer_wait_begun(struct writer *writer)
+{
+	uint64_t before = atomic_load(&writer->board->block);
+
+	WAIT_UNTIL(writer->group, atomic_load(&writer->board->block) != before);
+}
+
+/*
+ * Attempt by attempt at another moment of the time from one write to the next,
+ * all of it evenly: how much of that is the write itself depends on the build.
+ */
+static void writer_wait_moment(struct writer *writer, uint32_t attempt)
+{
+	const uint32_t golden = 2654435769; /* of 2^32 */
+	uint64_t since_ns, write_ns, delay_ns;
+
+	writer_wait_begun(writer);
+	since_ns = clock_ns();
+	writer_wait_begun(writer);
+	write_ns = clock_ns() - since_ns;
+	since_ns += write_ns;
+	delay_ns = write_ns * (attempt * golden >> 16) >> 16;
+	while (clock_ns() - since_ns < delay_ns)
+		sched_yield();
+}
+
 void writer_freeze_in_write(struct writer *writer)
 {
 	uint64_t since_ns = clock_ns();
 
 	assert_true(writer->process > 0);
-	for (unsigned attempt = 0;; attempt++) {
-		uint64_t before = atomic_load(&writer->board->block);
+	for (uint32_t attempt = 0;; attempt++) {
 		int status;
 
-		/* It gets as far as to another write: on a busy machine that takes its time. */
-		WAIT_UNTIL(writer->group, atomic_load(&writer->board->block) != before);
-		for (unsigned turn = 0; turn < attempt % 7; turn++)
-			wait_turn(writer->group, since_ns);
+		writer_wait_moment(writer, attempt);
 		assert_int_equal(kill(writer->process, SIGSTOP), 0);
 		assert_int_equal(waitpid(writer->process, &status, WUNTRACED), writer->process);
 		assert_true(WIFSTOPPED(status));
 		if (fabric_under_test->is_writing(writer->group->place, WRITER_TARGET, WRITER_ID))
 			return;
 		writer_thaw(writer);
+		wait_turn(writer->group, since_ns);
 	}
 }
 
