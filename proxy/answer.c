@@ -87,7 +87,7 @@ size_t mp_format_error_to(enum mp_protocol protocol, struct mp_slice raw, const 
 		return len;
 	snprintf(line, sizeof(line), "%.*s", (int)len, out);
 	mc_read_header(&request, raw.data);
-	mc_put_error_line(&w, &request, (struct mp_slice){line, strlen(line)});
+	mc_put_error_line(&w, &request, mp_slice_of(line));
 	assert(w.bytes <= bytes);
 	return w.bytes;
 }

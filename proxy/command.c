@@ -69,7 +69,7 @@ static void table_add(struct mp_commands *table, struct mp_command *command)
 {
 	const char *name = lookup_name(command);
 	char folded[NAME_BYTES];
-	size_t at = fold((struct mp_slice){name, strlen(name)}, folded);
+	size_t at = fold(mp_slice_of(name), folded);
 
 	while (table->slots[at & table->mask])
 		at++;

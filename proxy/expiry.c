@@ -91,7 +91,7 @@ static void ask_scripts(struct mp_proxy *proxy, struct mp_slice stamp, uint64_t 
 	struct mp_expiry *expiry = &proxy->expiry;
 	char number[MP_DECIMAL_BYTES];
 	struct mp_slice argv[5] = {{"EVAL", 4},
-				   {mp_script_question, strlen(mp_script_question)},
+				   mp_slice_of(mp_script_question),
 				   {"0", 1},
 				   {number, mp_format_i64(number, proxy->databases)},
 				   stamp};

@@ -150,7 +150,7 @@ void mp_link_resume(struct mp_link *link)
 /* The other end is told why, as far as it still listens. */
 static void refuse(struct mp_link *link, const char *why)
 {
-	mp_link_send(link, MP_FRAME_REFUSED, NULL, 0, (struct mp_slice){why, strlen(why)});
+	mp_link_send(link, MP_FRAME_REFUSED, NULL, 0, mp_slice_of(why));
 	mp_link_flush(link);
 	mp_link_close(link, why);
 }

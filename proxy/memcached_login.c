@@ -17,7 +17,7 @@ static const struct mp_memcached_users *users_of(const struct mp_session *s)
 
 static void say_line(struct mp_session *s, const char *line)
 {
-	mp_session_say(s, (struct mp_slice){line, strlen(line)});
+	mp_session_say(s, mp_slice_of(line));
 }
 
 /* ------------------------------------------------------------------- binary */

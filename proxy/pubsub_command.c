@@ -8,6 +8,7 @@
 #include "glob.h"
 #include "pubsub.h"
 #include "redis_say.h"
+#include "redis_wire.h"
 #include "session_parts.h"
 #include "state.h"
 
@@ -41,7 +42,7 @@ static uint32_t count_of(const struct mp_subscriber *subscriber, enum mp_topic_k
 
 static void put_text(struct mp_session *s, const char *wire)
 {
-	mp_session_put(s, (struct mp_slice){wire, strlen(wire)});
+	mp_session_put(s, mp_slice_of(wire));
 }
 
 /* name.data NULL: there was none to unsubscribe from. */
@@ -208,15 +209,11 @@ void mp_pubsub_carry_out(struct mp_subscriber *subscriber)
 void mp_pubsub_change(struct mp_session *s, const struct resp_request *r)
 {
 	struct mp_subscriber *subscriber = mp_pubsub_subscriber(s);
-	size_t len = resp_encode(NULL, 0, r->argc, r->argv);
-	char *room = subscriber ? mp_buffer_reserve(&subscriber->request, len) : NULL;
 
-	if (!room) {
+	if (!subscriber || !redis_put_request(&subscriber->request, r->argc, r->argv)) {
 		mp_session_kill(s);
 		return;
 	}
-	resp_encode(room, len, r->argc, r->argv);
-	mp_buffer_commit(&subscriber->request, len);
 	s->is_gated = true;
 	if (!s->head)
 		mp_pubsub_carry_out(subscriber);

@@ -32,26 +32,13 @@ static struct mp_target *redis_target(struct mp_proxy *proxy)
 
 static void send_words(struct mp_pubsub *pubsub, int count, const struct mp_slice *words)
 {
-	struct mp_buffer *out = &pubsub->wire.out;
-	size_t len = resp_encode(NULL, 0, count, words);
-	char *room = mp_buffer_reserve(out, len);
-
-	if (!room) {
+	if (!redis_put_request(&pubsub->wire.out, count, words))
 		mp_wire_break(&pubsub->wire, "out of memory for what is to be sent");
-		return;
-	}
-	resp_encode(room, len, count, words);
-	mp_buffer_commit(out, len);
-}
-
-static struct mp_slice text(const char *word)
-{
-	return (struct mp_slice){word, strlen(word)};
 }
 
 static uint64_t send_topic(struct mp_pubsub *pubsub, const char *command, struct mp_slice name)
 {
-	struct mp_slice words[2] = {text(command), name};
+	struct mp_slice words[2] = {mp_slice_of(command), name};
 
 	send_words(pubsub, 2, words);
 	return ++pubsub->sent;
@@ -69,14 +56,16 @@ static void subscribe(struct mp_pubsub *pubsub, struct mp_topic *topic)
 static void greet(struct mp_proxy *proxy)
 {
 	struct mp_pubsub *pubsub = &proxy->pubsub;
-	struct mp_slice auth[2] = {text("AUTH")};
-	struct mp_slice name[3] = {text("CLIENT"), text("SETNAME"), text("muproxy-subscribe")};
-	struct mp_slice limit[4] = {text("CONFIG"), text("SET"), text("client-output-buffer-limit"),
-				    text(OUTPUT_LIMIT)};
+	struct mp_slice auth[2] = {mp_slice_of("AUTH")};
+	struct mp_slice name[3] = {mp_slice_of("CLIENT"), mp_slice_of("SETNAME"),
+				   mp_slice_of("muproxy-subscribe")};
+	struct mp_slice limit[4] = {mp_slice_of("CONFIG"), mp_slice_of("SET"),
+				    mp_slice_of("client-output-buffer-limit"),
+				    mp_slice_of(OUTPUT_LIMIT)};
 
 	pubsub->greeting = 2;
 	if (proxy->options.redis_password) {
-		auth[1] = text(proxy->options.redis_password);
+		auth[1] = mp_slice_of(proxy->options.redis_password);
 		send_words(pubsub, 2, auth);
 		pubsub->greeting++;
 	}
@@ -121,8 +110,9 @@ size_t mp_pubsub_put_mark(const struct mp_pubsub *pubsub, uint64_t lsn,
 			  char out[MP_PUBSUB_MARK_BYTES])
 {
 	char number[MP_DECIMAL_BYTES];
-	struct mp_slice words[3] = {
-		text("PUBLISH"), text(pubsub->mark), {number, mp_format_u64(number, lsn)}};
+	struct mp_slice words[3] = {mp_slice_of("PUBLISH"),
+				    mp_slice_of(pubsub->mark),
+				    {number, mp_format_u64(number, lsn)}};
 
 	return resp_encode(out, MP_PUBSUB_MARK_BYTES, 3, words);
 }
@@ -156,27 +146,20 @@ static void on_mark(struct mp_pubsub *pubsub, struct mp_slice number)
 
 /* ------------------------------------------------------------------- messages */
 
-static bool starts_with(struct mp_slice name, struct mp_slice start)
-{
-	return name.len >= start.len && memcmp(name.data, start.data, start.len) == 0;
-}
-
 static bool is_event(struct mp_slice channel)
 {
-	return starts_with(channel, text("__keyspace@")) ||
-	       starts_with(channel, text("__keyevent@"));
+	return mp_starts_with(channel, "__keyspace@") || mp_starts_with(channel, "__keyevent@");
 }
 
 /* What we write into the hidden database is nobody's business. */
 static bool is_hidden(const struct mp_proxy *proxy, struct mp_slice channel)
 {
-	char database[MP_DECIMAL_BYTES + 3];
-	size_t len = mp_format_i64(database, proxy->databases);
+	char database[MP_DECIMAL_BYTES + sizeof("__:")];
 
-	memcpy(database + len, "__:", 3);
+	memcpy(database + mp_format_i64(database, proxy->databases), "__:", sizeof("__:"));
 	channel.data += sizeof("__keyspace@") - 1;
 	channel.len -= sizeof("__keyspace@") - 1;
-	return starts_with(channel, (struct mp_slice){database, len + 3});
+	return mp_starts_with(channel, database);
 }
 
 /* Was it handed on before? */
@@ -188,11 +171,6 @@ static bool is_repeated(struct mp_pubsub *pubsub, struct mp_slice channel)
 		return pubsub->entry_lsn <= pubsub->answered_lsn;
 	return pubsub->entry_lsn <= pubsub->heard_lsn ||
 	       ++pubsub->entry_count <= pubsub->entry_skip;
-}
-
-static bool is_same(struct mp_slice a, const char *b)
-{
-	return a.len == strlen(b) && memcmp(a.data, b, a.len) == 0;
 }
 
 static void on_message(struct mp_proxy *proxy, char *message, size_t len, enum mp_topic_kind kind)
@@ -207,7 +185,7 @@ static void on_message(struct mp_proxy *proxy, char *message, size_t len, enum m
 		return;
 	}
 	channel = parts.argv[kind == MP_TOPIC_PATTERN ? 2 : 1];
-	if (kind != MP_TOPIC_SHARD && is_same(channel, pubsub->mark)) {
+	if (kind != MP_TOPIC_SHARD && mp_slice_is(channel, pubsub->mark)) {
 		if (kind == MP_TOPIC_CHANNEL)
 			on_mark(pubsub, parts.argv[2]);
 		return;
@@ -249,11 +227,11 @@ static void take(struct mp_proxy *proxy, char *data, size_t len)
 	struct mp_slice words[2];
 
 	redis_command_head((struct mp_slice){data, len}, words);
-	if (is_same(words[0], "message"))
+	if (mp_slice_is(words[0], "message"))
 		on_message(proxy, data, len, MP_TOPIC_CHANNEL);
-	else if (is_same(words[0], "pmessage"))
+	else if (mp_slice_is(words[0], "pmessage"))
 		on_message(proxy, data, len, MP_TOPIC_PATTERN);
-	else if (is_same(words[0], "smessage"))
+	else if (mp_slice_is(words[0], "smessage"))
 		on_message(proxy, data, len, MP_TOPIC_SHARD);
 	else
 		on_reply(proxy, (struct mp_slice){data, len});
@@ -286,7 +264,7 @@ static void on_up(void *ctx)
 
 	pubsub->is_up = true;
 	greet(proxy);
-	send_topic(pubsub, "SUBSCRIBE", text(pubsub->mark));
+	send_topic(pubsub, "SUBSCRIBE", mp_slice_of(pubsub->mark));
 	for (int kind = 0; kind < MP_TOPIC_KINDS; kind++)
 		for (topic = pubsub->topics[kind]; topic; topic = topic->hh.next)
 			subscribe(pubsub, topic);

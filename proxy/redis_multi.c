@@ -9,6 +9,7 @@
 #include "classify.h"
 #include "redis_local.h"
 #include "redis_say.h"
+#include "redis_wire.h"
 #include "session.h"
 #include "session_parts.h"
 #include "state.h"
@@ -51,19 +52,6 @@ static bool is_immediate(const char *name)
 	return false;
 }
 
-/* False: out of memory. */
-static bool append(struct mp_buffer *out, const struct resp_request *request)
-{
-	size_t len = resp_encode(NULL, 0, request->argc, request->argv);
-	char *room = mp_buffer_reserve(out, len);
-
-	if (!room)
-		return false;
-	resp_encode(room, len, request->argc, request->argv);
-	mp_buffer_commit(out, len);
-	return true;
-}
-
 bool mp_multi_queue(struct mp_session *s, const struct mp_command *command,
 		    const struct resp_request *request)
 {
@@ -78,7 +66,7 @@ bool mp_multi_queue(struct mp_session *s, const struct mp_command *command,
 	}
 	if (mp_buffer_len(&multi->queued) + request->raw.len >
 		    s->proxy->options.max_request_bytes ||
-	    !append(&multi->queued, request)) {
+	    !redis_put_request(&multi->queued, request->argc, request->argv)) {
 		multi->is_aborted = true;
 		mp_say(s, "-ERR muproxy: the transaction is larger than a request may be\r\n");
 		return true;
@@ -114,7 +102,7 @@ static bool put_local(struct mp_session *s, const struct mp_command *command,
 	mp_redis_local(s, command, request);
 	s->multi.capture = NULL;
 	argv[1] = mp_buffer_slice(&reply);
-	ok = append(out, &canned);
+	ok = redis_put_request(out, canned.argc, canned.argv);
 	mp_buffer_free(&reply);
 	return ok && mp_buffer_len(out) <= s->proxy->options.max_request_bytes;
 }

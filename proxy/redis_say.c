@@ -10,7 +10,7 @@
 
 void mp_say(struct mp_session *s, const char *wire)
 {
-	mp_session_say(s, (struct mp_slice){wire, strlen(wire)});
+	mp_session_say(s, mp_slice_of(wire));
 }
 
 void mp_say_number(struct mp_session *s, int64_t number)

@@ -69,11 +69,6 @@ static const char *fault_of_keys(const struct resp_request *r, bool is_function)
 	return NULL;
 }
 
-static struct mp_slice word(const char *text)
-{
-	return (struct mp_slice){text, strlen(text)};
-}
-
 static size_t encode(const struct task *task, const struct resp_request *r,
 		     const struct mp_script_terms *terms, char *out, size_t cap)
 {
@@ -86,9 +81,9 @@ static size_t encode(const struct task *task, const struct resp_request *r,
 
 	if (argc > FEW_WORDS && !(argv = malloc((size_t)argc * sizeof(*argv))))
 		return 0;
-	argv[0] = word("EVALSHA");
-	argv[1] = word(mp_prelude_sha1);
-	argv[2] = task->has_keys ? r->argv[2] : word("0");
+	argv[0] = mp_slice_of("EVALSHA");
+	argv[1] = mp_slice_of(mp_prelude_sha1);
+	argv[2] = task->has_keys ? r->argv[2] : mp_slice_of("0");
 	memcpy(&argv[HEAD_WORDS], &r->argv[task->first], (size_t)others * sizeof(*argv));
 	tail = &argv[HEAD_WORDS + others];
 	len = (size_t)snprintf(text, sizeof(text),
@@ -96,8 +91,9 @@ static size_t encode(const struct task *task, const struct resp_request *r,
 			       terms->now_ms, terms->seed, terms->database, terms->databases,
 			       terms->nonce, terms->sequence);
 	tail[0] = (struct mp_slice){text, len};
-	tail[1] = task->subject == 0 ? word("") : r->argv[task->subject < 0 ? last : task->subject];
-	tail[2] = word(task->task);
+	tail[1] = task->subject == 0 ? mp_slice_of("")
+				     : r->argv[task->subject < 0 ? last : task->subject];
+	tail[2] = mp_slice_of(task->task);
 	len = resp_encode(out, cap, argc, argv);
 	if (argv != few)
 		free(argv);

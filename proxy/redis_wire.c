@@ -70,6 +70,18 @@ bool redis_get_applied(struct mp_slice value, struct redis_applied *applied, boo
 	       get_number(value.data + 37, 20, 10, &applied->lsn);
 }
 
+bool redis_put_request(struct mp_buffer *out, int argc, const struct mp_slice *argv)
+{
+	size_t len = resp_encode(NULL, 0, argc, argv);
+	char *room = mp_buffer_reserve(out, len);
+
+	if (!room)
+		return false;
+	resp_encode(room, len, argc, argv);
+	mp_buffer_commit(out, len);
+	return true;
+}
+
 size_t redis_put_select(char out[REDIS_SELECT_BYTES], uint32_t database)
 {
 	char digits[MP_DECIMAL_BYTES];

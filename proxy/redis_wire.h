@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "buffer.h"
 #include "slice.h"
 
 /*
@@ -42,6 +43,9 @@ bool redis_get_applied(struct mp_slice value, struct redis_applied *applied, boo
 
 /* Writes "SELECT database"; returns its length. */
 size_t redis_put_select(char out[REDIS_SELECT_BYTES], uint32_t database);
+
+/* Append a command of these words. False: out of memory. */
+bool redis_put_request(struct mp_buffer *out, int argc, const struct mp_slice *argv);
 
 /*
  * Looks at the first command in bytes: its name, and its first argument if it

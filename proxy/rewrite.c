@@ -48,11 +48,6 @@ static size_t refuse_deadline(const struct rewriting *w)
 	return 0;
 }
 
-static struct mp_slice word(const char *text)
-{
-	return (struct mp_slice){text, strlen(text)};
-}
-
 static size_t emit(const struct rewriting *w, int argc, const struct mp_slice *argv)
 {
 	return resp_encode(w->out, w->cap, argc, argv);
@@ -159,18 +154,18 @@ static int64_t padded_or_past(const struct rewriting *w, int64_t when_ms)
 static size_t emit_set(const struct rewriting *w, struct mp_slice value, const struct options *o,
 		       int64_t when_ms)
 {
-	struct mp_slice argv[8] = {word("SET"), w->request->argv[1], value};
+	struct mp_slice argv[8] = {mp_slice_of("SET"), w->request->argv[1], value};
 	char digits[MP_DECIMAL_BYTES];
 	int argc = 3;
 
 	if (o->nx)
-		argv[argc++] = word("NX");
+		argv[argc++] = mp_slice_of("NX");
 	if (o->xx)
-		argv[argc++] = word("XX");
+		argv[argc++] = mp_slice_of("XX");
 	if (o->get)
-		argv[argc++] = word("GET");
+		argv[argc++] = mp_slice_of("GET");
 	if (when_ms > 0) {
-		argv[argc++] = word("PXAT");
+		argv[argc++] = mp_slice_of("PXAT");
 		argv[argc++] =
 			(struct mp_slice){digits, mp_format_i64(digits, mp_deadline_pad(when_ms))};
 	}
@@ -215,7 +210,7 @@ static size_t rewrite_setex(const struct rewriting *w)
  */
 static size_t rewrite_getex(const struct rewriting *w)
 {
-	struct mp_slice argv[4] = {word("GETEX"), w->request->argv[1], word("PXAT")};
+	struct mp_slice argv[4] = {mp_slice_of("GETEX"), w->request->argv[1], mp_slice_of("PXAT")};
 	char digits[MP_DECIMAL_BYTES];
 	struct options o;
 	int64_t value, when_ms;
@@ -269,7 +264,7 @@ static bool expire_ms(const struct rewriting *w, int64_t value, int64_t *when_ms
 static size_t rewrite_expire(const struct rewriting *w)
 {
 	const struct resp_request *r = w->request;
-	struct mp_slice argv[3 + CONDITIONS] = {word("PEXPIREAT"), r->argv[1]};
+	struct mp_slice argv[3 + CONDITIONS] = {mp_slice_of("PEXPIREAT"), r->argv[1]};
 	bool given[CONDITIONS] = {false};
 	char digits[MP_DECIMAL_BYTES];
 	int64_t value, when_ms;
@@ -297,7 +292,7 @@ static size_t rewrite_expire(const struct rewriting *w)
 	argv[2] = (struct mp_slice){digits, mp_format_i64(digits, padded_or_past(w, when_ms))};
 	for (int c = 0; c < CONDITIONS; c++)
 		if (given[c])
-			argv[argc++] = word(conditions[c]);
+			argv[argc++] = mp_slice_of(conditions[c]);
 	return emit(w, argc, argv);
 }
 
@@ -346,7 +341,8 @@ static bool take_restore(const struct resp_request *r, struct restore *o)
 static size_t rewrite_restore(const struct rewriting *w)
 {
 	const struct resp_request *r = w->request;
-	struct mp_slice argv[8] = {word("RESTORE"), r->argv[1], {0}, r->argv[3], word("ABSTTL")};
+	struct mp_slice argv[8] = {
+		mp_slice_of("RESTORE"), r->argv[1], {0}, r->argv[3], mp_slice_of("ABSTTL")};
 	char digits[MP_DECIMAL_BYTES];
 	struct restore o;
 	int64_t ttl_ms, when_ms;
@@ -359,9 +355,9 @@ static size_t rewrite_restore(const struct rewriting *w)
 		when_ms = 0;
 	argv[2] = (struct mp_slice){digits, mp_format_i64(digits, padded_or_past(w, when_ms))};
 	if (o.replace)
-		argv[argc++] = word("REPLACE");
+		argv[argc++] = mp_slice_of("REPLACE");
 	if (o.hint) {
-		argv[argc++] = word(o.hint);
+		argv[argc++] = mp_slice_of(o.hint);
 		argv[argc++] = o.hint_value;
 	}
 	return emit(w, argc, argv);
@@ -393,7 +389,7 @@ static size_t rewrite_flushdb(const struct rewriting *w)
 static size_t rewrite_flushall(const struct rewriting *w)
 {
 	const struct resp_request *r = w->request;
-	struct mp_slice flush[2] = {word("FLUSHDB")};
+	struct mp_slice flush[2] = {mp_slice_of("FLUSHDB")};
 	size_t bytes = 0;
 
 	if (!is_good_flush(r))
@@ -404,7 +400,7 @@ static size_t rewrite_flushall(const struct rewriting *w)
 		char digits[MP_DECIMAL_BYTES];
 		struct mp_slice index = {digits, mp_format_i64(digits, i)};
 
-		append(w, &bytes, 2, (struct mp_slice[]){word("SELECT"), index});
+		append(w, &bytes, 2, (struct mp_slice[]){mp_slice_of("SELECT"), index});
 		append(w, &bytes, r->argc, flush);
 	}
 	*w->commands = 2 * w->databases;

@@ -11,6 +11,11 @@ struct mp_slice {
 	size_t len;
 };
 
+static inline struct mp_slice mp_slice_of(const char *text)
+{
+	return (struct mp_slice){text, strlen(text)};
+}
+
 static inline bool mp_slice_is(struct mp_slice slice, const char *text)
 {
 	return slice.len == strlen(text) && memcmp(slice.data, text, slice.len) == 0;

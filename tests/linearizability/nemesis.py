@@ -138,39 +138,24 @@ class Nemesis:
 
     # -- faults of links, where each replica has a host of its own
 
-    @contextlib.contextmanager
-    def _bad_link(self, i):
+    def _break(self, i, how, *arguments, least_s=0.1, most_s=2.0):
         try:
-            yield
+            how(i, *arguments)
+            self._some_time(least_s, most_s)
         finally:
             self.group.heal(i)
 
     def part_leader(self):
-        i = self._leader()
-        with self._bad_link(i):
-            self.group.cut(i)
-            self._some_time()
+        self._break(self._leader(), self.group.cut)
 
     def part_any(self):
-        i = self._any()
-        with self._bad_link(i):
-            self.group.cut(i)
-            self._some_time()
-
-    def _one_way(self, way):
-        i = self._leader()
-        with self._bad_link(i):
-            self.group.loss(i, 100, way)
-            self._some_time()
+        self._break(self._any(), self.group.cut)
 
     def deaf_leader(self):
-        self._one_way("to")
+        self._break(self._leader(), self.group.loss, 100, "to")
 
     def mute_leader(self):
-        self._one_way("from")
+        self._break(self._leader(), self.group.loss, 100, "from")
 
     def lossy(self):
-        i = self._any()
-        with self._bad_link(i):
-            self.group.loss(i, 5)
-            self._some_time(1, 3)
+        self._break(self._any(), self.group.loss, 5, least_s=1, most_s=3)

@@ -28,7 +28,7 @@ class RedisRegister:
         value = next(fresh)
         what = choose.choices(["get", "set", "add", "delete", "cas"], [6, 3, 1, 1, 3])[0]
         if what == "get":
-            cls.read(choose, do, client, key)
+            cls.read(do, client, key)
         elif what == "set":
             do("set", (value,), lambda: client.call("SET", key, value) and None)
         elif what == "add":
@@ -37,11 +37,11 @@ class RedisRegister:
             do("delete", (), lambda: client.call("DEL", key) == 1)
         else:
             client.call("WATCH", key)
-            old = cls.read(choose, do, client, key)
+            old = cls.read(do, client, key)
             do("cas", (old, value), lambda: cls._execute(client, key, value))
 
     @staticmethod
-    def read(choose, do, client, key):
+    def read(do, client, key):
         return do("get", (), lambda: text(client.call("GET", key)))
 
     @staticmethod
@@ -61,10 +61,10 @@ class RedisCounter:
         if choose.random() < 0.6:
             do("increment", (), lambda: client.call("INCR", key))
         else:
-            cls.read(choose, do, client, key)
+            cls.read(do, client, key)
 
     @staticmethod
-    def read(choose, do, client, key):
+    def read(do, client, key):
         do("get", (), lambda: int(client.call("GET", key) or 0))
 
 
@@ -80,10 +80,10 @@ class RedisQueue:
         elif what == "pop":
             do("pop", (), lambda: text(client.call("LPOP", key)))
         else:
-            cls.read(choose, do, client, key)
+            cls.read(do, client, key)
 
     @staticmethod
-    def read(choose, do, client, key):
+    def read(do, client, key):
         do("all", (), lambda: tuple(map(text, client.call("LRANGE", key, 0, -1))))
 
 
@@ -104,7 +104,7 @@ class MemcachedRegister:
         size = len(value)
         what = choose.choices(["get", "set", "add", "delete", "cas"], [6, 3, 1, 1, 3])[0]
         if what == "get":
-            cls.read(choose, do, client, key)
+            cls.read(do, client, key)
         elif what == "set":
             do("set", (value,), lambda: told(client, f"set {key} 0 0 {size}", value.encode(),
                                              STORED=None))
@@ -123,7 +123,7 @@ class MemcachedRegister:
                                 STORED=None, EXISTS=NOTHING, NOT_FOUND=NOTHING))
 
     @staticmethod
-    def read(choose, do, client, key):
+    def read(do, client, key):
         do("get", (), lambda: text(client.get(key)))
 
     @staticmethod
@@ -139,13 +139,13 @@ class MemcachedCounter:
     @classmethod
     def act(cls, choose, do, client, key):
         if choose.random() < 0.4:
-            cls.read(choose, do, client, key)
+            cls.read(do, client, key)
         elif do("increment", (), lambda: cls._increment(client, key)) is None:
             do("create", (), lambda: told(client, f"add {key} 0 0 1", b"0", STORED=True,
                                           NOT_STORED=False))
 
     @classmethod
-    def read(cls, choose, do, client, key):
+    def read(cls, do, client, key):
         do("get", (), lambda: cls._number(client.get(key)))
 
     @staticmethod

@@ -13,12 +13,12 @@
 #include <unistd.h>
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stddef.h>
 
 #include <cmocka.h>
 
 #include "proxy_fakes.h"
-#include "servers.h"
 
 struct world world;
 
@@ -118,6 +118,32 @@ void world_free(void)
 	fake_mu_reset();
 	fake_backend_reset();
 	test_dir_remove(dir);
+}
+
+int world_unmake(void **state)
+{
+	(void)state;
+	world_free();
+	return 0;
+}
+
+struct test_server world_redis;
+static char redis_dir[TEST_DIR_BYTES];
+
+int world_start_redis(void **state)
+{
+	(void)state;
+	test_dir_make(redis_dir);
+	test_redis_start(&world_redis, redis_dir, "");
+	return 0;
+}
+
+int world_stop_redis(void **state)
+{
+	(void)state;
+	test_server_kill(&world_redis, SIGTERM);
+	test_dir_remove(redis_dir);
+	return 0;
 }
 
 static bool runs(unsigned id)

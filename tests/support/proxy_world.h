@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "servers.h"
 #include "state.h"
 
 enum { WORLD_REPLICAS = 3 };
@@ -45,6 +46,11 @@ extern struct world world;
 
 void world_make(const struct world_options *options);
 void world_free(void);
+/* For cmocka: the end of each test; and a server that is only asked for its table of commands. */
+int world_unmake(void **state);
+extern struct test_server world_redis;
+int world_start_redis(void **state);
+int world_stop_redis(void **state);
 /* One turn of every replica that runs. */
 void world_turn(void);
 /* Turns until nothing more moves (a fixed number: there are no timers in between). */

@@ -18,41 +18,14 @@
 
 enum { SHORT_MS = 100 };
 
-/* Only asked for its table of commands. */
-static struct test_server redis;
-static char redis_dir[TEST_DIR_BYTES];
-
-static int start_redis(void **state)
-{
-	(void)state;
-	test_dir_make(redis_dir);
-	test_redis_start(&redis, redis_dir, "");
-	return 0;
-}
-
-static int stop_redis(void **state)
-{
-	(void)state;
-	test_server_kill(&redis, SIGTERM);
-	test_dir_remove(redis_dir);
-	return 0;
-}
-
 static int make(void **state)
 {
-	struct world_options options = {.command_table = redis.address,
+	struct world_options options = {.command_table = world_redis.address,
 					.unknown_timeout_ms = SHORT_MS};
 
 	(void)state;
 	world_make(&options);
 	world_elect(1, true);
-	return 0;
-}
-
-static int unmake(void **state)
-{
-	(void)state;
-	world_free();
 	return 0;
 }
 
@@ -157,7 +130,7 @@ static void what_it_did_not_see_is_not_sent_again(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, make, unmake)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, make, world_unmake)
 	const struct CMUnitTest tests[] = {
 		TEST(it_starts_empty_and_goes_on),
 		TEST(what_the_log_still_has_is_kept),
@@ -165,5 +138,5 @@ int main(void)
 		TEST(what_it_did_not_see_is_not_sent_again),
 	};
 
-	return cmocka_run_group_tests(tests, start_redis, stop_redis);
+	return cmocka_run_group_tests(tests, world_start_redis, world_stop_redis);
 }

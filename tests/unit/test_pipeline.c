@@ -23,29 +23,9 @@ enum { SHORT_MS = 100 };
 #define LATER_ONES_WERE \
 	"-ERR muproxy: the leader was lost; this request was not executed, later ones were\r\n"
 
-/* Only asked for its table of commands. */
-static struct test_server redis;
-static char redis_dir[TEST_DIR_BYTES];
-
-static int start_redis(void **state)
-{
-	(void)state;
-	test_dir_make(redis_dir);
-	test_redis_start(&redis, redis_dir, "");
-	return 0;
-}
-
-static int stop_redis(void **state)
-{
-	(void)state;
-	test_server_kill(&redis, SIGTERM);
-	test_dir_remove(redis_dir);
-	return 0;
-}
-
 static int make(void **state)
 {
-	struct world_options options = {.command_table = redis.address};
+	struct world_options options = {.command_table = world_redis.address};
 
 	(void)state;
 	world_make(&options);
@@ -55,19 +35,12 @@ static int make(void **state)
 /* As make(), with timeouts that a test can wait for. */
 static int make_hasty(void **state)
 {
-	struct world_options options = {.command_table = redis.address,
+	struct world_options options = {.command_table = world_redis.address,
 					.hold_timeout_ms = SHORT_MS,
 					.unknown_timeout_ms = SHORT_MS};
 
 	(void)state;
 	world_make(&options);
-	return 0;
-}
-
-static int unmake(void **state)
-{
-	(void)state;
-	world_free();
 	return 0;
 }
 
@@ -887,8 +860,8 @@ static void draining_answers_what_was_taken(void **state)
 	client_close(there);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, make, unmake)
-#define HASTY_TEST(f) cmocka_unit_test_setup_teardown(f, make_hasty, unmake)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, make, world_unmake)
+#define HASTY_TEST(f) cmocka_unit_test_setup_teardown(f, make_hasty, world_unmake)
 
 int main(void)
 {
@@ -935,5 +908,5 @@ int main(void)
 		TEST(draining_answers_what_was_taken),
 	};
 
-	return cmocka_run_group_tests(tests, start_redis, stop_redis);
+	return cmocka_run_group_tests(tests, world_start_redis, world_stop_redis);
 }

@@ -33,13 +33,6 @@ static int make(void **state)
 	return 0;
 }
 
-static int unmake(void **state)
-{
-	(void)state;
-	world_free();
-	return 0;
-}
-
 /* What was asked for comes about; returns the end that was asked for. */
 static int bring(unsigned from, unsigned to)
 {
@@ -125,7 +118,7 @@ static void one_that_is_asked_is_not_asked_again(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, make, unmake)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, make, world_unmake)
 	const struct CMUnitTest tests[] = {
 		TEST(a_dead_leaders_dial_does_not_hold_up_the_next_ones),
 		TEST(a_connection_that_came_too_late_is_closed),
