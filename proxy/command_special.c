@@ -258,8 +258,8 @@ static const struct mp_special specials[] = {
 	REFUSE("client|unpause", BACKEND_CLIENTS),
 	LOCAL("auth"),
 	REFUSE("asking", CLUSTER),
-	REFUSE("readonly", CLUSTER),
-	REFUSE("readwrite", CLUSTER),
+	LOCAL("readonly"),
+	LOCAL("readwrite"),
 	REFUSE("cluster", CLUSTER),
 
 	/* Blocking ones carry a flag; XREAD does, too, but only BLOCK blocks. */

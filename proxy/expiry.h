@@ -99,6 +99,9 @@ bool mp_effects_of(struct mp_proxy *proxy, struct mp_slice wire, int commands, u
 bool mp_expiry_turn(struct mp_proxy *proxy);
 /* The time of what is proposed in this turn (Unix time). */
 uint64_t mp_expiry_now_ms(struct mp_proxy *proxy);
+/* The time for a read that goes by no entry's: of this replica's clock, but not before the log's.
+ */
+uint64_t mp_expiry_reader_ms(struct mp_proxy *proxy);
 /* What was put into the batch being filled may change deadlines. */
 void mp_expiry_proposed(struct mp_proxy *proxy, struct mp_slice wire, int commands,
 			uint32_t database);

@@ -12,14 +12,19 @@ enum {
 
 /* --------------------------------------------------------------------- clock */
 
+static uint64_t real_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 static uint64_t wall_ms(struct mp_proxy *proxy)
 {
 	struct mp_expiry *expiry = &proxy->expiry;
-	struct timespec now;
-	uint64_t now_ms;
+	uint64_t now_ms = real_ms();
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 	if (expiry->ballot != proxy->pipeline.ballot) {
 		uint64_t last_ms = mu_timestamp(proxy->mu, 0);
 
@@ -60,6 +65,11 @@ uint64_t mp_expiry_now_ms(struct mp_proxy *proxy)
 	if (proxy->expiry.now_ms == 0)
 		read_clock(proxy);
 	return proxy->expiry.now_ms;
+}
+
+uint64_t mp_expiry_reader_ms(struct mp_proxy *proxy)
+{
+	return mu_timestamp(proxy->mu, real_ms());
 }
 
 void mp_expiry_limit(struct mp_proxy *proxy, struct mp_batch *batch, int64_t when_ms)

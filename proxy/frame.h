@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define MP_FRAME_MAGIC 0x3158795870754d0aULL /* "\nMupXyX1" */
-#define MP_FRAME_VERSION 1
+#define MP_FRAME_VERSION 2
 
 enum mp_frame_type {
 	MP_FRAME_HELLO = 1,   /* both ways, first: mp_frame_hello */
@@ -62,12 +62,13 @@ struct mp_frame_reply {
 	uint32_t handle;
 	uint8_t last;
 	uint8_t pad[3];
+	uint64_t lsn; /* of the entry that executed it, if it is the last piece; 0: none did */
 };
 
 static_assert(sizeof(struct mp_frame) == 8, "format of the link");
 static_assert(sizeof(struct mp_frame_hello) == 32, "format of the link");
 static_assert(sizeof(struct mp_frame_leading) == 16, "format of the link");
 static_assert(sizeof(struct mp_frame_request) == 32, "format of the link");
-static_assert(sizeof(struct mp_frame_reply) == 16, "format of the link");
+static_assert(sizeof(struct mp_frame_reply) == 24, "format of the link");
 
 #endif

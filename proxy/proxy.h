@@ -14,6 +14,11 @@
 
 struct mp_memcached_users;
 
+enum mp_read_mode {
+	MP_READ_LINEARIZABLE, /* every read sees what was acknowledged before it was sent */
+	MP_READ_LOCAL,        /* see local_reads.h */
+};
+
 /* Copied, but for the strings, which have to outlive the proxy. */
 struct mp_proxy_options {
 	unsigned id;
@@ -33,6 +38,7 @@ struct mp_proxy_options {
 	const char *redis_backend;    /* unix:/path or host:port; NULL if Redis is off */
 	const char *redis_password;   /* of the backend, or NULL */
 	const char *memcached_backend;
+	uint32_t read_mode; /* enum mp_read_mode: what Redis connections begin with */
 	/* Who may use memcached_listen, NULL: everybody. Has to outlive the proxy, too. */
 	const struct mp_memcached_users *memcached_users;
 

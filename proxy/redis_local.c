@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "local_reads.h"
 #include "redis_client.h"
 #include "redis_say.h"
 #include "state.h"
@@ -58,9 +59,24 @@ static void reset(struct mp_session *s, const struct resp_request *r)
 	mp_pubsub_unsubscribe_all(s);
 	s->database = 0;
 	s->resp = 2;
+	mp_local_reads_begin(s);
 	free(s->name);
 	s->name = NULL;
 	mp_say(s, "+RESET\r\n");
+}
+
+static void read_locally(struct mp_session *s, const struct resp_request *r)
+{
+	(void)r;
+	s->reads_locally = true;
+	mp_say(s, "+OK\r\n");
+}
+
+static void read_linearizably(struct mp_session *s, const struct resp_request *r)
+{
+	(void)r;
+	s->reads_locally = false;
+	mp_say(s, "+OK\r\n");
 }
 
 /* What was acknowledged is on a majority: so many replicas besides the leader have it. */
@@ -113,6 +129,8 @@ static const struct {
 	{"reset", reset},
 	{"hello", mp_redis_hello},
 	{"auth", mp_redis_auth},
+	{"readonly", read_locally},
+	{"readwrite", read_linearizably},
 	{"wait", wait_replicas},
 	{"multi", mp_multi_begin},
 	{"exec", mp_multi_exec},

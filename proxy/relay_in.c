@@ -210,6 +210,7 @@ void mp_relay_in_reply(struct mp_request *r, struct mp_slice piece, bool last)
 		piece.len -= part.len;
 	}
 	reply.last = last;
+	reply.lsn = r->lsn;
 	/* Under another ballot by now? Then its sender looks into the log for it. */
 	if (r->link->state == MP_LINK_UP)
 		mp_link_send(r->link, MP_FRAME_REPLY, &reply, sizeof(reply), piece);

@@ -84,8 +84,10 @@ static bool on_reply(struct mp_link *link, struct mp_slice body)
 	if (!r || r->state != MP_REQUEST_RELAYED || r->origin.sequence != head.sequence)
 		return true;
 	body = (struct mp_slice){body.data + sizeof(head), body.len - sizeof(head)};
-	if (head.last)
+	if (head.last) {
 		TAILQ_REMOVE(&proxy->relay.out.relayed, r, place);
+		r->lsn = head.lsn;
+	}
 	mp_answer(proxy, r, body, head.last);
 	return true;
 }

@@ -57,6 +57,7 @@ struct mp_request_meta {
 	bool info;             /* INFO (redis_info.h) */
 	bool config;           /* CONFIG GET (redis_config.h) */
 	bool publish;          /* PUBLISH, SPUBLISH (pubsub.h) */
+	bool local;            /* a read that may be answered with the past (local_reads.h) */
 	uint8_t ttl;           /* a read of a deadline: enum mp_rewrite (ttl.h); 0: none */
 };
 
@@ -87,6 +88,7 @@ struct mp_request {
 			 */
 	bool has_spare; /* RELAYED or DOUBT: canned is what its shadow was answered */
 	bool logged;    /* BATCHED: it has a record in the batch */
+	bool is_here;   /* a local read, with the own backend (local_reads.h) */
 	bool asked;     /* DECIDING: its question is with the backend */
 	uint8_t purpose;      /* enum mp_request_purpose; but for CLIENT it is always RUNNING */
 	uint64_t now_ms;      /* what the log's clock showed for this read; 0: not looked at */

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "answer.h"
+#include "local_reads.h"
 #include "state.h"
 
 void mp_router_init(struct mp_router *router)
@@ -56,21 +57,40 @@ static bool send_one(struct mp_proxy *proxy, enum way to, struct mp_request *r)
 	return true;
 }
 
+/* False: the way is full. */
+static bool run_session(struct mp_proxy *proxy, enum way to, struct mp_session *s)
+{
+	bool waits = false;
+
+	while (!waits && mp_session_may_send(s)) {
+		switch (mp_local_reads_way(proxy, s->unsent)) {
+		case MP_LOCAL_YES:
+			mp_local_reads_send(proxy, s->unsent);
+			continue;
+		case MP_LOCAL_WAITS:
+			waits = true;
+			continue;
+		case MP_LOCAL_NO:
+			break;
+		}
+		if (to == NOWHERE || (to == HERE && mp_lock_holds_back(proxy, s->unsent)))
+			return true;
+		if (!send_one(proxy, to, s->unsent))
+			return false;
+	}
+	/* Whoever lifts what keeps it from sending makes it ready again. */
+	mp_router_forget(proxy, s);
+	return true;
+}
+
 static void run_sessions(struct mp_proxy *proxy, enum way to)
 {
 	struct mp_session *s, *next;
 
 	for (s = TAILQ_FIRST(&proxy->router.ready); s; s = next) {
 		next = TAILQ_NEXT(s, ready);
-		while (mp_session_may_send(s)) {
-			if (to == HERE && mp_lock_holds_back(proxy, s->unsent))
-				break;
-			if (!send_one(proxy, to, s->unsent))
-				return;
-		}
-		/* Whoever lifts what keeps it from sending makes it ready again. */
-		if (!mp_session_may_send(s))
-			mp_router_forget(proxy, s);
+		if (!run_session(proxy, to, s))
+			return;
 	}
 }
 
@@ -96,8 +116,6 @@ void mp_router_run(struct mp_proxy *proxy)
 {
 	enum way to = way(proxy);
 
-	if (to == NOWHERE)
-		return;
 	if (to == HERE) {
 		if (!mp_expiry_turn(proxy))
 			return;

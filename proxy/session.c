@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "answer.h"
+#include "local_reads.h"
 #include "session_parts.h"
 #include "state.h"
 
@@ -75,6 +76,7 @@ void mp_session_accept(struct mp_proxy *proxy, int fd, enum mp_protocol protocol
 		turn_away(fd, protocol);
 		return;
 	}
+	mp_local_reads_begin(s);
 	s->id = ++sessions->last_id;
 	s->window = WINDOW_FIRST;
 	s->in.keep_bytes = s->out.keep_bytes = KEEP_BYTES;

@@ -50,6 +50,7 @@ struct mp_session {
 	struct mp_multi multi; /* Redis */
 	bool is_gated;         /* not read on from before an answer is there (redis_multi.h) */
 	char *name;            /* CLIENT SETNAME, or NULL */
+	bool reads_locally;    /* Redis: see local_reads.h */
 	bool is_logged_in;     /* Memcached: it has proved to be one of the users */
 	struct mp_subscriber *subscriber; /* pubsub.h; NULL: it never was one */
 	union {
@@ -63,6 +64,8 @@ struct mp_session {
 	struct mp_request *unsent;      /* the first that is WAITING */
 	uint32_t pending;               /* how many there are */
 	uint32_t under_way;             /* of them sent and not answered to the end */
+	uint32_t under_way_here;        /* ... of those, local reads */
+	uint64_t written_lsn;           /* of its last write that was answered */
 	uint32_t window;                /* so many may be under way at once */
 	size_t pending_bytes;
 	uint32_t doubtful;          /* of them in DOUBT */

@@ -92,11 +92,19 @@ void mp_session_sent(struct mp_session *s, struct mp_request *r)
 	s->unsent = r;
 }
 
+/* It is not under way any more. */
+static void is_over(struct mp_session *s, struct mp_request *r)
+{
+	assert(s->under_way > 0 && s->under_way_here >= r->is_here);
+	s->under_way--;
+	s->under_way_here -= r->is_here;
+	r->is_here = false;
+}
+
 void mp_session_unsend(struct mp_session *s, struct mp_request *r)
 {
 	r->state = MP_REQUEST_WAITING;
-	assert(s->under_way > 0);
-	s->under_way--;
+	is_over(s, r);
 	if (s->barrier == r)
 		s->barrier = NULL;
 	if (!s->unsent || s->unsent->origin.sequence > r->origin.sequence)
@@ -116,6 +124,8 @@ struct mp_request *mp_session_replace(struct mp_session *s, struct mp_request *r
 	now->origin.handle = now->handle & ((1U << MP_ORIGIN_HANDLE_BITS) - 1);
 	now->lsn = r->lsn;
 	now->since_ms = r->since_ms;
+	now->is_here = r->is_here;
+	r->is_here = false;
 	now->raw = r->raw;
 	r->raw = (struct mp_bytes){0};
 	mp_requests_charge(requests, now);
@@ -198,13 +208,12 @@ static void dequeue_done(struct mp_session *s)
  * known only when they are there, so a client begins with few and gets more
  * with every reply that it takes.
  */
-static void open_window(struct mp_session *s)
+static void open_window(struct mp_session *s, struct mp_request *r)
 {
 	bool behind = mp_buffer_len(&s->out) > MP_SESSION_OUT_BYTES ||
 		      s->pending_bytes > MP_SESSION_PENDING_BYTES;
 
-	assert(s->under_way > 0);
-	s->under_way--;
+	is_over(s, r);
 	if (!behind && s->window < MP_SESSION_PENDING_MAX)
 		s->window++;
 	else if (behind && s->window > WINDOW_LEAST)
@@ -236,7 +245,9 @@ void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slic
 	r->state = MP_REQUEST_DONE;
 	if (s->barrier == r)
 		s->barrier = NULL;
-	open_window(s);
+	open_window(s, r);
+	if (r->lsn > s->written_lsn)
+		s->written_lsn = r->lsn;
 	if (r == s->head)
 		dequeue_done(s);
 }

@@ -3,6 +3,7 @@
 
 #include "answer.h"
 #include "classify.h"
+#include "local_reads.h"
 #include "redis_local.h"
 #include "session.h"
 #include "state.h"
@@ -48,6 +49,7 @@ static void handle(struct mp_session *s, const struct resp_request *request)
 	switch (verdict) {
 	case MP_VERDICT_SERVE:
 		meta.resp = s->resp;
+		meta.local = mp_local_reads_wanted(s, &meta);
 		if (mp_multi_queue(s, command, request))
 			break;
 		if (meta.watch && s->multi.is_open) {

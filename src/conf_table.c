@@ -12,6 +12,7 @@
 #include "net.h"
 
 static const char *const log_words[] = {"error", "warn", "info", "debug", NULL};
+static const char *const read_words[] = {"linearizable", "local", NULL};
 static const char *const wait_words[] = {"adaptive", "spin", NULL};
 static const char *const fabric_words[] = {"shm", "tcp", "auto", "verbs", NULL};
 static const char *const barrier_words[] = {"strict", "none", NULL};
@@ -43,6 +44,7 @@ const struct conf_setting conf_settings[] = {
 
 	{"redis", "listen", CONF_TCP, AT(proxy.redis_listen), 0, 0, NULL},
 	{"redis", "backend", CONF_ADDRESS, AT(proxy.redis_backend), 0, 0, NULL},
+	{"redis", "read-mode", CONF_WORD, AT(proxy.read_mode), 0, 0, read_words},
 	{"redis", "password", CONF_TEXT, AT(proxy.redis_password), 0, 0, NULL},
 	{"memcached", "listen", CONF_TCP, AT(proxy.memcached_listen), 0, 0, NULL},
 	{"memcached", "backend", CONF_ADDRESS, AT(proxy.memcached_backend), 0, 0, NULL},
