@@ -54,7 +54,8 @@ void mp_doubt_add(struct mp_proxy *proxy, struct mp_request *r, uint64_t ballot)
 		mp_answer_error(proxy, r, NOT_EXECUTED);
 		return;
 	}
-	mp_buffer_clear(&r->reply);
+	if (!r->streamed)
+		mp_session_take_back(s, r);
 	r->state = MP_REQUEST_DOUBT;
 	r->ballot = ballot;
 	r->since_ms = mp_now_ms(proxy);
@@ -182,7 +183,8 @@ bool mp_doubt_leave(struct mp_proxy *proxy, struct mp_request *r)
 		take_out(proxy, r);
 	else
 		TAILQ_REMOVE(&proxy->relay.out.relayed, r, place);
-	mp_buffer_clear(&r->reply);
+	if (r->session)
+		mp_session_take_back(r->session, r);
 	return true;
 }
 

@@ -81,7 +81,7 @@ struct mp_request *mp_requests_at(const struct mp_requests *pool, uint32_t handl
 void mp_requests_charge(struct mp_requests *pool, struct mp_request *r)
 {
 	pool->bytes -= r->charged;
-	r->charged = sizeof(*r) + r->raw.len + r->canned.len;
+	r->charged = sizeof(*r) + r->raw.len + r->canned.len + mp_buffer_len(&r->reply);
 	pool->bytes += r->charged;
 }
 

@@ -121,7 +121,7 @@ struct mp_request *mp_requests_get(struct mp_requests *pool);
 void mp_requests_put(struct mp_requests *pool, struct mp_chunks *chunks, struct mp_request *r);
 /* The request of that handle, in use or not; NULL if there never was one. */
 struct mp_request *mp_requests_at(const struct mp_requests *pool, uint32_t handle);
-/* Account for the request's bytes (its raw, its canned reply) and its own. */
+/* Account for the request's bytes (its raw, its replies that are kept here) and its own. */
 void mp_requests_charge(struct mp_requests *pool, struct mp_request *r);
 void mp_requests_close(struct mp_requests *pool);
 

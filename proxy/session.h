@@ -118,6 +118,8 @@ struct mp_request *mp_session_take_bytes(struct mp_session *s, struct mp_bytes r
 void mp_session_say(struct mp_session *s, struct mp_slice reply);
 /* A piece of the reply to a request of this session. last: r is gone afterwards. */
 void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slice piece, bool last);
+/* None of its reply has reached the client: what is here of it is void, another one will come. */
+void mp_session_take_back(struct mp_session *s, struct mp_request *r);
 
 /*
  * Put another request in the place of one whose reply is not waited for any

@@ -12,6 +12,11 @@
 enum {
 	ADOPT_BYTES = 64 << 10, /* requests from this size on are not copied but adopted */
 	WINDOW_LEAST = 4,       /* requests under way of a client that leaves its replies unread */
+	/*
+	 * Of a leader's reply: it is kept until it is whole, so that another leader's, or our
+	 * own backend's, can take its place. What is larger, or too much with all others', flows.
+	 */
+	KEEP_BYTES = 64 << 20,
 };
 
 /* ---------------------------------------------------------------- requests */
@@ -119,6 +124,7 @@ struct mp_request *mp_session_replace(struct mp_session *s, struct mp_request *r
 
 	if (!now)
 		return NULL;
+	mp_session_take_back(s, r);
 	now->meta = r->meta;
 	now->origin = r->origin;
 	now->origin.handle = now->handle & ((1U << MP_ORIGIN_HANDLE_BITS) - 1);
@@ -165,6 +171,25 @@ static void put_aside(struct mp_session *s, struct mp_request *r, struct mp_slic
 			s->pending_bytes);
 		mp_session_kill(s);
 	}
+	mp_requests_charge(&s->proxy->requests, r);
+}
+
+void mp_session_take_back(struct mp_session *s, struct mp_request *r)
+{
+	assert(!r->streamed && s->pending_bytes >= mp_buffer_len(&r->reply));
+	s->pending_bytes -= mp_buffer_len(&r->reply);
+	mp_buffer_free(&r->reply);
+	mp_requests_charge(&s->proxy->requests, r);
+}
+
+/* Could the leader be lost before the rest of this reply is here? */
+static bool is_kept(const struct mp_session *s, const struct mp_request *r)
+{
+	const struct mp_proxy *proxy = s->proxy;
+
+	return r->state == MP_REQUEST_RELAYED && !r->streamed &&
+	       mp_buffer_len(&r->reply) < KEEP_BYTES &&
+	       proxy->requests.bytes <= proxy->options.max_held_bytes;
 }
 
 static void put_from_aside(struct mp_session *s, struct mp_request *r)
@@ -177,6 +202,7 @@ static void put_from_aside(struct mp_session *s, struct mp_request *r)
 	assert(s->pending_bytes >= len);
 	s->pending_bytes -= len;
 	mp_buffer_clear(&r->reply);
+	mp_requests_charge(&s->proxy->requests, r);
 	r->streamed = true;
 }
 
@@ -186,7 +212,7 @@ static void dequeue_done(struct mp_session *s)
 	while (s->head) {
 		struct mp_request *r = s->head;
 
-		if (!s->dead)
+		if (!s->dead && !is_kept(s, r))
 			put_from_aside(s, r);
 		if (r->state != MP_REQUEST_DONE)
 			break;
@@ -233,11 +259,12 @@ void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slic
 		/* The client would take it for the whole answer, and the rest for another's. */
 		mp_session_kill(s);
 	} else if (piece.len > 0 && !r->meta.noreply) {
-		if (r == s->head) {
+		if (r != s->head || (!last && is_kept(s, r))) {
+			put_aside(s, r, piece);
+		} else {
+			put_from_aside(s, r);
 			mp_session_put(s, piece);
 			r->streamed = true;
-		} else {
-			put_aside(s, r, piece);
 		}
 	}
 	if (!last)

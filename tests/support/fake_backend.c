@@ -225,6 +225,10 @@ static void deliver(struct fake *fake)
 		run_task(fake, task, &reply);
 		if (task->kind == TASK_END)
 			fake->base.events->durable(fake->base.events_ctx, task->lsn);
+		else if (task->owner && world.halved[fake->protocol - 1][fake->id])
+			fake->base.events->reply(fake->base.events_ctx, task->owner,
+						 (struct mp_slice){reply.data, reply.len / 2},
+						 false);
 		else if (task->owner)
 			fake->base.events->reply(fake->base.events_ctx, task->owner,
 						 (struct mp_slice){reply.data, reply.len}, true);

@@ -35,6 +35,7 @@ struct world {
 	bool frozen[WORLD_REPLICAS + 1];     /* this replica is not told of newer commits */
 	bool paused[WORLD_REPLICAS + 1];     /* this replica's process is stopped */
 	bool stalled[2][WORLD_REPLICAS + 1]; /* its backend [protocol - 1] executes nothing */
+	bool halved[2][WORLD_REPLICAS + 1];  /* it says the first half of each reply, and no more */
 	uint64_t reclaimed_lsn[WORLD_REPLICAS + 1]; /* its log does not reach back to before this */
 
 	struct mp_proxy *proxy[WORLD_REPLICAS + 1]; /* NULL: killed */
