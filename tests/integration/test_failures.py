@@ -69,25 +69,6 @@ def test_kill_any_replica_under_load(group, victim):
     backends_agree(group)
 
 
-def test_kill_the_leader_again_and_again(group):
-    """Each time the leader, each time brought back; clients of all others never notice."""
-    for _ in range(4):
-        leader = group.wait_leader()
-        loads = start_loads(group)
-        for n, load in enumerate(loads):
-            load.label += f"-{leader}-{time.monotonic_ns()}-{n}"
-        group.kill(leader)
-        more_work([load for load in loads if load.replica != leader], 50)
-        group.start_replica(leader)
-        wait_for(lambda i=leader: group.serves(i), f"replica {leader} to serve again", 30)
-        for load in loads:
-            load.stop()
-            if load.replica != leader:
-                assert load.broken is None and not load.errors, (load.broken, load.errors[:3])
-        group.wait_level()
-    backends_agree(group)
-
-
 def test_memcached_survives_the_leader(group):
     leader = group.wait_leader()
     others = [i for i in group.ids if i != leader]
