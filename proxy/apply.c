@@ -173,6 +173,8 @@ static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *rec
 				    (int)record->head.commands, r);
 	if (record->head.flags & MP_RECORD_DEADLINES)
 		mp_expiry_note(proxy, record, proxy->apply.now_ms);
+	if (record->head.flags & MP_RECORD_SETTINGS)
+		mp_memory_ask(proxy);
 }
 
 /* The batch's requests up to the next that has a record: reads, for their place in the order. */

@@ -8,6 +8,7 @@
 
 #include "answer.h"
 #include "log.h"
+#include "question.h"
 #include "redis_config.h"
 #include "redis_info.h"
 #include "state.h"
@@ -29,8 +30,11 @@ enum {
 /* Out of memory for a reply without its secrets: it is left out. */
 static struct mp_slice config_reply(struct mp_target *target, struct mp_slice reply)
 {
+	struct mp_config_terms terms = {target->proxy->databases,
+					target->proxy->memory.limit_bytes};
+
 	mp_buffer_clear(&target->rewritten);
-	if (!mp_config_reply(reply, target->proxy->databases, &target->rewritten))
+	if (!mp_config_reply(reply, &terms, &target->rewritten))
 		return (struct mp_slice){NO_MEMORY, sizeof(NO_MEMORY) - 1};
 	return mp_buffer_slice(&target->rewritten);
 }
@@ -54,7 +58,7 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 		return;
 	}
 	if (r->purpose != MP_PURPOSE_CLIENT) {
-		mp_expiry_answer(proxy, r, reply);
+		mp_question_answer(proxy, r, reply);
 		return;
 	}
 	if (r->meta.info)
@@ -116,7 +120,7 @@ static void on_lost(void *ctx, void *owner)
 	if (r->state == MP_REQUEST_DECIDING)
 		mp_lock_lost(target->proxy, r);
 	else if (r->purpose != MP_PURPOSE_CLIENT)
-		mp_expiry_lost(target->proxy, r);
+		mp_question_lost(target->proxy, r);
 	else if (r->session)
 		mp_doubt_add(target->proxy, r, 0);
 	else
@@ -159,6 +163,7 @@ static void on_ready(struct mp_target *target, uint64_t applied_lsn)
 	if (target->protocol == MP_REDIS) {
 		fetch_commands(proxy);
 		mp_expiry_restart(proxy, mp_backend_redis_volatile_keys(target->backend));
+		mp_memory_ask(proxy);
 	} else {
 		mp_memcached_set_limits(proxy, mp_backend_memcached_item_size_max(target->backend));
 	}
@@ -171,6 +176,12 @@ static void step_down(struct mp_proxy *proxy)
 		return;
 	mp_pipeline_abandon(proxy);
 	mu_resign(proxy->mu);
+}
+
+static void lose_redis(struct mp_proxy *proxy, const struct mp_target *target)
+{
+	mp_pubsub_backend_lost(proxy, target->backend->applied_lsn);
+	mp_memory_lost(proxy);
 }
 
 static void on_state(void *ctx, enum mp_backend_state state, uint64_t applied_lsn, const char *why)
@@ -197,7 +208,7 @@ static void on_state(void *ctx, enum mp_backend_state state, uint64_t applied_ls
 		on_ready(target, applied_lsn);
 	} else {
 		if (target->protocol == MP_REDIS)
-			mp_pubsub_backend_lost(proxy, target->backend->applied_lsn);
+			lose_redis(proxy, target);
 		step_down(proxy);
 	}
 	mp_doubt_settle(proxy);
@@ -367,9 +378,11 @@ static void watch(struct mp_proxy *proxy, struct mp_target *target)
 	}
 }
 
-static bool knows_deadlines(const struct mp_proxy *proxy)
+/* All that a leader has to know of the data: deadlines, and the group's settings. */
+static bool knows_data(const struct mp_proxy *proxy)
 {
-	return !proxy->apply.target[mp_target_index(MP_REDIS)].backend || proxy->expiry.is_complete;
+	return !proxy->apply.target[mp_target_index(MP_REDIS)].backend ||
+	       (proxy->expiry.is_complete && proxy->memory.is_known);
 }
 
 static enum mu_backend_health health(const struct mp_proxy *proxy)
@@ -389,7 +402,7 @@ static enum mu_backend_health health(const struct mp_proxy *proxy)
 		return MU_BACKEND_STALE;
 	if (proxy->leaving)
 		return MU_BACKEND_DOWN;
-	if (!met || (well && (apply->seek_wanted || !knows_deadlines(proxy))))
+	if (!met || (well && (apply->seek_wanted || !knows_data(proxy))))
 		return MU_BACKEND_UNKNOWN;
 	return well ? MU_BACKEND_LEVEL : MU_BACKEND_DOWN;
 }

@@ -46,6 +46,8 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 		meta->blind = mp_command_is_blind(found, request);
 		meta->rewrite = mp_needs_rewrite(found, request);
 		meta->publish = found->rewrite == MP_REWRITE_PUBLISH;
+		meta->settings = found->rewrite == MP_REWRITE_SETTINGS;
+		meta->denyoom = found->denyoom;
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_LOCAL:
 		return MP_VERDICT_LOCAL;

@@ -33,10 +33,11 @@ enum mp_rewrite {
 	MP_REWRITE_MOVE,     /* MOVE, COPY and SWAPDB must not name the hidden database */
 	MP_REWRITE_COPY,
 	MP_REWRITE_SWAPDB,
-	MP_REWRITE_XADD,    /* XADD with * -> a script with the entry's time */
-	MP_REWRITE_SPOP,    /* SPOP -> a script with a seed */
-	MP_REWRITE_SCRIPT,  /* scripts and functions -> our own script (redis_scripts.h) */
-	MP_REWRITE_PUBLISH, /* goes as it is; subscribers hear of it (pubsub.h) */
+	MP_REWRITE_XADD,     /* XADD with * -> a script with the entry's time */
+	MP_REWRITE_SPOP,     /* SPOP -> a script with a seed */
+	MP_REWRITE_SCRIPT,   /* scripts and functions -> our own script (redis_scripts.h) */
+	MP_REWRITE_PUBLISH,  /* goes as it is; subscribers hear of it (pubsub.h) */
+	MP_REWRITE_SETTINGS, /* CONFIG SET: what is the group's is kept with the data (memory.h) */
 	MP_REWRITE_NOTE, /* goes as it is, but deadlines change places or go (deadline_effects.h) */
 
 	/* Of reads: a deadline is asked for, and the reply made of it (ttl.h). */

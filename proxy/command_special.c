@@ -133,6 +133,8 @@ static bool config_matters(const struct resp_request *r)
 		"activedefrag",
 		"loglevel",
 		"notify-keyspace-events",
+		"maxmemory",
+		"maxmemory-policy",
 	};
 
 	for (int i = 2; i < r->argc; i += 2) {
@@ -312,7 +314,7 @@ static const struct mp_special specials[] = {
 	REFUSE("config", OPERATOR),
 	{"config|get", MP_CLASS_READ, MP_REWRITE_CONFIG, false, NULL, NULL},
 	/* Of no consequence for what is stored: of every server, so that whoever leads has it. */
-	UNLESS("config|set", WRITE, config_matters, PARAMETER),
+	{"config|set", MP_CLASS_WRITE, MP_REWRITE_SETTINGS, false, PARAMETER, config_matters},
 	WRITE("config|resetstat"),
 	WRITE("slowlog|reset"),
 	WRITE("latency|reset"),

@@ -6,6 +6,7 @@
 
 #include "command_special.h"
 #include "decimal.h"
+#include "maxmemory.h"
 #include "redis_scripts.h"
 
 /*
@@ -142,12 +143,25 @@ static void look_at_move(const struct look *look)
 		tell_move(look, look->r->argv[1], database);
 }
 
+static void look_at_eviction(const struct look *look)
+{
+	int first, count;
+
+	if (!mp_memory_is_eviction(look->r, &first, &count))
+		return;
+	for (int i = first; i < first + count; i++)
+		tell(look, (struct mp_effect){.kind = MP_EFFECT_GONE,
+					      .database = *look->database,
+					      .key = look->r->argv[i]});
+}
+
 static void look_at_eval(const struct look *look)
 {
 	const struct resp_request *r = look->r;
 	size_t len = sizeof(expire_script) - 1;
 	int64_t count, now_ms;
 
+	look_at_eviction(look);
 	/* Not one of ours? (Clients' are run by EVALSHA.) */
 	if (r->argc < 5 || r->argv[1].len != len ||
 	    memcmp(r->argv[1].data, expire_script, len) != 0)

@@ -35,6 +35,7 @@ enum mp_effect_kind {
 	MP_EFFECT_FLUSH,  /* all keys of database are gone */
 	MP_EFFECT_SWAP,   /* database and to_database change places */
 	MP_EFFECT_SCRIPT, /* it wrote down, under the stamp `key`, what it set (redis_scripts.h) */
+	MP_EFFECT_GONE,   /* key was evicted (memory.h) */
 };
 
 struct mp_effect {

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "answer.h"
 #include "classify.h"
 #include "deadline_effects.h"
 #include "decimal.h"
 #include "log.h"
+#include "question.h"
 #include "redis_scripts.h"
 #include "state.h"
 
@@ -42,29 +42,6 @@ static void fail(struct mp_proxy *proxy)
 	proxy->expiry.is_complete = false;
 }
 
-/* False: out of memory. */
-static bool ask(struct mp_proxy *proxy, enum mp_request_purpose purpose, uint64_t serial,
-		uint32_t database, int argc, const struct mp_slice *argv)
-{
-	struct mp_request *r = mp_requests_get(&proxy->requests);
-	size_t len = resp_encode(NULL, 0, argc, argv);
-
-	if (!r)
-		return false;
-	if (!mp_chunks_alloc(&proxy->chunks, len, &r->raw)) {
-		mp_requests_put(&proxy->requests, &proxy->chunks, r);
-		return false;
-	}
-	resp_encode(r->raw.data, len, argc, argv);
-	r->meta = (struct mp_request_meta){
-		.protocol = MP_REDIS, .class = MP_REQUEST_READ, .database = database};
-	r->purpose = (uint8_t)purpose;
-	r->origin.sequence = serial;
-	mp_requests_charge(&proxy->requests, r);
-	mp_apply_read(proxy, r);
-	return true;
-}
-
 /* Until what was asked at that time is answered. */
 static void stop_clock(struct mp_expiry *expiry, uint64_t now_ms)
 {
@@ -78,7 +55,7 @@ static void ask_deadline(struct mp_proxy *proxy, struct mp_deadline *node, uint6
 	struct mp_slice argv[2] = {{"PEXPIRETIME", 11}, {node->key, node->key_bytes}};
 
 	mp_deadlines_ask(&expiry->index, node, ++expiry->serial);
-	if (!ask(proxy, MP_PURPOSE_DEADLINE, node->ask, node->database, 2, argv)) {
+	if (!mp_question_ask(proxy, MP_PURPOSE_DEADLINE, node->ask, node->database, 2, argv)) {
 		fail(proxy);
 		return;
 	}
@@ -96,7 +73,7 @@ static void ask_scripts(struct mp_proxy *proxy, struct mp_slice stamp, uint64_t 
 				   {number, mp_format_i64(number, proxy->databases)},
 				   stamp};
 
-	if (!ask(proxy, MP_PURPOSE_SCRIPT, ++expiry->serial, 0, 5, argv)) {
+	if (!mp_question_ask(proxy, MP_PURPOSE_SCRIPT, ++expiry->serial, 0, 5, argv)) {
 		fail(proxy);
 		return;
 	}
@@ -104,7 +81,8 @@ static void ask_scripts(struct mp_proxy *proxy, struct mp_slice stamp, uint64_t 
 	stop_clock(expiry, now_ms);
 }
 
-static void take_deadline(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice answer)
+static void take_deadline(struct mp_proxy *proxy, const struct mp_request *r,
+			  struct mp_slice answer)
 {
 	struct mp_deadlines *index = &proxy->expiry.index;
 	struct resp_request question;
@@ -197,6 +175,16 @@ static void follow_expire(const struct following *f, const struct mp_effect *e)
 		ask_deadline(f->proxy, node, f->now_ms);
 }
 
+static void follow_eviction(const struct following *f, const struct mp_effect *e)
+{
+	struct mp_deadlines *index = &f->proxy->expiry.index;
+	struct mp_deadline *node = mp_deadlines_find(index, e->database, e->key);
+
+	f->proxy->memory.evicted++;
+	if (node)
+		mp_deadlines_remove(index, node);
+}
+
 static void start_scan(struct mp_proxy *proxy);
 
 /* The index is not to be trusted: the backend is asked for everything. */
@@ -242,6 +230,9 @@ static void follow(void *ctx, const struct mp_effect *e)
 	case MP_EFFECT_EXPIRE:
 		follow_expire(f, e);
 		break;
+	case MP_EFFECT_GONE:
+		follow_eviction(f, e);
+		break;
 	case MP_EFFECT_FLUSH:
 		mp_deadlines_flush(index, e->database);
 		break;
@@ -268,27 +259,6 @@ void mp_expiry_note(struct mp_proxy *proxy, const struct mp_record_view *record,
 
 /* ----------------------------------------------------------------- parsed replies */
 
-/* An array; the caller frees it. NULL: it is something else, which is logged. */
-static redisReply *parse_array(struct mp_slice answer)
-{
-	redisReader *reader = redisReaderCreate();
-	redisReply *reply = NULL;
-	void *got = NULL;
-
-	if (reader && redisReaderFeed(reader, answer.data, answer.len) == REDIS_OK &&
-	    redisReaderGetReply(reader, &got) == REDIS_OK)
-		reply = got;
-	if (reader)
-		redisReaderFree(reader);
-	if (reply && reply->type == REDIS_REPLY_ARRAY)
-		return reply;
-	mp_error("redis: its keys' deadlines cannot be had: %.*s",
-		 (int)(answer.len < 100 ? answer.len : 100), answer.data);
-	if (reply)
-		freeReplyObject(reply);
-	return NULL;
-}
-
 /* A deadline that a script has set, or found; databases may have changed places since. */
 static void take_told(const struct following *f, uint64_t serial, uint32_t database,
 		      struct mp_slice key, int64_t when_ms)
@@ -309,7 +279,7 @@ static void take_told(const struct following *f, uint64_t serial, uint32_t datab
 static void take_scripts(struct mp_proxy *proxy, const struct mp_request *r, struct mp_slice answer)
 {
 	struct following f = {.proxy = proxy, .now_ms = proxy->apply.now_ms};
-	redisReply *reply = parse_array(answer);
+	redisReply *reply = mp_question_array(answer);
 
 	if (!reply) {
 		begin_anew(proxy);
@@ -333,8 +303,8 @@ static void ask_scan(struct mp_proxy *proxy, struct mp_slice cursor)
 	struct mp_slice argv[4] = {
 		{"EVAL", 4}, {scan_script, sizeof(scan_script) - 1}, {"0", 1}, cursor};
 
-	if (!ask(proxy, MP_PURPOSE_SCAN, proxy->expiry.scan_serial, proxy->expiry.scan_database, 4,
-		 argv))
+	if (!mp_question_ask(proxy, MP_PURPOSE_SCAN, proxy->expiry.scan_serial,
+			     proxy->expiry.scan_database, 4, argv))
 		mp_error("out of memory for a scan of the backend's deadlines");
 }
 
@@ -382,7 +352,7 @@ static void scan_on(struct mp_proxy *proxy, const redisReply *cursor)
 
 static void take_scan(struct mp_proxy *proxy, struct mp_slice answer)
 {
-	redisReply *reply = parse_array(answer);
+	redisReply *reply = mp_question_array(answer);
 
 	if (!reply)
 		return;
@@ -406,7 +376,7 @@ void mp_expiry_restart(struct mp_proxy *proxy, uint64_t keys)
 		start_scan(proxy);
 }
 
-void mp_expiry_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice answer)
+void mp_expiry_answer(struct mp_proxy *proxy, const struct mp_request *r, struct mp_slice answer)
 {
 	struct mp_expiry *expiry = &proxy->expiry;
 
@@ -422,11 +392,4 @@ void mp_expiry_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_sl
 	} else if (r->origin.sequence == expiry->scan_serial) {
 		take_scan(proxy, answer);
 	}
-	mp_drop(proxy, r);
-}
-
-void mp_expiry_lost(struct mp_proxy *proxy, struct mp_request *r)
-{
-	/* mp_expiry_restart() will ask anew. */
-	mp_drop(proxy, r);
 }

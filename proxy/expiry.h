@@ -80,11 +80,8 @@ void mp_expiry_close(struct mp_expiry *expiry);
 void mp_expiry_note(struct mp_proxy *proxy, const struct mp_record_view *record, uint64_t now_ms);
 /* The backend is there (again), and had so many keys with a deadline. */
 void mp_expiry_restart(struct mp_proxy *proxy, uint64_t keys);
-/* The whole answer to a question of purpose DEADLINE, SCRIPT or SCAN, which is in no list any more.
- */
-void mp_expiry_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice answer);
-/* ... which will not come. */
-void mp_expiry_lost(struct mp_proxy *proxy, struct mp_request *r);
+/* The answer to a question of purpose DEADLINE, SCRIPT or SCAN. */
+void mp_expiry_answer(struct mp_proxy *proxy, const struct mp_request *r, struct mp_slice answer);
 
 /* The effects of commands in wire form (deadline_effects.h). False: not understood, or no memory.
  */

@@ -122,7 +122,7 @@ static bool expire_some(struct mp_proxy *proxy)
 	}
 	mp_encode_expire(mp_buffer_data(&expiry->wire), len, count, keys, (int64_t)expiry->now_ms);
 	mp_pipeline_add_own(proxy, database, (struct mp_slice){mp_buffer_data(&expiry->wire), len},
-			    !certain);
+			    MP_RECORD_BLIND, !certain);
 	return true;
 }
 
@@ -174,7 +174,8 @@ static void expire_at_once(struct mp_proxy *proxy, const struct mp_effect *e)
 		return; /* the index has it when it is committed */
 	mp_encode_expire(mp_buffer_data(&expiry->wire), len, 1, &e->key, (int64_t)expiry->now_ms);
 	mp_pipeline_add_own(proxy, e->database,
-			    (struct mp_slice){mp_buffer_data(&expiry->wire), len}, true);
+			    (struct mp_slice){mp_buffer_data(&expiry->wire), len}, MP_RECORD_BLIND,
+			    true);
 }
 
 static void on_proposed(void *ctx, const struct mp_effect *e)
@@ -201,6 +202,7 @@ static void on_proposed(void *ctx, const struct mp_effect *e)
 		mp_expiry_limit(p->proxy, p->batch, now_ms);
 		break;
 	case MP_EFFECT_EXPIRE:
+	case MP_EFFECT_GONE:
 	case MP_EFFECT_FLUSH:
 		break;
 	}

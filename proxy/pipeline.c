@@ -172,6 +172,7 @@ static void join(struct mp_proxy *proxy, struct mp_request *r, const struct mp_r
 	struct mp_batch *batch = filling(&proxy->pipeline);
 
 	timestamp_ms(proxy);
+	proxy->memory.written_bytes += wire.len;
 	if (!batch || !mp_records_add(&proxy->pipeline.records, *record, wire, stays, reply)) {
 		out_of_memory(proxy, r);
 		return;
@@ -183,13 +184,12 @@ static void join(struct mp_proxy *proxy, struct mp_request *r, const struct mp_r
 }
 
 void mp_pipeline_add_own(struct mp_proxy *proxy, uint32_t database, struct mp_slice wire,
-			 bool is_open)
+			 unsigned flags, bool is_open)
 {
-	/* To run it again changes nothing: what was not due then is not due by the same time. */
 	struct mp_record record = {
 		.version = MP_RECORD_VERSION,
 		.protocol = MP_REDIS,
-		.flags = MP_RECORD_BLIND | MP_RECORD_DEADLINES | MP_RECORD_OWN,
+		.flags = (uint8_t)(MP_RECORD_DEADLINES | MP_RECORD_OWN | flags),
 		.commands = 1,
 		.database = (uint8_t)database,
 	};
@@ -198,7 +198,7 @@ void mp_pipeline_add_own(struct mp_proxy *proxy, uint32_t database, struct mp_sl
 
 	if (!batch ||
 	    !mp_records_add(&proxy->pipeline.records, record, wire, false, (struct mp_slice){0})) {
-		mp_error("out of memory for what is to expire");
+		mp_error("out of memory for what is to expire, or to be evicted");
 		return;
 	}
 	batch->writes = true;
@@ -224,8 +224,9 @@ enum mp_rewriting mp_pipeline_rewrite(struct mp_proxy *proxy, const struct mp_or
 				      int *commands, char *error)
 {
 	int64_t now_ms = (int64_t)timestamp_ms(proxy);
-	struct mp_script_terms terms = {now_ms,           mp_next_seed(now_ms), database,
-					proxy->databases, origin->nonce,        origin->sequence};
+	struct mp_script_terms terms = {
+		now_ms,           mp_next_seed(now_ms), database, proxy->databases, origin->nonce,
+		origin->sequence, proxy->memory.is_full};
 	size_t len, cap = request->raw.len + 256;
 	char *room;
 
@@ -284,20 +285,16 @@ static bool look_again(struct mp_proxy *proxy, struct mp_request *r, struct resp
 }
 
 void mp_pipeline_add_transaction(struct mp_proxy *proxy, struct mp_request *r, uint32_t commands,
-				 bool deadlines, bool speaks)
+				 unsigned flags)
 {
 	struct mp_pipeline *pipeline = &proxy->pipeline;
 	struct mp_record record = record_of(r);
 
-	record.flags = MP_RECORD_TRANSACTION;
-	if (deadlines)
-		record.flags |= MP_RECORD_DEADLINES;
-	if (speaks)
-		record.flags |= MP_RECORD_SPEAKS;
+	record.flags = (uint8_t)(MP_RECORD_TRANSACTION | flags);
 	record.commands = commands;
 	join(proxy, r, &record, mp_buffer_slice(&pipeline->rewritten), false,
 	     mp_buffer_slice(&pipeline->recipe));
-	if (deadlines)
+	if (flags & MP_RECORD_DEADLINES)
 		mp_expiry_proposed(proxy, mp_buffer_slice(&pipeline->rewritten), (int)commands,
 				   record.database);
 	mp_buffer_clear(&pipeline->rewritten);
@@ -323,6 +320,8 @@ static void add_redis(struct mp_proxy *proxy, struct mp_request *r)
 		wire = mp_buffer_slice(&proxy->pipeline.rewritten);
 		record.flags |= MP_RECORD_DEADLINES;
 	}
+	if (r->meta.settings)
+		record.flags |= MP_RECORD_SETTINGS;
 	if (r->meta.publish)
 		record.flags |= MP_RECORD_SPEAKS;
 	assert(commands > 0);
@@ -403,7 +402,9 @@ void mp_pipeline_add(struct mp_proxy *proxy, struct mp_request *r)
 		break;
 	case MP_REQUEST_WRITE:
 		STAT_ADD(proxy, writes, 1);
-		if (r->meta.transaction)
+		if (proxy->memory.is_full && r->meta.denyoom)
+			mp_answer_error(proxy, r, MP_OOM);
+		else if (r->meta.transaction)
 			mp_transaction_add(proxy, r);
 		else if (r->meta.protocol == MP_REDIS)
 			add_redis(proxy, r);

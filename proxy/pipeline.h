@@ -76,13 +76,18 @@ enum mp_rewriting mp_pipeline_rewrite(struct mp_proxy *proxy, const struct mp_or
 				      uint32_t database, const struct mp_command *command,
 				      const struct resp_request *request, struct mp_buffer *out,
 				      int *commands, char *error);
-/* Put a transaction in, whose commands are in pipeline->rewritten, its recipe in ->recipe. */
+/*
+ * Put a transaction in, whose commands are in pipeline->rewritten, its recipe in
+ * ->recipe. flags: DEADLINES, SPEAKS, SETTINGS (record.h).
+ */
 void mp_pipeline_add_transaction(struct mp_proxy *proxy, struct mp_request *r, uint32_t commands,
-				 bool deadlines, bool speaks);
-/* Put a write of our own in: nobody waits for it. is_open: the clock stops until it is committed.
+				 unsigned flags);
+/*
+ * Put a write of our own in: nobody waits for it. flags: BLIND, SPEAKS (record.h).
+ * is_open: the clock stops until it is committed.
  */
 void mp_pipeline_add_own(struct mp_proxy *proxy, uint32_t database, struct mp_slice wire,
-			 bool is_open);
+			 unsigned flags, bool is_open);
 /* The time of the entry being filled, for what is decided on behalf of it (Unix time). */
 int64_t mp_pipeline_now_s(struct mp_proxy *proxy);
 /* Put a question to the own backend in, for a conditional. raw is its wire form. */

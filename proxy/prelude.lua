@@ -3,7 +3,7 @@
 
   A client's EVAL, FCALL, ... is logged as EVALSHA of this script (redis_scripts.h), with the
   client's own keys and arguments and three more behind them:
-      "<now ms> <seed> <database> <databases> <stamp>"   what the leader decided on
+      "<now ms> <seed> <database> <databases> <1: memory is full> <stamp>"   what the leader decided on
       what it is about (a script, its sha, a function's name, a library, ...)
       what is to be done: a name in `tasks` below
 
@@ -26,6 +26,7 @@ local FAR = 9.2e18 -- near the end of what a server takes for a time
 local STEPS, STEPS_OF_A_COMMAND = 20000000, 20
 local MANY = 100000 -- members to draw from, or keys
 local NOT_FOR_RO = 'ERR Can not execute a script with write flag using *_ro command.'
+local NOT_WHEN_FULL = "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
 local READ_ONLY = 'ERR Write commands are not allowed from read-only scripts.'
 
 local call, try, type, tonumber, unpack, select = redis.call, redis.pcall, type, tonumber, unpack, select
@@ -37,7 +38,7 @@ local rawnext, setmetatable = next, setmetatable
 
 local meta, subject, task = ARGV[#ARGV - 2], ARGV[#ARGV - 1], ARGV[#ARGV]
 ARGV[#ARGV], ARGV[#ARGV - 1], ARGV[#ARGV - 2] = nil, nil, nil
-local now, seed, database, hidden, stamp = match(meta, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+local now, seed, database, hidden, full, stamp = match(meta, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
 now, seed, hidden = tonumber(now), tonumber(seed), tonumber(hidden)
 local read_only = false -- what runs said that it writes nothing, or was called so
 local chunk = '@user_script'
@@ -592,6 +593,32 @@ local function way_of(name)
 	return refused
 end
 
+-- Where memory is full what may need more is refused, until the script has written something.
+local NEEDS_MEMORY = ' append bitfield bitop blmove brpoplpush copy decr decrby geoadd georadius georadiusbymember '
+	.. 'geosearchstore getset hincrby hincrbyfloat hmset hset hsetnx incr incrby incrbyfloat linsert lmove lpush '
+	.. 'lpushx lset mset msetnx pfadd pfmerge psetex restore rpoplpush rpush rpushx sadd sdiffstore set setbit '
+	.. 'setex setnx setrange sinterstore sort sunionstore xadd xsetid zadd zdiffstore zincrby zinterstore '
+	.. 'zrangestore zunionstore '
+local denials = setmetatable({}, {__mode = 'k'}) -- ours, and not what a server said
+
+local function way_when_full(name)
+	local way, plain = way_of(name), lower(name)
+	local needs = find(NEEDS_MEMORY, ' ' .. plain .. ' ', 1, true)
+	local _, at = find(PLAIN, ' ' .. plain .. ':', 1, true)
+	if not needs and not special[plain] and not (at and sub(PLAIN, at + 1, at + 1) == 'w') then return way end
+	return function(given, ...)
+		if full and needs then
+			local denial = {err = "OOM command not allowed when used memory > 'maxmemory'."}
+			denials[denial] = true
+			return denial
+		end
+		full = false
+		if way == true then return try(given, ...) end
+		return way(given, ...)
+	end
+end
+full = full == '1'
+
 local left = STEPS
 local function run(name, ...)
 	local way = ways[name]
@@ -599,7 +626,7 @@ local function run(name, ...)
 	if way == nil then
 		if name == nil then return try() end
 		if type(name) ~= 'string' then return try(name, ...) end
-		way = way_of(name)
+		way = full and way_when_full(name) or way_of(name)
 		ways[name] = way
 	end
 	if way == true then return try(name, ...) end
@@ -729,7 +756,7 @@ local api = {
 		if loading then no_commands('call') end
 		local reply = run(...)
 		if type(reply) == 'table' and reply.err ~= nil then
-			if is_failure(reply.err) then broken = broken or reply end
+			if is_failure(reply.err) and not denials[reply] then broken = broken or reply end
 			lines[reply] = line_at(2) or '?'
 			error(reply, 0)
 		end
@@ -738,7 +765,9 @@ local api = {
 	pcall = function(...)
 		if loading then no_commands('pcall') end
 		local reply = run(...)
-		if type(reply) == 'table' and reply.err ~= nil and is_failure(reply.err) then broken = broken or reply end
+		if type(reply) == 'table' and reply.err ~= nil and is_failure(reply.err) and not denials[reply] then
+			broken = broken or reply
+		end
 		return reply
 	end,
 	set_repl = function() end,
@@ -879,7 +908,7 @@ end
 local FLAGS = ' no-writes allow-oom allow-stale no-cluster allow-cross-slot-keys '
 
 -- A script's form for the store, or nil, and why not. What is compiled comes behind a letter: r, by
--- its flags it only reads; w, it does not say so; o, it is of the old kind, without flags.
+-- its flags it only reads; w, it does not say so; m, neither, but it may take memory; o, it is of the old kind, without flags.
 local function prepared(code)
 	local words, body = shebang(code)
 	local kind = 'o'
@@ -896,6 +925,7 @@ local function prepared(code)
 					return nil, 'ERR Unexpected flag in script shebang: ' .. flag
 				end
 				if flag == 'no-writes' then kind = 'r' end
+				if flag == 'allow-oom' and kind == 'w' then kind = 'm' end
 			end
 		end
 	end
@@ -922,7 +952,9 @@ end
 
 local function run_form(form, sha)
 	local kind = sub(form, 1, 1)
-	if kind == 'w' and read_only then return {err = NOT_FOR_RO} end
+	if (kind == 'w' or kind == 'm') and read_only then return {err = NOT_FOR_RO} end
+	if kind == 'w' and full then return {err = NOT_WHEN_FULL} end
+	if kind ~= 'o' then full = false end
 	if kind == 'r' then read_only = true end
 	return outcome(with_shadows(sub(form, 2), chunk), sha)
 end
@@ -1195,6 +1227,8 @@ function tasks.fcall()
 	if writes and read_only then
 		return {err = NOT_FOR_RO}
 	end
+	if full and writes and not has_flag(one, 'allow-oom') then return {err = NOT_WHEN_FULL} end
+	full = false
 	read_only = not writes
 	ways = {}
 	return outcome(function() return one.callback(KEYS, ARGV) end, subject)

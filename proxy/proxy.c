@@ -137,6 +137,7 @@ void mp_proxy_close(struct mp_proxy *proxy)
 	mp_memcached_close(proxy);
 	mp_locks_close(&proxy->locks);
 	mp_expiry_close(&proxy->expiry);
+	mp_memory_close(&proxy->memory);
 	mp_watch_close(&proxy->watch);
 	assert(proxy->requests.count == 0);
 	mp_requests_close(&proxy->requests);
@@ -228,6 +229,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	next_ns = earlier(next_ns, mp_listeners_turn(proxy));
 	next_ns = earlier(next_ns, mp_backends_deadline_ns(proxy));
 	next_ns = earlier(next_ns, mp_expiry_deadline_ns(proxy));
+	next_ns = earlier(next_ns, mp_memory_deadline_ns(proxy));
 	next_ns = earlier(next_ns, sweep(proxy, now_ns));
 	mp_relay_flush(proxy);
 	mp_sessions_flush(proxy);

@@ -48,17 +48,20 @@ static bool is_secret(struct mp_slice name)
 	return false;
 }
 
-static bool put_value(struct mp_slice name, struct mp_slice value, int databases,
-		      struct mp_buffer *out)
+static bool put_value(struct mp_slice name, struct mp_slice value,
+		      const struct mp_config_terms *terms, struct mp_buffer *out)
 {
 	char bulk[2 * MP_DECIMAL_BYTES + 8] = "$", number[MP_DECIMAL_BYTES];
 	size_t digits, len;
 
 	if (is_secret(name))
 		return mp_buffer_append(out, "$0\r\n\r\n", 6);
-	if (!mp_arg_is(name, "databases"))
+	if (mp_arg_is(name, "databases"))
+		digits = mp_format_i64(number, terms->databases);
+	else if (mp_arg_is(name, "maxmemory"))
+		digits = mp_format_u64(number, terms->maxmemory);
+	else
 		return mp_buffer_append(out, value.data, value.len);
-	digits = mp_format_i64(number, databases);
 	len = 1 + mp_format_u64(bulk + 1, digits);
 	memcpy(bulk + len, "\r\n", 2);
 	memcpy(bulk + len + 2, number, digits);
@@ -66,7 +69,8 @@ static bool put_value(struct mp_slice name, struct mp_slice value, int databases
 	return mp_buffer_append(out, bulk, len + digits + 4);
 }
 
-bool mp_config_reply(struct mp_slice reply, int databases, struct mp_buffer *out)
+bool mp_config_reply(struct mp_slice reply, const struct mp_config_terms *terms,
+		     struct mp_buffer *out)
 {
 	struct mp_slice rest = reply, head, name, name_text, value, value_text;
 
@@ -77,7 +81,7 @@ bool mp_config_reply(struct mp_slice reply, int databases, struct mp_buffer *out
 		return false;
 	while (take_bulk(&rest, &name, &name_text) && take_bulk(&rest, &value, &value_text))
 		if (!mp_buffer_append(out, name.data, name.len) ||
-		    !put_value(name_text, value, databases, out))
+		    !put_value(name_text, value, terms, out))
 			return false;
 	return true;
 }

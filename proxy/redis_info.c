@@ -49,6 +49,46 @@ static bool put_database(struct mp_proxy *proxy, struct mp_slice line, struct mp
 	return mp_buffer_append(out, line.data, head) && mp_buffer_append(out, number, (size_t)len);
 }
 
+/* As Redis shows a size to people. */
+static int human(uint64_t bytes, char *out, size_t cap)
+{
+	static const char units[] = "KMGTP";
+	double value = (double)bytes / 1024;
+	size_t i = 0;
+
+	if (bytes < 1024)
+		return snprintf(out, cap, "%" PRIu64 "B", bytes);
+	for (; value >= 1024 && units[i + 1]; i++)
+		value /= 1024;
+	return snprintf(out, cap, "%.2f%c", value, units[i]);
+}
+
+/* What is the group's in place of the server's (memory.h). False: this line is the server's. */
+static bool put_memory(const struct mp_proxy *proxy, struct mp_slice line, struct mp_buffer *out,
+		       bool *ok)
+{
+	const struct mp_memory *memory = &proxy->memory;
+	char text[96], size[32];
+	int len;
+
+	if (mp_starts_with(line, "maxmemory:")) {
+		len = snprintf(text, sizeof(text), "maxmemory:%" PRIu64 "\r\n",
+			       memory->limit_bytes);
+	} else if (mp_starts_with(line, "maxmemory_human:")) {
+		human(memory->limit_bytes, size, sizeof(size));
+		len = snprintf(text, sizeof(text), "maxmemory_human:%s\r\n", size);
+	} else if (mp_starts_with(line, "maxmemory_policy:")) {
+		len = snprintf(text, sizeof(text), "maxmemory_policy:%s\r\n",
+			       mp_memory_policy_name(memory->policy));
+	} else if (mp_starts_with(line, "evicted_keys:")) {
+		len = snprintf(text, sizeof(text), "evicted_keys:%" PRIu64 "\r\n", memory->evicted);
+	} else {
+		return false;
+	}
+	*ok = mp_buffer_append(out, text, (size_t)len);
+	return true;
+}
+
 static bool put_lines(struct mp_proxy *proxy, struct mp_slice text, struct mp_buffer *out)
 {
 	while (text.len > 0) {
@@ -56,9 +96,15 @@ static bool put_lines(struct mp_proxy *proxy, struct mp_slice text, struct mp_bu
 		struct mp_slice line = {text.data, end ? (size_t)(end - text.data) + 1 : text.len};
 		bool is_database = line.len > 3 && memcmp(line.data, "db", 2) == 0 &&
 				   line.data[2] >= '0' && line.data[2] <= '9';
+		bool ok = true;
 
-		if (is_database ? !put_database(proxy, line, out)
-				: !mp_buffer_append(out, line.data, line.len))
+		if (!is_database && put_memory(proxy, line, out, &ok))
+			;
+		else if (is_database)
+			ok = put_database(proxy, line, out);
+		else
+			ok = mp_buffer_append(out, line.data, line.len);
+		if (!ok)
 			return false;
 		text.data += line.len;
 		text.len -= line.len;

@@ -87,9 +87,9 @@ static size_t encode(const struct task *task, const struct resp_request *r,
 	memcpy(&argv[HEAD_WORDS], &r->argv[task->first], (size_t)others * sizeof(*argv));
 	tail = &argv[HEAD_WORDS + others];
 	len = (size_t)snprintf(text, sizeof(text),
-			       "%" PRId64 " %" PRIu32 " %" PRIu32 " %d %" PRIx64 "-%" PRIx64,
+			       "%" PRId64 " %" PRIu32 " %" PRIu32 " %d %d %" PRIx64 "-%" PRIx64,
 			       terms->now_ms, terms->seed, terms->database, terms->databases,
-			       terms->nonce, terms->sequence);
+			       terms->is_full, terms->nonce, terms->sequence);
 	tail[0] = (struct mp_slice){text, len};
 	tail[1] = task->subject == 0 ? mp_slice_of("")
 				     : r->argv[task->subject < 0 ? last : task->subject];

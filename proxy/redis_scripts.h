@@ -24,6 +24,7 @@ struct mp_script_terms {
 	uint32_t database;
 	int databases;            /* that clients see */
 	uint64_t nonce, sequence; /* of the request: what tells its log record from all others */
+	bool is_full;             /* commands that may need memory fail (memory.h) */
 };
 
 /*

@@ -56,6 +56,8 @@ struct mp_request_meta {
 	uint8_t next_database; /* of a transaction: that the session is in afterwards */
 	bool info;             /* INFO (redis_info.h) */
 	bool config;           /* CONFIG GET (redis_config.h) */
+	bool denyoom;          /* it may need memory (memory.h) */
+	bool settings;         /* CONFIG SET (memory.h) */
 	bool publish;          /* PUBLISH, SPUBLISH (pubsub.h) */
 	bool local;            /* a read that may be answered with the past (local_reads.h) */
 	uint8_t ttl;           /* a read of a deadline: enum mp_rewrite (ttl.h); 0: none */
@@ -67,6 +69,11 @@ enum mp_request_purpose {
 	MP_PURPOSE_DEADLINE, /* expiry.c: a key's */
 	MP_PURPOSE_SCRIPT,   /* expiry.c: those that scripts have set */
 	MP_PURPOSE_SCAN,     /* expiry.c: all keys' */
+	MP_PURPOSE_SETTINGS, /* memory_settings.c: maxmemory and its policy */
+	MP_PURPOSE_POLICY,   /* ... they are given to the server */
+	MP_PURPOSE_MEASURE,  /* memory.c: how much is used */
+	MP_PURPOSE_NOTIFY,   /* ... which events are wanted */
+	MP_PURPOSE_VICTIMS,  /* ... what is to be evicted */
 };
 
 struct mp_request {

@@ -13,6 +13,7 @@
 #include "command_special.h"
 #include "deadline_effects.h"
 #include "decimal.h"
+#include "maxmemory.h"
 #include "rewrite_scripts.h"
 
 enum { XADD_ARGS_MAX = 7900 }; /* what Lua's unpack() takes, and some */
@@ -513,6 +514,15 @@ static size_t rewrite_spop(const struct rewriting *w)
 	return mp_encode_spop(r->argv[1], count, mp_next_seed(w->now_ms), w->out, w->cap);
 }
 
+static size_t rewrite_settings(const struct rewriting *w)
+{
+	for (int i = 2; i < w->request->argc; i += 2)
+		if (mp_memory_is_setting(w->request->argv[i]))
+			return mp_memory_encode_settings(w->request, w->databases, w->out, w->cap,
+							 w->error, w->error_bytes);
+	return emit_unchanged(w);
+}
+
 /* ---------------------------------------------------------------- dispatch */
 
 static size_t (*const rewrites[])(const struct rewriting *) = {
@@ -523,7 +533,7 @@ static size_t (*const rewrites[])(const struct rewriting *) = {
 	[MP_REWRITE_COPY] = rewrite_copy,         [MP_REWRITE_SWAPDB] = rewrite_swapdb,
 	[MP_REWRITE_XADD] = rewrite_xadd,         [MP_REWRITE_SPOP] = rewrite_spop,
 	[MP_REWRITE_NOTE] = emit_unchanged,       [MP_REWRITE_FLUSHDB] = rewrite_flushdb,
-	[MP_REWRITE_PUBLISH] = emit_unchanged,
+	[MP_REWRITE_PUBLISH] = emit_unchanged,    [MP_REWRITE_SETTINGS] = rewrite_settings,
 };
 
 size_t mp_command_rewrite(const struct mp_command *command, const struct resp_request *request,

@@ -117,7 +117,7 @@ void mp_router_run(struct mp_proxy *proxy)
 	enum way to = way(proxy);
 
 	if (to == HERE) {
-		if (!mp_expiry_turn(proxy))
+		if (!mp_expiry_turn(proxy) || !mp_memory_turn(proxy))
 			return;
 		mp_memcached_run(proxy);
 		mp_locks_run(proxy);
@@ -136,7 +136,8 @@ bool mp_router_pending(const struct mp_proxy *proxy)
 	if (to == TO_LEADER)
 		return mp_relay_out_room(proxy);
 	/* Otherwise progress of the log, or a backend's answer, brings the next turn. */
-	return !proxy->pipeline.stuck && !proxy->expiry.is_late && proxy->locks.contended == 0;
+	return !proxy->pipeline.stuck && !proxy->expiry.is_late && !proxy->memory.is_over &&
+	       proxy->locks.contended == 0;
 }
 
 void mp_router_drop_inbox(struct mp_proxy *proxy)

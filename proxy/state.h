@@ -16,6 +16,7 @@
 #include "expiry.h"
 #include "listener.h"
 #include "lock.h"
+#include "memory.h"
 #include "memcached_path.h"
 #include "mc_text.h"
 #include "mu.h"
@@ -48,6 +49,7 @@ struct mp_proxy {
 	struct mp_locks locks;
 	struct mp_apply apply;
 	struct mp_expiry expiry;
+	struct mp_memory memory;
 	struct mp_watch watch;
 	struct mp_doubt doubt;
 	struct mp_relay relay;

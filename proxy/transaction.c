@@ -25,7 +25,7 @@ enum step_kind {
 };
 struct step {
 	uint32_t kind, argument;
-	uint64_t now_ms;
+	uint64_t number; /* TTL: the time in ms; CONFIG: maxmemory */
 };
 
 static bool add_step(struct mp_buffer *recipe, struct step step, struct mp_slice canned)
@@ -106,9 +106,13 @@ static void put_reply(struct mp_assembly *a, struct mp_slice recipe, struct mp_s
 	if (!next_step(recipe, &a->at, &step, &canned) || step.kind == STEP_SKIP)
 		return;
 	if (step.kind == STEP_TTL)
-		reply = mp_ttl_reply((enum mp_rewrite)step.argument, reply, step.now_ms, number);
+		reply = mp_ttl_reply((enum mp_rewrite)step.argument, reply, step.number, number);
 	if (step.kind == STEP_CONFIG)
-		a->is_cut = !mp_config_reply(reply, (int)step.argument, &a->out) || a->is_cut;
+		a->is_cut =
+			!mp_config_reply(reply,
+					 &(struct mp_config_terms){(int)step.argument, step.number},
+					 &a->out) ||
+			a->is_cut;
 	else
 		put(a, reply);
 }
@@ -146,9 +150,9 @@ struct making {
 	struct mp_buffer *wire, *recipe;
 	uint32_t database; /* that the next command runs in */
 	uint32_t elements, commands;
-	bool deadlines;
-	bool speaks; /* it publishes */
-	bool failed; /* out of memory, or not understood */
+	unsigned flags; /* of its record */
+	bool denyoom;   /* it may need memory */
+	bool failed;    /* out of memory, or not understood */
 };
 
 static void step(struct making *m, struct step step, struct mp_slice canned)
@@ -202,7 +206,11 @@ static void make_write(struct making *m, const struct mp_command *command,
 	int commands = 1;
 
 	mp_watch_touch(proxy, m->database, command, request);
-	m->speaks = m->speaks || command->rewrite == MP_REWRITE_PUBLISH;
+	m->denyoom = m->denyoom || command->denyoom;
+	if (command->rewrite == MP_REWRITE_PUBLISH)
+		m->flags |= MP_RECORD_SPEAKS;
+	if (command->rewrite == MP_REWRITE_SETTINGS)
+		m->flags |= MP_RECORD_SETTINGS;
 	if (!mp_needs_rewrite(command, request)) {
 		put_wire(m, request->raw);
 	} else {
@@ -217,7 +225,7 @@ static void make_write(struct making *m, const struct mp_command *command,
 			m->failed = true;
 			return;
 		}
-		m->deadlines = true;
+		m->flags |= MP_RECORD_DEADLINES;
 		m->commands += (uint32_t)commands;
 	}
 	for (int i = 1; i < commands; i++)
@@ -243,7 +251,9 @@ static void make_read(struct making *m, const struct mp_command *command,
 	if (command->rewrite == MP_REWRITE_CONFIG) {
 		put_wire(m, request->raw);
 		step(m,
-		     (struct step){.kind = STEP_CONFIG, .argument = (uint32_t)m->proxy->databases},
+		     (struct step){.kind = STEP_CONFIG,
+				   .argument = (uint32_t)m->proxy->databases,
+				   .number = m->proxy->memory.limit_bytes},
 		     (struct mp_slice){0});
 		return;
 	}
@@ -259,7 +269,7 @@ static void make_read(struct making *m, const struct mp_command *command,
 	step(m,
 	     (struct step){.kind = STEP_TTL,
 			   .argument = (uint32_t)command->rewrite,
-			   .now_ms = mp_expiry_now_ms(m->proxy)},
+			   .number = mp_expiry_now_ms(m->proxy)},
 	     (struct mp_slice){0});
 }
 
@@ -353,9 +363,13 @@ void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r)
 				"or it is out of memory; nothing was executed");
 		return;
 	}
+	if (m.denyoom && proxy->memory.is_full) {
+		mp_answer_error(proxy, r, "EXECABORT Transaction discarded because of: " MP_OOM);
+		return;
+	}
 	memcpy(mp_buffer_data(m.recipe), &m.elements, sizeof(m.elements));
 	if (m.commands == 0)
 		answer_from_recipe(proxy, r, mp_buffer_slice(m.recipe));
 	else
-		mp_pipeline_add_transaction(proxy, r, m.commands, m.deadlines, m.speaks);
+		mp_pipeline_add_transaction(proxy, r, m.commands, m.flags);
 }

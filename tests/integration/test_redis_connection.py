@@ -85,7 +85,7 @@ def test_config_set_is_for_every_replica(shared):
     with shared.redis(2) as client:
         assert client.call("CONFIG", "SET", "hz", 33) == b"OK"
         with pytest.raises(ServerError, match="operator"):
-            client.call("CONFIG", "SET", "hz", 10, "maxmemory", 1000000)
+            client.call("CONFIG", "SET", "hz", 10, "maxclients", 1000000)
         with pytest.raises(ServerError, match="operator"):
             client.call("CONFIG", "SET", "stream-node-max-entries", 1)
     shared.wait_level()
