@@ -138,6 +138,11 @@ static void record_membership(struct mu *mu)
 
 /* ------------------------------------------------------------ pull-scores */
 
+enum {
+	PATIENCE_TICKS = 2,  /* with a reading, beyond twice the slowest of late... */
+	PACE_READINGS = 256, /* ...which is of as many, and of as many before */
+};
+
 static void score(const struct mu_config *config, struct mu_watch *w, bool moved)
 {
 	w->moved = moved;
@@ -153,12 +158,51 @@ static void score(const struct mu_config *config, struct mu_watch *w, bool moved
 		w->alive = w->known = false;
 }
 
+/*
+ * A reading is over. One that has arrived from who was given up meanwhile tells
+ * nothing of the network: he had stopped. One that failed by its time-out does.
+ */
+static void note_pace(struct mu_watch *w, bool ok)
+{
+	if (ok && w->overdue && !w->alive)
+		return;
+	if (w->pace_readings++ == PACE_READINGS) {
+		w->slowest_before = w->slowest;
+		w->slowest = w->pace_readings = 0;
+	}
+	if (w->slowest < w->waited)
+		w->slowest = w->waited;
+}
+
+/*
+ * A tick has passed, and a reading is still under way. A slow one is no reason
+ * for an alarm, and the score stays. But where the peer has a part in it (tcp),
+ * one that has been stopped keeps it from arriving: if it takes more than twice
+ * as long as any has of late, each tick counts as a reading of a heartbeat that
+ * stands still. If it arrives after all, and tells of progress, that is undone.
+ * Ticks are this replica's own: time for which it did not run does not count.
+ */
+static void wait_for_reading(const struct mu_config *config, struct mu_watch *w)
+{
+	unsigned slowest = w->slowest > w->slowest_before ? w->slowest : w->slowest_before;
+
+	w->waited++;
+	if (!w->alive || w->waited <= 2 * slowest + PATIENCE_TICKS || MU_MUTANT(reading_waited_for))
+		return;
+	if (!w->overdue)
+		w->score_before = w->score;
+	w->overdue = w->scored = true;
+	score(config, w, false);
+}
+
 static void took_lines(struct mu *mu, unsigned id)
 {
 	struct mu_watch *w = &mu->bg.watch[id];
 	uint64_t counter = w->lines[0].word[0];
 
 	if (w->scored) {
+		if (w->overdue && w->alive && counter != w->counter)
+			w->score = w->score_before;
 		score(&mu->config, w, counter != w->counter);
 		w->counter = counter;
 	}
@@ -185,6 +229,7 @@ static void completed(struct mu *mu, const struct mu_completion *c)
 
 	if (c->cookie == OP_READ_LINES) {
 		w->reading = false;
+		note_pace(w, ok);
 		if (ok)
 			took_lines(mu, c->peer);
 		else if (w->scored)
@@ -206,13 +251,14 @@ static void read_peer(struct mu *mu, unsigned id, bool tick)
 	struct mu_fabric *f = mu->fabric;
 
 	if (w->reading) {
-		/* A slow reading is no reading: while one that counts is under way the score stays.
-		 */
 		w->owed |= tick && !w->scored && !MU_MUTANT(looks_starve_score);
+		if (tick)
+			wait_for_reading(&mu->config, w);
 		return;
 	}
 	w->scored = tick || w->owed;
-	w->owed = false;
+	w->owed = w->overdue = false;
+	w->waited = 0;
 	w->begun_ns = mu->bg.now_ns;
 	w->reading = f->ops->state(f, MU_PLANE_BACKGROUND, id) == MU_CONNECTION_UP &&
 		     f->ops->post_read(f, MU_PLANE_BACKGROUND, id, MU_REGION_BACKGROUND, 0,

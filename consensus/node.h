@@ -162,9 +162,14 @@ struct mu_watch {
 	unsigned score;
 	bool moved; /* its heartbeat, when last looked at for the score */
 	bool alive;
-	bool known;        /* state and cold below were read intact since it was last dead... */
-	uint64_t read_ns;  /* ...by a reading that began then */
-	uint64_t begun_ns; /* of the reading under way */
+	bool known;            /* state and cold below were read intact since it was last dead... */
+	uint64_t read_ns;      /* ...by a reading that began then */
+	uint64_t begun_ns;     /* of the reading under way */
+	unsigned waited;       /* ...for which so many ticks have been waited... */
+	bool overdue;          /* ...too long, which has been held against the peer... */
+	unsigned score_before; /* ...from this score on */
+	/* The most ticks that a reading took, of the last few, and of those before. */
+	unsigned slowest, slowest_before, pace_readings;
 	struct mu_line state, cold;
 	uint64_t stands_since_ns; /* its backend has not moved, with something to apply */
 	struct mu_wish request, grant;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tcp_outgoing.h"
+#include "tcp_tune.h"
 
 enum {
 	PARTS_MAX = 64, /* of one sendmsg */
@@ -109,6 +110,7 @@ static void take_stream(struct tcp_outgoing *out, int arrived, uint64_t now_ns)
 		return;
 	}
 	out->fd = arrived;
+	tcp_tune(arrived);
 	out->welcomed = false;
 	out->sequence = 0;
 	out->deadline_ns = now_ns + out->config->op_timeout_ns;

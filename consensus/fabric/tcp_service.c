@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "tcp_service.h"
+#include "tcp_tune.h"
 
 /* Received and not yet executed, and replies not yet sent: of one connection, each. */
 #define BUFFER_BYTES (256u << 10)
@@ -122,6 +123,7 @@ static void install(struct tcp_service *service, unsigned peer, int fd)
 		drop(service, in);
 		return;
 	}
+	tcp_tune(fd);
 	welcome(service, in);
 }
 

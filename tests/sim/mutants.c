@@ -110,6 +110,7 @@ static const struct hunt hunts[MU_MUTANTS_END] = {
 	[MU_MUTANT_eligible_by_word] = {.transcript = "rule-06-words-lag"},
 	[MU_MUTANT_campaign_on_old_news] = {.transcript = "rule-08-old-news"},
 	[MU_MUTANT_coming_untold] = {.transcript = "rule-08-coming"},
+	[MU_MUTANT_reading_waited_for] = {.transcript = "3.5-overdue"},
 	[MU_MUTANT_looks_starve_score] = {.transcript = "3.5-urgent-looks"},
 	[MU_MUTANT_take_all_voting] = {.transcript = "rule-11-accept-loss"},
 	[MU_MUTANT_recover_amid_start] = {.transcript = "rule-11-amid-start"},
