@@ -234,7 +234,7 @@ static bool read_key_file(struct reading *r)
 		text[0] = '\0';
 	fclose(stream);
 	text[strcspn(text, "\r\n")] = '\0';
-	return conf_parse_key(text, conf->mu.checksum_key, why, sizeof(why)) ||
+	return conf_parse_key(text, conf->key, why, sizeof(why)) ||
 	       fail(r, line, "key-file: %s: %s", conf->key_file, why);
 }
 
@@ -343,16 +343,29 @@ static bool check_scores(struct reading *r)
 	return true;
 }
 
+static bool derive(const struct conf *conf, const char *use, uint8_t key[GROUP_KEY_BYTES])
+{
+	return group_key_expand(conf->key, use, strlen(use), key);
+}
+
 /*
  * The group's number covers its name and its secret: replicas that differ in
- * either must not take each other's memory for their own group's.
+ * either must not take each other's memory for their own group's. It travels in
+ * clear, as the results of all these keys do: each use has one of its own.
  */
-static uint64_t group_number(const struct conf *conf)
+static bool derive_keys(struct conf *conf)
 {
-	uint64_t seed = XXH3_64bits(conf->mu.checksum_key, sizeof(conf->mu.checksum_key));
-	uint64_t number = XXH3_64bits_withSeed(conf->group, strlen(conf->group), seed);
+	uint8_t naming[GROUP_KEY_BYTES];
+	uint64_t seed, number;
 
-	return number ? number : 1;
+	if (!derive(conf, "muproxy log", conf->mu.checksum_key) ||
+	    !derive(conf, "muproxy peering", conf->peering_key) ||
+	    !derive(conf, "muproxy group", naming))
+		return false;
+	memcpy(&seed, naming, sizeof(seed));
+	number = XXH3_64bits_withSeed(conf->group, strlen(conf->group), seed);
+	conf->proxy.group_id = conf->mu.group_id = number ? number : 1;
+	return true;
 }
 
 static bool check_whole(struct reading *r)
@@ -369,7 +382,9 @@ static bool check_whole(struct reading *r)
 		return fail(r, conf->lines,
 			    "neither [redis] nor [memcached] is there: nothing to serve");
 	conf->proxy.id = conf->mu.id;
-	conf->proxy.group_id = conf->mu.group_id = group_number(conf);
+	if (!derive_keys(conf))
+		return fail(r, conf->lines,
+			    "libcrypto makes no keys: it has no HMAC, or no SHA-256");
 	return check_scores(r) && check_sizes(r);
 }
 

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "group_key.h"
 #include "mu.h"
 #include "proxy.h"
 
@@ -35,7 +36,9 @@ struct conf {
 	char *file; /* as named on the command line */
 
 	const char *group;
-	const char *key_hex, *key_file; /* as written; mu.checksum_key is what counts */
+	const char *key_hex, *key_file; /* as written... */
+	uint8_t key[GROUP_KEY_BYTES];   /* ...and read; what is made of it is all that is used: */
+	uint8_t peering_key[GROUP_KEY_BYTES]; /* beside mu.checksum_key and mu.group_id */
 	const char *memory_dir;
 	const char *pid_file;     /* NULL: none */
 	const char *admin_listen; /* NULL: no admin port */

@@ -125,8 +125,7 @@ static bool set_text(struct conf *conf, const struct conf_setting *setting, cons
 	if ((setting->kind == CONF_ADDRESS || setting->kind == CONF_TCP) &&
 	    !mp_address_parse(text, &address, err, err_bytes))
 		return false;
-	if (setting->kind == CONF_KEY &&
-	    !conf_parse_key(text, conf->mu.checksum_key, err, err_bytes))
+	if (setting->kind == CONF_KEY && !conf_parse_key(text, conf->key, err, err_bytes))
 		return false;
 	memcpy((char *)conf + setting->offset, &text, sizeof(text));
 	return true;

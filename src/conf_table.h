@@ -8,7 +8,7 @@ enum conf_kind {
 	CONF_TEXT,    /* const char * */
 	CONF_ADDRESS, /* const char *: unix:/path, host:port or [v6]:port */
 	CONF_TCP,     /* const char *: the same without unix: */
-	CONF_KEY,     /* const char *, and mu.checksum_key */
+	CONF_KEY,     /* const char *, and key */
 	CONF_COUNT,   /* uint32_t */
 	CONF_CHOICE,  /* uint32_t, or the word auto: CONF_AUTO */
 	CONF_BYTES32, /* uint32_t */

@@ -174,8 +174,8 @@ static bool open_peering(struct fabrics *fabrics, const struct conf *conf,
 	options.id = conf->mu.id;
 	options.group_id = conf->mu.group_id;
 	options.listen = conf->peer_listen;
-	options.secret = conf->mu.checksum_key;
-	options.secret_bytes = sizeof(conf->mu.checksum_key);
+	options.secret = conf->peering_key;
+	options.secret_bytes = sizeof(conf->peering_key);
 	options.fabric = conf->fabric;
 	options.objection = objection;
 	/* From the first greeting on: nobody shall take it for a member that has none. */

@@ -204,8 +204,8 @@ static void values_arrive(void **state)
 	assert_int_equal(conf.mu.member_mask, 1 << 1 | 1 << 3);
 	assert_int_equal(conf.mu.ring_bytes, 16 << 20);
 	assert_int_equal(conf.mu.max_proposal_bytes, 4 << 20);
-	assert_int_equal(conf.mu.checksum_key[1], 0x11);
-	assert_int_equal(conf.mu.checksum_key[31], 0xff);
+	assert_int_equal(conf.key[1], 0x11);
+	assert_int_equal(conf.key[31], 0xff);
 	assert_int_equal(conf.mu.tick_ns, 500000);
 	assert_int_equal(conf.mu.score_max, 30);
 	assert_int_equal(conf.mu.score_failed, 3);
@@ -270,6 +270,23 @@ static void group_is_name_and_key(void **state)
 			"[replica]\nid = 1\ngroup = h\nmemory-dir = /x\n" KEY_LINE MEMBER REDIS));
 }
 
+/* What travels in clear is made with keys that tell nothing of each other. */
+static void each_use_has_a_key(void **state)
+{
+	char err[800] = "";
+	struct conf conf;
+
+	(void)state;
+	if (conf_load(&conf, write_file("x.conf", MINIMAL), err, sizeof(err)) < 0)
+		fail_msg("%s", err);
+	assert_memory_not_equal(conf.mu.checksum_key, conf.key, sizeof(conf.key));
+	assert_memory_not_equal(conf.peering_key, conf.key, sizeof(conf.key));
+	assert_memory_not_equal(conf.peering_key, conf.mu.checksum_key, sizeof(conf.key));
+	assert_memory_not_equal(&conf.mu.group_id, conf.mu.checksum_key, sizeof(conf.mu.group_id));
+	assert_memory_not_equal(&conf.mu.group_id, conf.peering_key, sizeof(conf.mu.group_id));
+	conf_free(&conf);
+}
+
 /* On several hosts members have addresses, and names are not looked up here. */
 static void members_on_several_hosts(void **state)
 {
@@ -305,7 +322,7 @@ static void key_from_a_file(void **state)
 		 path);
 	if (conf_load(&conf, write_file("x.conf", text), err, sizeof(err)) < 0)
 		fail_msg("%s", err);
-	assert_int_equal(conf.mu.checksum_key[0], 0xff);
+	assert_int_equal(conf.key[0], 0xff);
 	conf_free(&conf);
 }
 
@@ -444,6 +461,7 @@ int main(void)
 		cmocka_unit_test(values_arrive),
 		cmocka_unit_test(limits_fit_a_small_ring),
 		cmocka_unit_test(group_is_name_and_key),
+		cmocka_unit_test(each_use_has_a_key),
 		cmocka_unit_test(members_on_several_hosts),
 		cmocka_unit_test(key_from_a_file),
 		cmocka_unit_test(what_is_wrong_is_told),

@@ -362,26 +362,40 @@ static void a_misconfigured_member_is_one_line(void **state)
 }
 
 /* The other end is told the same, in a form that it can read. */
-static void another_version_is_refused(void **state)
+static void refuses_version(uint32_t version)
 {
 	struct peering_hello mine = hello_of(100, PEERING_CHANNEL);
 	char why[PEERING_REFUSAL_BYTES + 1] = "";
 	struct peering_head head;
 	int fd;
 
-	(void)state;
 	listen_to_log();
 	member_start(&m);
 	fd = connect_to_member();
-	put_in(PEERING_VERSION + 1, fd, PEERING_HELLO, &mine, sizeof(mine));
+	put_in(version, fd, PEERING_HELLO, &mine, sizeof(mine));
 	assert_true(get_bytes(fd, &head, sizeof(head)));
 	assert_int_equal(head.type, PEERING_REFUSED);
 	assert_in_range(head.bytes, 1, PEERING_REFUSAL_BYTES);
 	assert_true(get_bytes(fd, why, head.bytes));
 	assert_non_null(strstr(why, "another version of the peers' format"));
 	close_when_closed(fd);
-	assert_int_equal(lines_with("refused", "another version of the peers' format"), 1);
+	snprintf(why, sizeof(why), "another version of the peers' format: %u there, %u here",
+		 version, PEERING_VERSION);
+	assert_int_equal(lines_with("refused", why), 1);
 	end_listening();
+}
+
+/* Whose key was another. */
+static void an_older_version_is_refused(void **state)
+{
+	(void)state;
+	refuses_version(PEERING_VERSION - 1);
+}
+
+static void a_newer_version_is_refused(void **state)
+{
+	(void)state;
+	refuses_version(PEERING_VERSION + 1);
 }
 
 /* Who knows the group's number can claim to be a member, and complain about anything. */
@@ -469,7 +483,8 @@ int main(void)
 		TEST(nobody_is_dialled_for_a_fabric_that_is_not_there),
 		TEST(one_that_is_objected_to_is_not_worked_with),
 		TEST(a_misconfigured_member_is_one_line),
-		TEST(another_version_is_refused),
+		TEST(an_older_version_is_refused),
+		TEST(a_newer_version_is_refused),
 		TEST(a_stranger_does_not_fill_the_log),
 		TEST(one_host_does_not_push_out_another),
 		TEST(nobody_is_forgotten_when_descriptors_run_out),
