@@ -122,6 +122,12 @@ struct mp_backend_ops {
 	size_t (*backlog)(const struct mp_backend *);
 	/* Milliseconds for which an unanswered command has seen no byte move; 0 if none waits. */
 	uint64_t (*oldest_ms)(const struct mp_backend *);
+	/*
+	 * Stay away from the server (DISCONNECTED, because of why) until release():
+	 * it is being given another state. another: that has come about.
+	 */
+	void (*hold)(struct mp_backend *, const char *why);
+	void (*release)(struct mp_backend *, bool another);
 	/* Ends the connection; no event is told any more, not even lost(). */
 	void (*close)(struct mp_backend *);
 };

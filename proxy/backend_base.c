@@ -309,6 +309,24 @@ uint64_t mp_base_oldest_ms(const struct mp_backend *backend)
 	return mp_wire_now_ms() - since;
 }
 
+void mp_base_hold(struct mp_backend *backend, const char *why)
+{
+	struct mp_base *base = (struct mp_base *)backend;
+
+	base->failure[0] = '\0';
+	mp_wire_hold(&base->wire, why);
+}
+
+void mp_base_release(struct mp_backend *backend, bool another)
+{
+	struct mp_base *base = (struct mp_base *)backend;
+
+	/* The other state is whole, whatever the former one lacked. */
+	if (another)
+		base->failed_lsn = 0;
+	mp_wire_release(&base->wire);
+}
+
 bool mp_base_open(struct mp_base *base, struct event_base *events_base,
 		  const struct mp_backend_options *options, const struct mp_base_hooks *hooks,
 		  const struct mp_backend_events *events, void *ctx, char *err, size_t err_bytes)

@@ -113,5 +113,7 @@ void mp_base_lost(struct mp_base *base, void *owner);
 void mp_base_flush(struct mp_backend *backend);
 size_t mp_base_backlog(const struct mp_backend *backend);
 uint64_t mp_base_oldest_ms(const struct mp_backend *backend);
+void mp_base_hold(struct mp_backend *backend, const char *why);
+void mp_base_release(struct mp_backend *backend, bool another);
 
 #endif

@@ -426,6 +426,8 @@ static const struct mp_backend_ops ops = {
 	.flush = mp_base_flush,
 	.backlog = mp_base_backlog,
 	.oldest_ms = mp_base_oldest_ms,
+	.hold = mp_base_hold,
+	.release = mp_base_release,
 	.close = op_close,
 };
 

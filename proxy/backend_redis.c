@@ -346,6 +346,8 @@ static const struct mp_backend_ops ops = {
 	.flush = mp_base_flush,
 	.backlog = op_backlog,
 	.oldest_ms = mp_base_oldest_ms,
+	.hold = mp_base_hold,
+	.release = mp_base_release,
 	.close = op_close,
 };
 

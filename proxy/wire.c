@@ -55,7 +55,10 @@ static void become_waiting(struct mp_wire *wire)
 {
 	close_socket(wire);
 	wire->state = MP_WIRE_WAITING;
-	set_timer(wire, wire->delay_ms);
+	if (wire->is_held)
+		event_del(wire->timer);
+	else
+		set_timer(wire, wire->delay_ms);
 	wire->delay_ms = wire->delay_ms * 2 < wire->max_ms ? wire->delay_ms * 2 : wire->max_ms;
 }
 
@@ -182,10 +185,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	switch (wire->state) {
 	case MP_WIRE_WAITING:
-		start_connecting(wire);
+		if (!wire->is_held)
+			start_connecting(wire);
 		break;
 	case MP_WIRE_CONNECTING:
-		fail(wire, "connecting takes too long");
+		fail(wire, wire->is_held ? wire->why : "connecting takes too long");
 		break;
 	case MP_WIRE_LINGERING:
 		become_waiting(wire);
@@ -288,6 +292,28 @@ void mp_wire_break(struct mp_wire *wire, const char *why)
 	snprintf(wire->why, sizeof(wire->why), "%s", why);
 	/* Told from the loop: who is calling may be in the middle of giving commands. */
 	event_active(wire->timer, EV_TIMEOUT, 1);
+}
+
+void mp_wire_hold(struct mp_wire *wire, const char *why)
+{
+	wire->is_held = true;
+	if (wire->state == MP_WIRE_UP)
+		mp_wire_break(wire, why);
+	else if (wire->state == MP_WIRE_WAITING)
+		event_del(wire->timer);
+	else if (wire->state == MP_WIRE_CONNECTING)
+		event_active(wire->timer, EV_TIMEOUT, 1);
+	snprintf(wire->why, sizeof(wire->why), "%s", why);
+}
+
+void mp_wire_release(struct mp_wire *wire)
+{
+	if (!wire->is_held)
+		return;
+	wire->is_held = false;
+	wire->delay_ms = wire->min_ms;
+	if (wire->state == MP_WIRE_WAITING)
+		set_timer(wire, 0);
 }
 
 void mp_wire_reset_delay(struct mp_wire *wire)

@@ -44,6 +44,7 @@ struct mp_wire {
 	struct mp_buffer in, out;
 	enum mp_wire_state state;
 	bool is_broken; /* mp_wire_break() was called; down() is about to be told */
+	bool is_held;   /* mp_wire_hold() */
 	/* the rest is private */
 	const struct mp_wire_events *events;
 	void *ctx;
@@ -81,6 +82,12 @@ void mp_wire_flush(struct mp_wire *wire);
  * yet: nothing is sent or told any more but down(), in the loop's next pass.
  */
 void mp_wire_break(struct mp_wire *wire, const char *why);
+/*
+ * Stay away from the server until mp_wire_release(): as mp_wire_break(), but no
+ * attempt to connect follows. May be called in any state.
+ */
+void mp_wire_hold(struct mp_wire *wire, const char *why);
+void mp_wire_release(struct mp_wire *wire);
 /* The server is fit for use: the next attempt, should one be needed, comes soon again. */
 void mp_wire_reset_delay(struct mp_wire *wire);
 /* Let the next attempt wait the full max_ms, and those after it. */
