@@ -11,6 +11,7 @@
 #include "log.h"
 #include "memcached_restart.h"
 #include "state.h"
+#include "transfer.h"
 #include "ttl.h"
 
 enum {
@@ -227,8 +228,32 @@ static void become_stale(struct mp_proxy *proxy, const char *why)
 		return;
 	proxy->apply.stale = true;
 	mp_error("out of service: %s. This replica relays its clients' requests, but cannot lead "
-		 "or keep its backends level until their state is restored from another replica",
+		 "or keep its backends level until that has changed",
 		 why);
+}
+
+/* The log does not reach back to what a backend has applied: it gets another's state. */
+static void ask_for_state(struct mp_proxy *proxy)
+{
+	struct mp_apply *apply = &proxy->apply;
+	bool wanted = false;
+
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		struct mp_target *target = &apply->target[i];
+
+		if (target->backend && mu_holds(proxy->mu, target->backend->era,
+						mp_apply_settled_lsn(target)) == MU_ERR_STALE)
+			wanted = mp_transfer_want(proxy, target) || wanted;
+	}
+	if (!wanted) {
+		become_stale(proxy, "the log does not reach back to what a backend has applied");
+		return;
+	}
+	if (!apply->stale)
+		mp_warn("the log does not reach back to what a backend has applied: its state will "
+			"be restored from another replica's, and until then this one relays its "
+			"clients' requests, but cannot lead");
+	apply->stale = true;
 }
 
 static void hand_entry(struct mp_proxy *proxy, const struct mu_entry *entry)
@@ -339,21 +364,14 @@ static bool seek(struct mp_proxy *proxy)
 		mp_info("applying the log of era %" PRIx64 " behind LSN %" PRIu64, apply->era,
 			apply->applied_lsn);
 		apply->stale = false;
+		mp_transfer_unwant(proxy);
 		return true;
 	}
-	become_stale(proxy, error == MU_ERR_STALE
-				    ? "the log does not reach back to what a backend has applied"
-				    : mu_strerror(error));
-	return false;
-}
-
-/* The reader was overtaken. */
-static void fall_behind(struct mp_proxy *proxy)
-{
-	if (mp_memcached_restart(proxy))
-		proxy->apply.seek_wanted = true;
+	if (error == MU_ERR_STALE)
+		ask_for_state(proxy);
 	else
-		become_stale(proxy, "the log was reclaimed before a backend had applied it");
+		become_stale(proxy, mu_strerror(error));
+	return false;
 }
 
 static bool backends_take_more(const struct mp_proxy *proxy)
@@ -388,6 +406,10 @@ bool mp_apply_run(struct mp_proxy *proxy)
 	struct mu_entry entry;
 	unsigned handed = 0;
 
+	if (mp_transfer_is_on(proxy)) {
+		flush(apply);
+		return false;
+	}
 	/* Another log: it began anew, with the state that a backend had. */
 	if (proxy->view.era && proxy->view.era != apply->era)
 		apply->seek_wanted = true;
@@ -399,8 +421,9 @@ bool mp_apply_run(struct mp_proxy *proxy)
 			hand_entry(proxy, &entry);
 			handed++;
 		}
+		/* The reader was overtaken: what the backends have decides how it goes on. */
 		if (!apply->stale && !apply->seek_wanted && mu_stale(proxy->mu))
-			fall_behind(proxy);
+			apply->seek_wanted = true;
 		mp_pipeline_run_reads(proxy);
 	}
 	flush(apply);

@@ -218,14 +218,20 @@ static void on_durable(void *ctx, uint64_t lsn)
 {
 	struct mp_target *target = ctx;
 	struct mp_proxy *proxy = target->proxy;
-	struct mp_apply *apply = &proxy->apply;
-	uint64_t lowest = MU_LSN_NONE;
 
 	target->durable_lsn = lsn;
 	if (target->protocol == MP_REDIS)
 		STAT_SET(proxy, redis_applied_lsn, lsn);
 	else
 		STAT_SET(proxy, memcached_applied_lsn, lsn);
+	mp_backends_tell_applied(proxy);
+}
+
+void mp_backends_tell_applied(struct mp_proxy *proxy)
+{
+	struct mp_apply *apply = &proxy->apply;
+	uint64_t lowest = mp_transfer_pin_lsn(proxy);
+
 	for (unsigned i = 0; i < MP_TARGETS; i++)
 		if (apply->target[i].backend && apply->target[i].durable_lsn < lowest)
 			lowest = apply->target[i].durable_lsn;

@@ -17,6 +17,8 @@ bool mp_backends_open(struct mp_proxy *proxy, char *err, size_t err_bytes);
 void mp_backends_close(struct mp_proxy *proxy);
 /* Once a turn: who does not answer? Tells consensus of their health. */
 void mp_backends_watch(struct mp_proxy *proxy);
+/* Consensus is told how far all of them are; the log may give up what lies before. */
+void mp_backends_tell_applied(struct mp_proxy *proxy);
 /* All there and brought level by the log: may this replica lead? */
 bool mp_backends_level(const struct mp_proxy *proxy);
 /* When mp_backends_watch() has to be called next; UINT64_MAX: after an event. */

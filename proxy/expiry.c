@@ -376,6 +376,12 @@ void mp_expiry_restart(struct mp_proxy *proxy, uint64_t keys)
 		start_scan(proxy);
 }
 
+void mp_expiry_forget(struct mp_proxy *proxy)
+{
+	mp_deadlines_free(&proxy->expiry.index);
+	proxy->expiry.is_complete = false;
+}
+
 void mp_expiry_answer(struct mp_proxy *proxy, const struct mp_request *r, struct mp_slice answer)
 {
 	struct mp_expiry *expiry = &proxy->expiry;

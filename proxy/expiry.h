@@ -80,6 +80,8 @@ void mp_expiry_close(struct mp_expiry *expiry);
 void mp_expiry_note(struct mp_proxy *proxy, const struct mp_record_view *record, uint64_t now_ms);
 /* The backend is there (again), and had so many keys with a deadline. */
 void mp_expiry_restart(struct mp_proxy *proxy, uint64_t keys);
+/* The backend is away, and will come back with other contents: nothing that is known holds. */
+void mp_expiry_forget(struct mp_proxy *proxy);
 /* The answer to a question of purpose DEADLINE, SCRIPT or SCAN. */
 void mp_expiry_answer(struct mp_proxy *proxy, const struct mp_request *r, struct mp_slice answer);
 

@@ -11,7 +11,12 @@
 #include <stdint.h>
 
 #define MP_FRAME_MAGIC 0x3158795870754d0aULL /* "\nMupXyX1" */
-#define MP_FRAME_VERSION 2
+#define MP_FRAME_VERSION 3
+
+enum mp_link_purpose {
+	MP_LINK_RELAY = 0,    /* requests to the leader, as above (relay.h) */
+	MP_LINK_TRANSFER = 1, /* state from anybody (transfer.h) */
+};
 
 enum mp_frame_type {
 	MP_FRAME_HELLO = 1,   /* both ways, first: mp_frame_hello */
@@ -20,6 +25,12 @@ enum mp_frame_type {
 	MP_FRAME_DEPOSED = 4, /* leader: no more, and no (further) replies either */
 	MP_FRAME_REQUEST = 5, /* follower: mp_frame_request, then the request in wire form */
 	MP_FRAME_REPLY = 6,   /* leader: mp_frame_reply, then a piece of the reply */
+	/* on links of purpose TRANSFER (transfer.h): */
+	MP_FRAME_WANT = 7,    /* the end that is to be restored, first: mp_frame_want */
+	MP_FRAME_AGREED = 8,  /* donor: no body */
+	MP_FRAME_NOTE = 9,    /* both ways: mp_frame_note */
+	MP_FRAME_BYTES = 10,  /* both ways: a piece of the state, or what is said about it */
+	MP_FRAME_FAILED = 11, /* donor: one line of text, then the end */
 };
 
 struct mp_frame {
@@ -31,7 +42,8 @@ struct mp_frame {
 struct mp_frame_hello {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t replica;
+	uint16_t replica;
+	uint16_t purpose; /* enum mp_link_purpose; of the end that connects */
 	uint64_t group_id;
 	uint64_t nonce; /* of the process */
 };
@@ -65,10 +77,24 @@ struct mp_frame_reply {
 	uint64_t lsn; /* of the entry that executed it, if it is the last piece; 0: none did */
 };
 
+struct mp_frame_want {
+	uint8_t protocol; /* enum mp_protocol */
+	uint8_t attempt;
+	uint8_t pad[6];
+};
+
+struct mp_frame_note {
+	uint16_t what; /* the protocol's own */
+	uint8_t pad[6];
+	uint64_t a, b;
+};
+
 static_assert(sizeof(struct mp_frame) == 8, "format of the link");
 static_assert(sizeof(struct mp_frame_hello) == 32, "format of the link");
 static_assert(sizeof(struct mp_frame_leading) == 16, "format of the link");
 static_assert(sizeof(struct mp_frame_request) == 32, "format of the link");
 static_assert(sizeof(struct mp_frame_reply) == 24, "format of the link");
+static_assert(sizeof(struct mp_frame_want) == 8, "format of the link");
+static_assert(sizeof(struct mp_frame_note) == 24, "format of the link");
 
 #endif

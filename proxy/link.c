@@ -29,7 +29,8 @@ static void say_hello(struct mp_link *link)
 	struct mp_frame_hello hello = {
 		.magic = MP_FRAME_MAGIC,
 		.version = MP_FRAME_VERSION,
-		.replica = options->id,
+		.replica = (uint16_t)options->id,
+		.purpose = (uint16_t)link->purpose,
 		.group_id = options->group_id,
 		.nonce = options->origin_nonce,
 	};
@@ -172,6 +173,8 @@ static const char *hello_fault(const struct mp_link *link, const struct mp_frame
 		return "not another member of the group";
 	if (link->peer && hello->replica != link->peer)
 		return "not the replica that it has to be";
+	if (hello->purpose > MP_LINK_TRANSFER)
+		return "a link for something unknown";
 	return NULL;
 }
 
@@ -222,8 +225,10 @@ static bool take_greeting(struct mp_link *link)
 	link->peer = hello.replica;
 	link->peer_nonce = hello.nonce;
 	link->state = MP_LINK_UP;
-	if (!link->outbound)
+	if (!link->outbound) {
+		link->purpose = (enum mp_link_purpose)hello.purpose;
 		say_hello(link);
+	}
 	link->events->up(link);
 	return link->state == MP_LINK_UP;
 }

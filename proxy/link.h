@@ -46,8 +46,9 @@ struct mp_link {
 	bool outbound;
 	bool paused;  /* not read from until mp_link_resume() */
 	bool adopted; /* set by frame(): it took the memory of `in`, up to the frame's end, over */
-	bool congested; /* the socket is full: writable is waited for */
-	unsigned peer;  /* who it has to be, or said it is; 0: not known yet */
+	bool congested;               /* the socket is full: writable is waited for */
+	enum mp_link_purpose purpose; /* outbound: set it before anything is sent */
+	unsigned peer;                /* who it has to be, or said it is; 0: not known yet */
 	uint64_t peer_nonce;
 	uint64_t ballot;   /* that the leading end has told, 0: none, or deposed */
 	uint64_t heard_ns; /* when something was received last */

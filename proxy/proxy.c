@@ -81,6 +81,7 @@ static struct mp_proxy *make(struct event_base *base, struct mu *mu,
 	mp_locks_init(&proxy->locks);
 	mp_memcached_init(&proxy->memcached);
 	mp_pubsub_init(proxy);
+	mp_transfer_init(proxy);
 	return proxy;
 }
 
@@ -116,6 +117,7 @@ struct mp_proxy *mp_proxy_open(struct event_base *base, struct mu *mu,
 		snprintf(err, err_bytes, "out of memory");
 	} else if (mp_relay_open(proxy, err, err_bytes) &&
 		   mp_listeners_open(proxy, err, err_bytes) &&
+		   mp_transfer_open(proxy, err, err_bytes) &&
 		   mp_backends_open(proxy, err, err_bytes)) {
 		mu_view(mu, &proxy->view);
 		return proxy;
@@ -131,6 +133,7 @@ void mp_proxy_close(struct mp_proxy *proxy)
 	mp_listeners_close(proxy);
 	mp_sessions_close(proxy);
 	mp_pipeline_close(proxy);
+	mp_transfer_close(proxy);
 	mp_backends_close(proxy);
 	mp_pubsub_close(proxy);
 	mp_relay_close(proxy);
@@ -222,6 +225,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	more = mp_apply_run(proxy);
 	mp_pipeline_follow(proxy);
 	leave_when_idle(proxy);
+	next_ns = earlier(next_ns, mp_transfer_turn(proxy));
 	mp_backends_watch(proxy);
 	mp_pubsub_turn(proxy);
 	mp_relay_in_turn(proxy);
@@ -262,5 +266,14 @@ void mp_proxy_get_stats(const struct mp_proxy *proxy, struct mp_proxy_stats *sta
 	TAKE(redis_state);
 	TAKE(memcached_state);
 	TAKE(stale);
+	TAKE(restore_stage);
+	TAKE(restore_protocol);
+	TAKE(restore_donor);
+	TAKE(restore_bytes);
+	TAKE(restore_total_bytes);
+	TAKE(restore_ms);
+	TAKE(restores);
+	TAKE(restores_failed);
+	TAKE(donations);
 #undef TAKE
 }

@@ -96,7 +96,27 @@ struct mp_proxy_stats {
 	uint64_t redis_applied_lsn, memcached_applied_lsn;
 	int redis_state, memcached_state; /* enum mp_backend_state, -1: off */
 	bool stale;
+	/*
+	 * State transfer (transfer.h). What is being restored here, from which replica,
+	 * and how far that is; total 0: not known. restores: since the start; donations:
+	 * other replicas' servers being restored from here, now.
+	 */
+	int restore_stage;    /* enum mp_transfer_stage */
+	int restore_protocol; /* enum mp_protocol, 0: none */
+	unsigned restore_donor;
+	uint64_t restore_bytes, restore_total_bytes, restore_ms;
+	uint64_t restores, restores_failed, donations;
 };
 void mp_proxy_get_stats(const struct mp_proxy *proxy, struct mp_proxy_stats *stats);
+
+/* The name of restore_stage: "none", "receiving", ... */
+const char *mp_proxy_restore_stage(const struct mp_proxy_stats *stats);
+/* Milliseconds until the transfer has all come, at the speed so far; -1: cannot be told. */
+int64_t mp_proxy_restore_left_ms(const struct mp_proxy_stats *stats);
+/* 0 to 100 of the bytes; -1: cannot be told. */
+int mp_proxy_restore_percent(const struct mp_proxy_stats *stats);
+/* All of it in words: "receiving from replica 2: 43 % of 210.0 MB, 1.2 s left". */
+enum { MP_PROGRESS_BYTES = 160 };
+void mp_proxy_restore_words(const struct mp_proxy_stats *stats, char out[MP_PROGRESS_BYTES]);
 
 #endif

@@ -246,7 +246,8 @@ void mp_pubsub_deliver(struct mp_proxy *proxy, enum mp_topic_kind kind, struct m
 	struct mp_subscription *subscription;
 	uint64_t lsn = pubsub->entry_lsn;
 
-	if (!topic)
+	/* What the server says while it follows another one may come twice. */
+	if (!topic || mp_transfer_is_on(proxy))
 		return;
 	/* Sessions that end on the way keep what they have to the end of the turn. */
 	LIST_FOREACH(subscription, &topic->subscriptions, of_topic)

@@ -160,6 +160,8 @@ bool mp_pubsub_is_level(const struct mp_pubsub *pubsub);
 /* The data connection was lost; is there (again), with what the server has applied. */
 void mp_pubsub_backend_lost(struct mp_proxy *proxy, uint64_t answered_lsn);
 void mp_pubsub_backend_ready(struct mp_proxy *proxy, uint64_t handed_lsn, uint64_t applied_lsn);
+/* The server holds another state: of what was published meanwhile nobody here can tell. */
+void mp_pubsub_restored(struct mp_proxy *proxy);
 /* Does that entry have to be enclosed by marks? speaks: it publishes. */
 bool mp_pubsub_marks(struct mp_proxy *proxy, uint64_t lsn, bool speaks);
 /* The mark of an entry's begin, of its end (lsn 0), in wire form to out; returns its length. */

@@ -9,6 +9,7 @@
 #include "decimal.h"
 #include "log.h"
 #include "pubsub.h"
+#include "redis_transfer.h"
 #include "redis_wire.h"
 #include "state.h"
 
@@ -190,7 +191,8 @@ static void on_message(struct mp_proxy *proxy, char *message, size_t len, enum m
 			on_mark(pubsub, parts.argv[2]);
 		return;
 	}
-	if ((is_event(channel) && is_hidden(proxy, channel)) || is_repeated(pubsub, channel))
+	if ((is_event(channel) && is_hidden(proxy, channel)) || redis_is_gate(proxy, channel) ||
+	    is_repeated(pubsub, channel))
 		return;
 	mp_pubsub_deliver(proxy, kind, parts.argv[1], message, len);
 }
@@ -385,6 +387,12 @@ void mp_pubsub_backend_ready(struct mp_proxy *proxy, uint64_t handed_lsn, uint64
 		kept++;
 	pubsub->unheard.count = kept;
 	look_for_gaps(proxy);
+}
+
+void mp_pubsub_restored(struct mp_proxy *proxy)
+{
+	mp_pubsub_cut_all(proxy, "the server has been restored");
+	forget_lsns(&proxy->pubsub);
 }
 
 /* Whoever waits for the server, or is to be served by it, does so for a while only. */

@@ -5,6 +5,7 @@
 
 #include "answer.h"
 #include "log.h"
+#include "redis_transfer.h"
 #include "state.h"
 
 bool mp_question_ask(struct mp_proxy *proxy, enum mp_request_purpose purpose, uint64_t serial,
@@ -33,6 +34,8 @@ void mp_question_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_
 {
 	if (r->purpose < MP_PURPOSE_SETTINGS)
 		mp_expiry_answer(proxy, r, answer);
+	else if (r->purpose == MP_PURPOSE_GATE)
+		redis_gate_answer(proxy, r);
 	else
 		mp_memory_answer(proxy, r, answer);
 	mp_drop(proxy, r);
@@ -40,7 +43,9 @@ void mp_question_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_
 
 void mp_question_lost(struct mp_proxy *proxy, struct mp_request *r)
 {
-	/* The backend is gone; whoever asked begins anew when it is back. */
+	if (r->purpose == MP_PURPOSE_GATE)
+		redis_gate_lost(proxy, r);
+	/* The backend is gone; whoever else asked begins anew when it is back. */
 	mp_drop(proxy, r);
 }
 

@@ -19,6 +19,7 @@
 
 #include "command.h"
 #include "redis_scripts.h"
+#include "redis_transfer.h"
 #include "redis_wire.h"
 
 struct redis_step {
@@ -117,23 +118,38 @@ static void on_info_server(struct redis_greeting *g, const redisReply *reply)
 		refuse(g, "Redis %s is too old, 7.0 is needed", g->version);
 }
 
-static void on_role(struct redis_greeting *g, const redisReply *reply)
-{
-	const char *role = reply->type == REDIS_REPLY_ARRAY && reply->elements > 0
-				   ? reply->element[0]->str
-				   : NULL;
-
-	if (!role || strcmp(role, "master") != 0)
-		refuse(g, "its role is %s, not master: it takes its data from elsewhere",
-		       role ? role : "unknown");
-}
-
 /* The value in a reply to CONFIG GET of one parameter; NULL: the server has no such parameter. */
 static const char *config_value(const redisReply *reply)
 {
 	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
 		return NULL;
 	return reply->element[1]->str;
+}
+
+/* Were we restoring it when we, or the connection to it, came to an end (redis_transfer.h)? */
+static void on_masterauth(struct redis_greeting *g, const redisReply *reply)
+{
+	const char *value = config_value(reply);
+	size_t len = strlen(REDIS_RESTORE_AUTH) + REDIS_RESTORE_TOKEN + 1;
+
+	if (!value || !starts_with(value, REDIS_RESTORE_AUTH) || strlen(value) < len)
+		return;
+	g->left_auth = strdup(value + len);
+	if (!g->left_auth)
+		refuse(g, "out of memory");
+}
+
+static void on_role(struct redis_greeting *g, const redisReply *reply)
+{
+	const char *role = reply->type == REDIS_REPLY_ARRAY && reply->elements > 0
+				   ? reply->element[0]->str
+				   : NULL;
+
+	if (g->left_auth)
+		return;
+	if (!role || strcmp(role, "master") != 0)
+		refuse(g, "its role is %s, not master: it takes its data from elsewhere",
+		       role ? role : "unknown");
 }
 
 static void on_databases(struct redis_greeting *g, const redisReply *reply)
@@ -169,6 +185,7 @@ static void on_client_id(struct redis_greeting *g, const redisReply *reply)
 }
 
 static void send_second_pipeline(struct redis_greeting *g);
+static void end_restoring(struct redis_greeting *g);
 
 /* Lines of "id=7 addr=... name=muproxy-apply ...". */
 static void on_client_list(struct redis_greeting *g, const redisReply *reply)
@@ -188,12 +205,16 @@ static void on_client_list(struct redis_greeting *g, const redisReply *reply)
 			g->kills++;
 		}
 	}
-	send_second_pipeline(g);
+	if (g->left_auth)
+		end_restoring(g);
+	else
+		send_second_pipeline(g);
 }
 
 static const struct redis_step first_pipeline[] = {
 	{"CLIENT SETNAME " REDIS_CLIENT_NAME, on_ok, NULL},
 	{"INFO server", on_info_server, NULL},
+	{"CONFIG GET masterauth", on_masterauth, NULL},
 	{"ROLE", on_role, NULL},
 	{"CONFIG GET databases", on_databases, NULL},
 	/*
@@ -214,6 +235,39 @@ static const struct redis_step first_pipeline[] = {
 	{"CLIENT LIST TYPE normal", on_client_list, NULL},
 	{NULL, NULL, NULL},
 };
+
+/* ---------------------------------------------- one that was left in the middle */
+
+static void on_set_back(struct redis_greeting *g, const redisReply *reply)
+{
+	(void)reply;
+	send_second_pipeline(g);
+}
+
+static const struct redis_step setting_back[] = {
+	{"CONFIG SET masterauth", on_set_back, NULL},
+	{NULL, NULL, NULL},
+};
+
+/* Only now: by that setting it is known what there is to be done. */
+static void on_master_again(struct redis_greeting *g, const redisReply *reply)
+{
+	(void)reply;
+	g->steps = setting_back;
+	send_words(g, "CONFIG SET masterauth %s", g->left_auth);
+}
+
+static const struct redis_step restoring_end[] = {
+	{"REPLICAOF NO ONE", on_master_again, NULL},
+	{NULL, NULL, NULL},
+};
+
+/* What it holds is for its position in the log to say. */
+static void end_restoring(struct redis_greeting *g)
+{
+	g->steps = restoring_end;
+	send_words(g, "REPLICAOF NO ONE");
+}
 
 /* ----------------------------------------------------------- second pipeline */
 
@@ -415,4 +469,6 @@ void redis_greeting_end(struct redis_greeting *g)
 	if (g->reader)
 		redisReaderFree(g->reader);
 	g->reader = NULL;
+	free(g->left_auth);
+	g->left_auth = NULL;
 }

@@ -46,6 +46,7 @@ struct redis_greeting {
 	const struct redis_step *steps; /* whose reply is the next */
 	struct mp_buffer *out;
 	int64_t client_id;
+	char *left_auth;     /* it was left while being restored; this was its masterauth */
 	bool is_ours;        /* it has the applied key */
 	uint64_t stored_lsn; /* by that key */
 	unsigned kills;      /* replies to CLIENT KILL to come */

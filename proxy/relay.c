@@ -32,7 +32,9 @@ bool mp_relay_open(struct mp_proxy *proxy, char *err, size_t err_bytes)
 
 void mp_proxy_link(struct mp_proxy *proxy, unsigned peer, int fd, bool dialled)
 {
-	if (dialled)
+	if (dialled && proxy->transfer.restore.dialling >> peer & 1)
+		mp_restore_dialled(proxy, peer, fd);
+	else if (dialled)
 		mp_relay_out_dialled(proxy, peer, fd);
 	else if (fd >= 0)
 		mp_relay_in_accept(proxy, fd, peer);

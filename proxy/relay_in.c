@@ -33,6 +33,11 @@ static void on_up(struct mp_link *link)
 	struct mp_relay_in *in = &link->proxy->relay.in;
 	struct mp_link *other, *next;
 
+	if (link->purpose == MP_LINK_TRANSFER) {
+		TAILQ_REMOVE(&in->links, link, place);
+		mp_donation_accept(link);
+		return;
+	}
 	for (other = TAILQ_FIRST(&in->links); other; other = next) {
 		next = TAILQ_NEXT(other, place);
 		if (other != link && other->state == MP_LINK_UP && other->peer == link->peer)

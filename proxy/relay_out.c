@@ -181,7 +181,8 @@ static void connect_to(struct mp_proxy *proxy, unsigned peer)
 	out->peer = peer;
 	if (!proxy->options.dial) {
 		take_socket(proxy, peer, mp_connect_begin(&out->address[peer], out->failures));
-	} else if (!(out->dialling & 1U << peer)) {
+	} else if (!((out->dialling | proxy->transfer.restore.dialling) & 1U << peer)) {
+		/* One at a time, or nobody could tell whose it is. */
 		out->dialling |= 1U << peer;
 		proxy->options.dial(proxy->options.dial_ctx, peer);
 	}
@@ -235,5 +236,8 @@ uint64_t mp_relay_out_turn(struct mp_proxy *proxy)
 	if (now_ns < out->next_try_ns)
 		return out->next_try_ns;
 	connect_to(proxy, leader);
-	return out->link || out->dialling & 1U << leader ? UINT64_MAX : out->next_try_ns;
+	if (out->link || out->dialling & 1U << leader)
+		return UINT64_MAX;
+	return out->next_try_ns > now_ns ? out->next_try_ns
+					 : now_ns + RETRY_MIN_MS * UINT64_C(1000000);
 }

@@ -74,6 +74,7 @@ enum mp_request_purpose {
 	MP_PURPOSE_MEASURE,  /* memory.c: how much is used */
 	MP_PURPOSE_NOTIFY,   /* ... which events are wanted */
 	MP_PURPOSE_VICTIMS,  /* ... what is to be evicted */
+	MP_PURPOSE_GATE,     /* redis_donor.c: the place of a cut */
 };
 
 struct mp_request {

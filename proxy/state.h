@@ -28,6 +28,7 @@
 #include "resp.h"
 #include "router.h"
 #include "session.h"
+#include "transfer.h"
 #include "watch.h"
 
 struct mp_proxy {
@@ -55,6 +56,7 @@ struct mp_proxy {
 	struct mp_relay relay;
 	struct mp_memcached memcached;
 	struct mp_pubsub pubsub;
+	struct mp_transfer transfer;
 
 	struct mp_commands *commands; /* NULL: not known yet */
 	int databases;                /* that clients see */

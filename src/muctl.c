@@ -102,6 +102,19 @@ static void print_replica(const json_t *replica, int address_width)
 	       text_of(replica, "backend"));
 }
 
+/* State transfer to and from the replica that was asked. */
+static void print_restore(const json_t *restore)
+{
+	json_int_t donations = number_of(restore, "donations");
+
+	if (strcmp(text_of(restore, "stage"), "none") != 0)
+		printf("\nits %s is being restored: %s\n", text_of(restore, "backend"),
+		       text_of(restore, "words"));
+	if (donations > 0)
+		printf("\n%" JSON_INTEGER_FORMAT " other replica(s) being restored from it\n",
+		       donations);
+}
+
 static void print_table(const json_t *status)
 {
 	const json_t *replicas = json_object_get(status, "replicas");
@@ -120,6 +133,7 @@ static void print_table(const json_t *status)
 	       "ADDRESS", "ROLE", "BALLOT", "ALIVE", "SCORE", "CONFIRMED", "COMMIT", "APPLIED",
 	       "LAG", "BACKEND");
 	json_array_foreach(replicas, i, replica) print_replica(replica, width);
+	print_restore(json_object_get(json_object_get(status, "proxy"), "restore"));
 }
 
 static int show_status(const char *admin, bool as_json)

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "backend.h"
@@ -38,6 +39,12 @@ static const struct counter counters[] = {
 	{"protocol_errors", AT(protocol_errors), false, "Connections closed for a protocol error."},
 	{"bytes_in", AT(bytes_in), false, "Bytes from clients."},
 	{"bytes_out", AT(bytes_out), false, "Bytes to clients."},
+	{"restores", AT(restores), false, "Times that a backend here was restored."},
+	{"restores_failed", AT(restores_failed), false, "Attempts at that which came to nothing."},
+	{"restore_bytes", AT(restore_bytes), true, "Received for the restoring that is under way."},
+	{"restore_total_bytes", AT(restore_total_bytes), true,
+	 "Of these there are so many, 0: unknown."},
+	{"donations", AT(donations), true, "Other replicas' backends being restored from here."},
 };
 #define COUNTERS (sizeof(counters) / sizeof(counters[0]))
 
@@ -75,6 +82,19 @@ static bool backend_in_order(int state)
 	return state == BACKEND_OFF || state == MP_BACKEND_READY;
 }
 
+static bool is_restoring(const struct report *report)
+{
+	return strcmp(mp_proxy_restore_stage(&report->proxy), "none") != 0;
+}
+
+static void say_restoring(const struct report *report, char *why, size_t why_bytes)
+{
+	char words[MP_PROGRESS_BYTES];
+
+	mp_proxy_restore_words(&report->proxy, words);
+	snprintf(why, why_bytes, "the backend is being restored: %s", words);
+}
+
 bool report_serving(const struct report *report, char *why, size_t why_bytes)
 {
 	const struct mu_group_status *group = &report->group;
@@ -85,6 +105,8 @@ bool report_serving(const struct report *report, char *why, size_t why_bytes)
 	else if (own->role == MU_ROLE_BLANK)
 		snprintf(why, why_bytes,
 			 "this replica's memory is blank: it waits to be readmitted");
+	else if (is_restoring(report))
+		say_restoring(report, why, why_bytes);
 	else if (report->proxy.stale || own->backend == MU_BACKEND_STALE)
 		snprintf(why, why_bytes,
 			 "the backend is stale: the log no longer reaches back to it");
@@ -169,6 +191,32 @@ static json_t *replica_json(const struct report *report, unsigned id)
 		mu_backend_health_name(replica->backend), "leader_seen", (int)replica->leader_seen);
 }
 
+/* null: it cannot be told. */
+static json_t *number_json(int64_t number)
+{
+	return number < 0 ? json_null() : json_integer(number);
+}
+
+/* State transfer to here, and how many from here. */
+static json_t *restore_json(const struct report *report)
+{
+	static const char *const protocols[] = {"none", "redis", "memcached"};
+	const struct mp_proxy_stats *proxy = &report->proxy;
+	char words[MP_PROGRESS_BYTES];
+
+	mp_proxy_restore_words(proxy, words);
+	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:o, s:o, s:I, s:I, s:I}", "stage",
+			 mp_proxy_restore_stage(proxy), "backend",
+			 protocols[proxy->restore_protocol], "words", words, "donor",
+			 (int)proxy->restore_donor, "bytes", (json_int_t)proxy->restore_bytes,
+			 "total_bytes", (json_int_t)proxy->restore_total_bytes, "percent",
+			 number_json(is_restoring(report) ? mp_proxy_restore_percent(proxy) : -1),
+			 "left_ms", number_json(mp_proxy_restore_left_ms(proxy)), "restores",
+			 (json_int_t)proxy->restores, "failures",
+			 (json_int_t)proxy->restores_failed, "donations",
+			 (json_int_t)proxy->donations);
+}
+
 static json_t *proxy_json(const struct report *report)
 {
 	json_t *json = json_pack(
@@ -179,6 +227,7 @@ static json_t *proxy_json(const struct report *report)
 		(json_int_t)report->proxy.memcached_applied_lsn, "stale", report->proxy.stale);
 	size_t i;
 
+	json_object_set_new(json, "restore", restore_json(report));
 	for (i = 0; i < COUNTERS; i++)
 		json_object_set_new(json, counters[i].name,
 				    json_integer((json_int_t)counter_value(report, &counters[i])));
@@ -323,6 +372,20 @@ static void proxy_metrics(const struct report *report, struct evbuffer *out)
 	backend_up(out, "memcached", report->proxy.memcached_state);
 }
 
+static void restore_metrics(const struct report *report, struct evbuffer *out)
+{
+	int percent = mp_proxy_restore_percent(&report->proxy);
+	int64_t left_ms = mp_proxy_restore_left_ms(&report->proxy);
+
+	single(out, "restoring", "1 while a backend here is to be restored.", is_restoring(report));
+	single(out, "restore_percent",
+	       "Of the bytes; 0 if it cannot be told, or none is under way.",
+	       is_restoring(report) && percent > 0 ? (uint64_t)percent : 0);
+	single(out, "restore_left_milliseconds",
+	       "Until they have all come; 0 if it cannot be told.",
+	       left_ms > 0 ? (uint64_t)left_ms : 0);
+}
+
 void report_metrics(const struct report *report, struct evbuffer *out)
 {
 	const struct mu_group_status *group = &report->group;
@@ -351,4 +414,5 @@ void report_metrics(const struct report *report, struct evbuffer *out)
 	per_replica(report, out, "replica_lag_bytes", "Committed log still to be applied there.",
 		    lag_bytes);
 	proxy_metrics(report, out);
+	restore_metrics(report, out);
 }

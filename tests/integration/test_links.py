@@ -35,6 +35,8 @@ class Wire(threading.Thread):
         self.other_end = {}
         self.cut_wanted = threading.Event()
         self.cuts = 0
+        self.limit = None  # bytes that one end may send before it is read no more
+        self.sent = {}
         self.stopping = False
         self.start()
 
@@ -42,7 +44,8 @@ class Wire(threading.Thread):
         while not self.stopping:
             if self.cut_wanted.is_set():
                 self._cut()
-            readable, _, _ = select.select([self.listener, *self.other_end], [], [], 0.005)
+            ends = [end for end in self.other_end if not self.is_full(end)]
+            readable, _, _ = select.select([self.listener, *ends], [], [], 0.005)
             for end in readable:
                 if end is self.listener:
                     self._accept()
@@ -50,6 +53,12 @@ class Wire(threading.Thread):
                     self._pass_on(end)
         self._cut()
         self.listener.close()
+
+    def is_full(self, end):
+        return self.limit is not None and self.sent.get(end, 0) >= self.limit
+
+    def any_full(self):
+        return any(self.is_full(end) for end in list(self.other_end))
 
     def _accept(self):
         near, _ = self.listener.accept()
@@ -66,6 +75,7 @@ class Wire(threading.Thread):
         try:
             data = end.recv(most, socket.MSG_DONTWAIT)
             self.other_end[end].sendall(data)
+            self.sent[end] = self.sent.get(end, 0) + len(data)
         except BlockingIOError:
             return
         except OSError:
@@ -76,6 +86,8 @@ class Wire(threading.Thread):
     def _drop(self, end):
         other = self.other_end.pop(end)
         del self.other_end[other]
+        for gone in (end, other):
+            self.sent.pop(gone, None)
         end.close()
         other.close()
 
@@ -90,7 +102,7 @@ class Wire(threading.Thread):
         self.cut_wanted.clear()
 
 
-def put_wires_in(group):
+def put_wires_in(group, make=Wire):
     """Every replica reaches the others over wires of its own from now on."""
     wires = {}
     for i in group.ids:
@@ -102,7 +114,7 @@ def put_wires_in(group):
             if i == j:
                 continue
             path, to = group.path(i, f"to-{j}.sock"), group.path(j, "peer.sock")
-            wires[i, j] = Wire(path, to)
+            wires[i, j] = make(path, to)
             assert f"[member {j}]\npeer = unix:{to}\n" in conf
             conf = conf.replace(f"[member {j}]\npeer = unix:{to}\n",
                                 f"[member {j}]\npeer = unix:{path}\n")

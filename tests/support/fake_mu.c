@@ -177,6 +177,12 @@ bool mu_stale(const struct mu *mu)
 	return false;
 }
 
+/* Nobody to restore a backend from. */
+void mu_group_status(const struct mu *mu, struct mu_group_status *status)
+{
+	*status = (struct mu_group_status){.id = mu->id, .leader = world.leader};
+}
+
 void mu_applied(struct mu *mu, uint64_t lsn)
 {
 	assert_true(lsn <= (uint64_t)mu->next * 64);
