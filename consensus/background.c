@@ -237,7 +237,8 @@ static void completed(struct mu *mu, const struct mu_completion *c)
 		return;
 	}
 	wish->in_flight = false;
-	wish->there = ok && memcmp(&wish->sent, &wish->want, sizeof(wish->want)) == 0;
+	wish->there = ok && !wish->connection_lost &&
+		      memcmp(&wish->sent, &wish->want, sizeof(wish->want)) == 0;
 }
 
 /*
@@ -277,8 +278,19 @@ static void send_wish(struct mu *mu, unsigned id, struct mu_wish *wish, enum bac
 	if (wish->there || wish->in_flight || !wish->want.check)
 		return;
 	wish->sent = wish->want;
+	wish->connection_lost = false;
 	wish->in_flight = !f->ops->post_write(f, MU_PLANE_BACKGROUND, id, MU_REGION_BACKGROUND,
 					      offset, &wish->sent, sizeof(wish->sent), 0, op);
+}
+
+/*
+ * The next connection may lead to another memory. What was sent over this one
+ * may have arrived, and its completion may be taken only now.
+ */
+static void wish_again(struct mu_wish *wish)
+{
+	wish->there = false;
+	wish->connection_lost = !MU_MUTANT(wish_outlives_memory);
 }
 
 static void tend_peer(struct mu *mu, unsigned id)
@@ -287,7 +299,8 @@ static void tend_peer(struct mu *mu, unsigned id)
 	struct mu_fabric *f = mu->fabric;
 
 	if (f->ops->state(f, MU_PLANE_BACKGROUND, id) == MU_CONNECTION_DOWN) {
-		w->request.there = w->grant.there = false;
+		wish_again(&w->request);
+		wish_again(&w->grant);
 		f->ops->connect(f, MU_PLANE_BACKGROUND, id);
 	}
 	if (f->ops->state(f, MU_PLANE_BACKGROUND, id) != MU_CONNECTION_UP)

@@ -72,6 +72,8 @@ void mu_advance_oldest(struct mu *mu, uint64_t end)
 	while (d->oldest_lsn + mu->ring.bytes < end) {
 		mu_ring_position(&mu->ring, d->oldest_lsn, &at);
 		d->oldest_lsn = at.end;
+		if (MU_MUTANT(spoilt_relied_on))
+			continue;
 		if (d->oldest_lsn < d->whole_lsn && !mu_ring_entry(&mu->ring, at.end, &at))
 			d->oldest_lsn = d->whole_lsn;
 	}
@@ -90,7 +92,7 @@ bool mu_is_whole_from(struct mu *mu, uint64_t lsn)
 	struct mu_position at, next;
 	bool whole;
 
-	if (lsn >= d->whole_lsn)
+	if (lsn >= d->whole_lsn || MU_MUTANT(spoilt_relied_on))
 		return true;
 	whole = mu_ring_entry(&mu->ring, lsn, &at);
 	while (whole && at.lsn < d->whole_lsn) {

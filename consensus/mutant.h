@@ -59,6 +59,7 @@
 #define MU_MUTANT_LIST(X)                                                                          \
 	X(skip_revoke, "3.3/2", "permission is granted without revoking the last holder's")        \
 	X(grant_lower_ballot, "3.3/2", "a ballot below the highest granted is granted, too")       \
+	X(wish_outlives_memory, "3.3/2", "what one connection has written counts on the next")     \
 	X(endless_takeover, "3.3/3", "a takeover goes on for as long as anything succeeds")        \
 	X(all_hold_space, "3.3/4", "a takeover waits for those that are far behind")               \
 	X(candidate_keeps_writer, "3.3/3", "a candidate leaves its own log to its writer")         \
@@ -84,6 +85,8 @@
 	X(checksum_unchecked, "3.2", "an entry is valid whatever its checksum")                    \
 	X(follower_commits_tail, "3.4", "followers take all that is valid for committed")          \
 	X(read_leftovers, "3.2", "a reader goes on in a log written anew as if it were the old")   \
+	X(spoilt_relied_on, "3.2",                                                                 \
+	  "what is older than a tail is whole, whatever landed behind it")                         \
 	X(overrun_unseen, "3.4", "a follower does not notice that it was overrun")                 \
 	X(vote_with_empty_log, "3.6", "a replica without memory votes among others")               \
 	X(grant_before_stopped, "r1", "a grant does not wait for the own data plane to stop")      \

@@ -150,6 +150,7 @@ struct mu_wish {
 	struct mu_line want;
 	struct mu_line sent; /* being sent, or there */
 	bool in_flight;
+	bool connection_lost; /* ...over one that is no more: it says nothing about the next */
 	bool there;
 };
 

@@ -198,7 +198,8 @@ static void connect_happens(void *ctx, uint64_t stamp)
 	struct sim_connection *connection = ctx;
 	struct sim_world *world = connection->world;
 	const struct sim_replica *target = &world->replica[connection->to];
-	bool reached = !outward_blocked(connection) && !homeward_blocked(connection) &&
+	bool reached = world->clock.now_ns >= connection->connected_ns &&
+		       !outward_blocked(connection) && !homeward_blocked(connection) &&
 		       sim_reachable(world, connection->to) &&
 		       (world->config.passive_memory || !target->stopped);
 
@@ -227,6 +228,7 @@ void sim_connect(struct mu_fabric *fabric, enum mu_plane plane, unsigned peer)
 {
 	struct sim_connection *connection = sim_connection_of(fabric, plane, peer);
 	struct sim_world *world;
+	uint64_t deadline_ns;
 
 	if (connection == NULL || connection->state != MU_CONNECTION_DOWN ||
 	    !(((struct sim_fabric *)fabric)->member_mask >> peer & 1))
@@ -235,11 +237,15 @@ void sim_connect(struct mu_fabric *fabric, enum mu_plane plane, unsigned peer)
 	assert(connection->head == NULL);
 	connection->state = MU_CONNECTION_CONNECTING;
 	connection->epoch++;
-	connection->connect_deadline_ns = world->clock.now_ns + world->config.op_timeout_ns;
+	connection->connected_ns = world->clock.now_ns + sim_delay(world, connection->from, peer) +
+				   sim_delay(world, peer, connection->from);
+	/* However slow the link, or the message: the attempt ends in time. */
+	deadline_ns = world->clock.now_ns + world->config.op_timeout_ns;
+	connection->connect_deadline_ns = deadline_ns;
 	observe(connection, SIM_CONNECT, NULL);
 	sim_clock_at(&world->clock,
-		     world->clock.now_ns + sim_delay(world, connection->from, peer) +
-			     sim_delay(world, peer, connection->from),
+		     connection->connected_ns < deadline_ns ? connection->connected_ns
+							    : deadline_ns,
 		     connect_happens, connection, connection->epoch);
 }
 

@@ -53,8 +53,9 @@ struct sim_connection {
 	bool answering; /* the delivery of a completion is scheduled */
 	bool timing;    /* a timeout is scheduled */
 	unsigned posted;
-	uint64_t epoch;       /* counts changes of state: what was scheduled before is void */
-	uint64_t target_life; /* of the target when the connection was made */
+	uint64_t epoch;        /* counts changes of state: what was scheduled before is void */
+	uint64_t target_life;  /* of the target when the connection was made */
+	uint64_t connected_ns; /* when it would be, if all goes well */
 	uint64_t connect_deadline_ns;
 	struct sim_op *head; /* oldest without completion */
 	struct sim_op *tail;

@@ -105,6 +105,8 @@ static const struct hunt hunts[MU_MUTANTS_END] = {
 	[MU_MUTANT_request_stays] = {.transcript = "rule-07-withdrawn"},
 	[MU_MUTANT_campaign_alone] = {.by = STUCK, .schedule = "split", .seed = 8},
 	[MU_MUTANT_outvoted_stays] = {.transcript = "rule-08-outvoted"},
+	[MU_MUTANT_wish_outlives_memory] = {.transcript = "3.3-asked-again"},
+	[MU_MUTANT_spoilt_relied_on] = {.transcript = "3.2-spoilt"},
 	[MU_MUTANT_endless_takeover] = {.transcript = "3.3-in-vain"},
 	[MU_MUTANT_all_hold_space] = {.transcript = "3.3-laggard"},
 	[MU_MUTANT_eligible_by_word] = {.transcript = "rule-06-words-lag"},
