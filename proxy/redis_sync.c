@@ -18,6 +18,9 @@ static bool complain(struct redis_sync *sync, const char *line)
 
 static bool take_answer(struct redis_sync *sync)
 {
+	/* It says no more than that it lives, as long as another snapshot is being made. */
+	if (sync->line_len == 0)
+		return true;
 	if (sscanf(sync->line, "+FULLRESYNC %*40s %" SCNu64, &sync->offset) != 1)
 		return complain(sync, sync->line);
 	sync->part = REDIS_SYNC_LENGTH;

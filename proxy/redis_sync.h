@@ -13,7 +13,7 @@
 #include "slice.h"
 
 enum redis_sync_part {
-	REDIS_SYNC_ANSWER,   /* "+FULLRESYNC <id> <offset>" */
+	REDIS_SYNC_ANSWER,   /* line ends, while it is busy; then "+FULLRESYNC <id> <offset>" */
 	REDIS_SYNC_LENGTH,   /* line ends, while it prepares; then "$<bytes>" or "$EOF:<mark>" */
 	REDIS_SYNC_SNAPSHOT, /* so many bytes, or up to the mark */
 	REDIS_SYNC_COMMANDS, /* what has been executed since */

@@ -26,7 +26,7 @@ class Servers:
             self.group.kill(i, name="redis.pid")
 
     def start(self, i, *arguments):
-        """In an empty state, unless the arguments say otherwise."""
+        """With what its directory holds: a donor's may hold the snapshot that it gave."""
         with open(self.group.path(i, "muproxy.log"), "ab") as log:
             self.processes[i] = subprocess.Popen(
                 ["redis-server", "--port", "0", "--unixsocket", self.group.path(i, "redis.sock"),
@@ -39,6 +39,9 @@ class Servers:
     def empty(self, i):
         """It is killed, and comes back without what it held."""
         self.kill(i)
+        return self.start_empty(i)
+
+    def start_empty(self, i):
         with contextlib.suppress(FileNotFoundError):
             os.remove(self.group.path(i, "dump.rdb"))
         return self.start(i)

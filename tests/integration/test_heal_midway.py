@@ -84,7 +84,7 @@ def test_lost_midway(midway, lost):
     if lost == "link":
         midway.wires[victim, donor].cut_wanted.set()
     if lost == "target's server":
-        midway.servers.start(victim)
+        midway.servers.start_empty(victim)
     if lost == "target":
         group.start_replica(victim)
     wait_restored(group, victim, before["restores"] + 1)
@@ -97,6 +97,6 @@ def test_lost_midway(midway, lost):
         group.start_replica(donor)
         wait_for(lambda: group.serves(donor), "the donor to serve again", 30)
     if lost == "donor's server":
-        midway.servers.start(donor)
+        midway.servers.start_empty(donor)
         wait_restored(group, donor)
     check(group, loads)

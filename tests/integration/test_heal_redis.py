@@ -76,7 +76,7 @@ def test_proxy_and_backend_are_killed_and_come_back_empty(group, servers, who):
     group.kill(victim)
     servers.kill(victim)
     more_work(loads, 20)
-    servers.start(victim)
+    servers.start_empty(victim)
     group.start_replica(victim)
     wait_restored(group, victim)
     more_work(loads, 20)

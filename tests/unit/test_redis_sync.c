@@ -34,7 +34,7 @@ static void feed_in_two(struct redis_sync *sync, const char *bytes, size_t at)
 /* With its length told beforehand, and line ends before that while it is being made. */
 static void a_snapshot_of_known_length(void **state)
 {
-	static const char all[] = ANSWER "\n\n$23\r\n" SNAPSHOT COMMANDS;
+	static const char all[] = "\n\n" ANSWER "\n\n$23\r\n" SNAPSHOT COMMANDS;
 	struct redis_sync sync;
 
 	(void)state;
