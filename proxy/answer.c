@@ -9,9 +9,18 @@
 #include "mc_binary.h"
 #include "state.h"
 
+/* It waits for a key no more. */
+static void forget_waiting(struct mp_proxy *proxy, struct mp_request *r)
+{
+	mp_blocking_end(proxy, r);
+	mp_patience_end(r);
+}
+
 void mp_drop(struct mp_proxy *proxy, struct mp_request *r)
 {
 	assert(!r->session);
+	if (r->meta.blocks)
+		forget_waiting(proxy, r);
 	if (r->link)
 		mp_link_release(r->link);
 	mp_requests_put(&proxy->requests, &proxy->chunks, r);
@@ -43,11 +52,17 @@ void mp_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice pie
 		assert(last);
 		if (twin && r->meta.tokens && put_aside(proxy, r, twin, piece))
 			return;
+		if (r->meta.blocks && mp_blocking_is_nothing(r, piece)) {
+			mp_doubt_unserved(proxy, r);
+			return;
+		}
 		mp_drop(proxy, r);
 		if (twin && mp_doubt_leave(proxy, twin))
 			mp_answer(proxy, twin, piece, true);
 		return;
 	}
+	if (last && r->meta.blocks)
+		forget_waiting(proxy, r);
 	if (r->session) {
 		mp_session_reply(r->session, r, piece, last);
 		return;

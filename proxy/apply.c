@@ -164,8 +164,10 @@ static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *rec
 			r = NULL;
 		}
 	}
-	if (r)
+	if (r) {
 		speak(backend, r);
+		r->wakes = record->head.flags & MP_RECORD_WAKES;
+	}
 	if (record->head.flags & MP_RECORD_TRANSACTION)
 		backend->ops->transaction(backend, record->head.database, record->wire,
 					  (int)record->head.commands, r);

@@ -83,6 +83,20 @@ static bool needs_whole(const struct mp_request *r)
 	       (r->meta.protocol == MP_MEMCACHED && mp_request_writes(r));
 }
 
+/* True: there was nothing for who waits, so this is nobody's answer. */
+static bool on_attempt(struct mp_target *target, struct mp_request *r, struct mp_slice piece,
+		       bool last)
+{
+	if (!r->is_served && last && mp_blocking_is_nothing(r, piece)) {
+		TAILQ_REMOVE(&target->running, r, place);
+		mp_blocking_unserved(target->proxy, r);
+		return true;
+	}
+	mp_blocking_served(target->proxy, r, piece);
+	r->is_served = true;
+	return false;
+}
+
 static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)
 {
 	struct mp_target *target = ctx;
@@ -90,6 +104,8 @@ static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)
 	bool gathering = mp_buffer_len(&target->gathered) > 0;
 
 	assert(r->state == MP_REQUEST_RUNNING || r->state == MP_REQUEST_DECIDING);
+	if (r->meta.blocks && !r->shadow && on_attempt(target, r, piece, last))
+		return;
 	if (!needs_whole(r)) {
 		if (last)
 			TAILQ_REMOVE(&target->running, r, place);
@@ -117,6 +133,7 @@ static void on_lost(void *ctx, void *owner)
 
 	TAILQ_REMOVE(&target->running, r, place);
 	mp_transaction_lost(&target->assembly);
+	mp_blocking_end(target->proxy, r);
 	if (r->state == MP_REQUEST_DECIDING)
 		mp_lock_lost(target->proxy, r);
 	else if (r->purpose != MP_PURPOSE_CLIENT)

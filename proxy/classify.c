@@ -5,13 +5,15 @@
 #include <string.h>
 
 #include "backend.h"
+#include "blocking_form.h"
 #include "mc_encode.h"
 #include "state.h"
 
 /* Plain SETs are what most writes are: no need to look at them again for the log. */
 bool mp_needs_rewrite(const struct mp_command *command, const struct resp_request *request)
 {
-	if (command->rewrite == MP_REWRITE_NONE || command->rewrite == MP_REWRITE_PUBLISH)
+	if (command->rewrite == MP_REWRITE_NONE || command->rewrite == MP_REWRITE_PUBLISH ||
+	    command->rewrite == MP_REWRITE_BLOCK)
 		return false;
 	return command->rewrite != MP_REWRITE_SET || request->argc > 3;
 }
@@ -21,6 +23,7 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 				  const struct mp_command **command, char *error)
 {
 	const struct mp_command *found;
+	struct mp_blocking_form form;
 
 	if (!proxy->commands) {
 		snprintf(error, MP_ERROR_BYTES,
@@ -48,6 +51,8 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 		meta->publish = found->rewrite == MP_REWRITE_PUBLISH;
 		meta->settings = found->rewrite == MP_REWRITE_SETTINGS;
 		meta->denyoom = found->denyoom;
+		meta->blocks = mp_blocking_form_of(found, request, &form);
+		meta->moves = meta->blocks && form.destination;
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_LOCAL:
 		return MP_VERDICT_LOCAL;

@@ -38,6 +38,7 @@ enum mp_rewrite {
 	MP_REWRITE_SCRIPT,   /* scripts and functions -> our own script (redis_scripts.h) */
 	MP_REWRITE_PUBLISH,  /* goes as it is; subscribers hear of it (pubsub.h) */
 	MP_REWRITE_SETTINGS, /* CONFIG SET: what is the group's is kept with the data (memory.h) */
+	MP_REWRITE_BLOCK,    /* goes as it is; who gets nothing waits (blocking.h) */
 	MP_REWRITE_NOTE, /* goes as it is, but deadlines change places or go (deadline_effects.h) */
 
 	/* Of reads: a deadline is asked for, and the reply made of it (ttl.h). */

@@ -264,7 +264,15 @@ static const struct mp_special specials[] = {
 	LOCAL("readwrite"),
 	REFUSE("cluster", CLUSTER),
 
-	/* Blocking ones carry a flag; XREAD does, too, but only BLOCK blocks. */
+	REWRITE("blpop", BLOCK),
+	REWRITE("brpop", BLOCK),
+	REWRITE("blmove", BLOCK),
+	REWRITE("brpoplpush", BLOCK),
+	REWRITE("blmpop", BLOCK),
+	REWRITE("bzpopmin", BLOCK),
+	REWRITE("bzpopmax", BLOCK),
+	REWRITE("bzmpop", BLOCK),
+	/* XREAD carries the flag of those that block, too, but only BLOCK blocks. */
 	UNLESS("xread", READ, xread_blocks, BLOCKING),
 	REFUSE("waitaof", BLOCKING),
 

@@ -56,6 +56,7 @@ void mp_doubt_add(struct mp_proxy *proxy, struct mp_request *r, uint64_t ballot)
 	}
 	if (!r->streamed)
 		mp_session_take_back(s, r);
+	r->is_served = false;
 	r->state = MP_REQUEST_DOUBT;
 	r->ballot = ballot;
 	r->since_ms = mp_now_ms(proxy);
@@ -182,17 +183,28 @@ bool mp_doubt_leave(struct mp_proxy *proxy, struct mp_request *r)
 	if (r->state == MP_REQUEST_DOUBT)
 		take_out(proxy, r);
 	else
-		TAILQ_REMOVE(&proxy->relay.out.relayed, r, place);
+		TAILQ_REMOVE(mp_relay_out_list(proxy, r), r, place);
 	if (r->session)
 		mp_session_take_back(r->session, r);
 	return true;
+}
+
+void mp_doubt_unserved(struct mp_proxy *proxy, struct mp_request *shadow)
+{
+	struct mp_request *r = shadow->twin;
+
+	mp_drop(proxy, shadow);
+	if (!r)
+		return;
+	r->lsn = 0;
+	mp_doubt_settle(proxy);
 }
 
 /* With a leader, or with one that was lost; no part of its reply is out, and none on the way. */
 static bool is_claimable(const struct mp_request *r)
 {
 	return (r->state == MP_REQUEST_RELAYED || r->state == MP_REQUEST_DOUBT) && !r->streamed &&
-	       !r->twin;
+	       (!r->twin || r->meta.blocks);
 }
 
 /* NULL: out of memory; then only the leader can answer. */
@@ -207,6 +219,8 @@ static struct mp_request *make_shadow(struct mp_proxy *proxy, struct mp_request 
 	shadow->raw = mp_bytes_share(&r->raw);
 	shadow->shadow = true;
 	shadow->twin = r;
+	if (r->twin)
+		r->twin->twin = NULL;
 	r->twin = shadow;
 	mp_requests_charge(&proxy->requests, shadow);
 	return shadow;
@@ -215,7 +229,7 @@ static struct mp_request *make_shadow(struct mp_proxy *proxy, struct mp_request 
 /* What runs here on behalf of a claimable request: a lost leader's itself, else a shadow. */
 static struct mp_request *to_run(struct mp_proxy *proxy, struct mp_request *r)
 {
-	if (r->state == MP_REQUEST_RELAYED)
+	if (r->state == MP_REQUEST_RELAYED || r->meta.blocks)
 		return make_shadow(proxy, r);
 	take_out(proxy, r);
 	return r;

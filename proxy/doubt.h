@@ -16,6 +16,11 @@
  * and whichever answer is here first, the leader's or the shadow's, is passed
  * on; if the leader is lost, there is the shadow's.
  *
+ * A request that may wait for a key (blocking.h) can have several records: all
+ * but the last came to nothing. So only shadows of it run here; the newest is
+ * the one that counts, since whoever made a record knew that all before it were
+ * in vain, and if that one comes back with nothing, too, it is as before.
+ *
  * Reads just go again, but keep their place: one that stands before a doubtful
  * write of its session is executed here, right before that write, if the
  * write's record turns up.
@@ -50,6 +55,11 @@ void mp_doubt_add(struct mp_proxy *proxy, struct mp_request *r, uint64_t ballot)
 void mp_doubt_settle(struct mp_proxy *proxy);
 /* What the leader of ballot says of earlier links. */
 void mp_doubt_barrier(struct mp_proxy *proxy, uint64_t ballot, uint64_t lsn);
+/*
+ * A shadow's answer is that there was nothing for its twin, which may be gone:
+ * it goes on waiting for an answer (blocking.h). The shadow is gone afterwards.
+ */
+void mp_doubt_unserved(struct mp_proxy *proxy, struct mp_request *shadow);
 /* Its client has left. */
 void mp_doubt_forget(struct mp_proxy *proxy, struct mp_request *r);
 /*

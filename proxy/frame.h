@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define MP_FRAME_MAGIC 0x3158795870754d0aULL /* "\nMupXyX1" */
-#define MP_FRAME_VERSION 3
+#define MP_FRAME_VERSION 4
 
 enum mp_link_purpose {
 	MP_LINK_RELAY = 0,    /* requests to the leader, as above (relay.h) */
@@ -19,12 +19,13 @@ enum mp_link_purpose {
 };
 
 enum mp_frame_type {
-	MP_FRAME_HELLO = 1,   /* both ways, first: mp_frame_hello */
-	MP_FRAME_REFUSED = 2, /* instead of a greeting: one line of text, then the end */
-	MP_FRAME_LEADING = 3, /* leader: mp_frame_leading. Requests are taken */
-	MP_FRAME_DEPOSED = 4, /* leader: no more, and no (further) replies either */
-	MP_FRAME_REQUEST = 5, /* follower: mp_frame_request, then the request in wire form */
-	MP_FRAME_REPLY = 6,   /* leader: mp_frame_reply, then a piece of the reply */
+	MP_FRAME_HELLO = 1,    /* both ways, first: mp_frame_hello */
+	MP_FRAME_REFUSED = 2,  /* instead of a greeting: one line of text, then the end */
+	MP_FRAME_LEADING = 3,  /* leader: mp_frame_leading. Requests are taken */
+	MP_FRAME_DEPOSED = 4,  /* leader: no more, and no (further) replies either */
+	MP_FRAME_REQUEST = 5,  /* follower: mp_frame_request, then the request in wire form */
+	MP_FRAME_REPLY = 6,    /* leader: mp_frame_reply, then a piece of the reply */
+	MP_FRAME_GIVE_UP = 12, /* follower: mp_frame_give_up */
 	/* on links of purpose TRANSFER (transfer.h): */
 	MP_FRAME_WANT = 7,    /* the end that is to be restored, first: mp_frame_want */
 	MP_FRAME_AGREED = 8,  /* donor: no body */
@@ -77,6 +78,14 @@ struct mp_frame_reply {
 	uint64_t lsn; /* of the entry that executed it, if it is the last piece; 0: none did */
 };
 
+/* A request is to wait for its key no longer (blocking_home.h); it is answered nevertheless. */
+struct mp_frame_give_up {
+	uint64_t ballot; /* that it was sent under */
+	uint64_t sequence;
+	uint8_t why; /* enum mp_give_up */
+	uint8_t pad[7];
+};
+
 struct mp_frame_want {
 	uint8_t protocol; /* enum mp_protocol */
 	uint8_t attempt;
@@ -96,5 +105,6 @@ static_assert(sizeof(struct mp_frame_request) == 32, "format of the link");
 static_assert(sizeof(struct mp_frame_reply) == 24, "format of the link");
 static_assert(sizeof(struct mp_frame_want) == 8, "format of the link");
 static_assert(sizeof(struct mp_frame_note) == 24, "format of the link");
+static_assert(sizeof(struct mp_frame_give_up) == 24, "format of the link");
 
 #endif

@@ -309,10 +309,11 @@ static void add_redis(struct mp_proxy *proxy, struct mp_request *r)
 	struct resp_request request;
 	int commands = 1;
 
-	if (r->meta.rewrite || mp_watch_is_on(proxy)) {
+	if (r->meta.rewrite || mp_watch_is_on(proxy) || mp_blocking_is_on(&proxy->blocking)) {
 		if (!look_again(proxy, r, &request, &command))
 			return;
 		mp_watch_touch(proxy, r->meta.database, command, &request);
+		mp_blocking_touch(proxy, r->meta.database, command, &request);
 	}
 	if (r->meta.rewrite) {
 		if (!rewrite_redis(proxy, r, command, &request, &commands))
@@ -330,6 +331,15 @@ static void add_redis(struct mp_proxy *proxy, struct mp_request *r)
 	if (r->meta.rewrite)
 		mp_expiry_proposed(proxy, wire, commands, record.database);
 	mp_buffer_clear(&proxy->pipeline.rewritten);
+}
+
+void mp_pipeline_add_attempt(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice wire)
+{
+	struct mp_record record = record_of(r);
+
+	assert(r->state == MP_REQUEST_BLOCKED && !r->meta.blind);
+	record.flags = MP_RECORD_WAKES;
+	join(proxy, r, &record, wire, false, (struct mp_slice){0});
 }
 
 static size_t encode_memcached(struct mp_proxy *proxy, const struct mc_request *request, size_t cap)
@@ -404,6 +414,8 @@ void mp_pipeline_add(struct mp_proxy *proxy, struct mp_request *r)
 		STAT_ADD(proxy, writes, 1);
 		if (proxy->memory.is_full && r->meta.denyoom)
 			mp_answer_error(proxy, r, MP_OOM);
+		else if (r->meta.blocks && !mp_blocking_enter(proxy, r))
+			break;
 		else if (r->meta.transaction)
 			mp_transaction_add(proxy, r);
 		else if (r->meta.protocol == MP_REDIS)
@@ -416,6 +428,8 @@ void mp_pipeline_add(struct mp_proxy *proxy, struct mp_request *r)
 		mp_lock_enter(proxy, r);
 		break;
 	}
+	if (mp_blocking_is_due(&proxy->blocking))
+		mp_blocking_run(proxy);
 }
 
 void mp_pipeline_add_question(struct mp_proxy *proxy, struct mp_request *r)
@@ -524,6 +538,7 @@ void mp_pipeline_abandon(struct mp_proxy *proxy)
 	mp_info("no longer leading under ballot %" PRIu64, ballot);
 	pipeline->ballot = 0;
 	pipeline->closed_ballot = ballot;
+	mp_blocking_abandon(proxy);
 	while ((batch = STAILQ_FIRST(&pipeline->proposed))) {
 		STAILQ_REMOVE_HEAD(&pipeline->proposed, next);
 		abandon_batch(proxy, batch, ballot);

@@ -82,6 +82,8 @@ static struct mp_proxy *make(struct event_base *base, struct mu *mu,
 	mp_memcached_init(&proxy->memcached);
 	mp_pubsub_init(proxy);
 	mp_transfer_init(proxy);
+	mp_blocking_init(&proxy->blocking);
+	TAILQ_INIT(&proxy->patience);
 	return proxy;
 }
 
@@ -142,6 +144,7 @@ void mp_proxy_close(struct mp_proxy *proxy)
 	mp_expiry_close(&proxy->expiry);
 	mp_memory_close(&proxy->memory);
 	mp_watch_close(&proxy->watch);
+	mp_blocking_close(&proxy->blocking);
 	assert(proxy->requests.count == 0);
 	mp_requests_close(&proxy->requests);
 	mp_chunks_close(&proxy->chunks);
@@ -162,6 +165,7 @@ void mp_proxy_drain(struct mp_proxy *proxy)
 	mp_listeners_drain(proxy);
 	mp_sessions_drain(proxy);
 	mp_relay_in_drain(proxy);
+	mp_patience_drain(proxy);
 }
 
 /* What was taken has been answered: a replica without backends does not lead. */
@@ -234,6 +238,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	next_ns = earlier(next_ns, mp_backends_deadline_ns(proxy));
 	next_ns = earlier(next_ns, mp_expiry_deadline_ns(proxy));
 	next_ns = earlier(next_ns, mp_memory_deadline_ns(proxy));
+	next_ns = earlier(next_ns, mp_blocking_deadline_ns(proxy));
 	next_ns = earlier(next_ns, sweep(proxy, now_ns));
 	mp_relay_flush(proxy);
 	mp_sessions_flush(proxy);

@@ -152,7 +152,23 @@ void mp_client_getredir(struct mp_session *s, const struct resp_request *r)
 	mp_say_number(s, -1);
 }
 
-/* Nobody is blocked. */
+/* Returns how many: 1 or 0. */
+static int64_t unblock(struct mp_proxy *proxy, int64_t id, bool with_error)
+{
+	struct mp_session *s;
+	struct mp_request *r;
+
+	TAILQ_FOREACH(s, &proxy->sessions.all, all)
+		if ((int64_t)s->id == id)
+			break;
+	r = s ? mp_patience_of(s) : NULL;
+	if (!r)
+		return 0;
+	mp_patience_give_up(r, with_error ? MP_GIVE_UP_ERROR : MP_GIVE_UP_TIMEOUT);
+	return 1;
+}
+
+/* CLIENT UNBLOCK id [TIMEOUT|ERROR] */
 void mp_client_unblock(struct mp_session *s, const struct resp_request *r)
 {
 	int64_t id;
@@ -163,7 +179,8 @@ void mp_client_unblock(struct mp_session *s, const struct resp_request *r)
 	else if (!mp_parse_i64(r->argv[2], &id))
 		mp_say(s, MP_NOT_AN_INTEGER);
 	else
-		mp_say_number(s, 0);
+		mp_say_number(
+			s, unblock(s->proxy, id, r->argc == 4 && mp_arg_is(r->argv[3], "error")));
 }
 
 /* ---------------------------------------------------------------- about others */
@@ -185,8 +202,9 @@ static void address_of(const struct mp_session *s, bool own, char out[ADDRESS_BY
 static size_t describe(const struct mp_session *s, char line[LINE_BYTES])
 {
 	static const uint32_t none[MP_TOPIC_KINDS];
-	static const char *const kinds[] = {"N", "x", "P", "Px"};
-	const char *flags = kinds[2 * mp_pubsub_is_subscribed(s) + s->multi.is_open];
+	static const char *const kinds[] = {"N", "x", "P", "Px", "b", "xb", "Pb", "Pxb"};
+	const char *flags = kinds[4 * (mp_patience_of(s) != NULL) + 2 * mp_pubsub_is_subscribed(s) +
+				  s->multi.is_open];
 	const uint32_t *told = s->subscriber ? s->subscriber->told : none;
 	uint64_t now_ms = mp_now_ms(s->proxy);
 	char from[ADDRESS_BYTES], to[ADDRESS_BYTES];

@@ -63,9 +63,10 @@ static int human(uint64_t bytes, char *out, size_t cap)
 	return snprintf(out, cap, "%.2f%c", value, units[i]);
 }
 
-/* What is the group's in place of the server's (memory.h). False: this line is the server's. */
-static bool put_memory(const struct mp_proxy *proxy, struct mp_slice line, struct mp_buffer *out,
-		       bool *ok)
+/* What is the group's in place of the server's (memory.h, blocking.h). False: this line is the
+ * server's. */
+static bool put_own(const struct mp_proxy *proxy, struct mp_slice line, struct mp_buffer *out,
+		    bool *ok)
 {
 	const struct mp_memory *memory = &proxy->memory;
 	char text[96], size[32];
@@ -82,6 +83,10 @@ static bool put_memory(const struct mp_proxy *proxy, struct mp_slice line, struc
 			       mp_memory_policy_name(memory->policy));
 	} else if (mp_starts_with(line, "evicted_keys:")) {
 		len = snprintf(text, sizeof(text), "evicted_keys:%" PRIu64 "\r\n", memory->evicted);
+	} else if (mp_starts_with(line, "blocked_clients:")) {
+		/* The backend's only client never waits; the group's do, all at the leader. */
+		len = snprintf(text, sizeof(text), "blocked_clients:%" PRIu32 "\r\n",
+			       proxy->blocking.blocked);
 	} else {
 		return false;
 	}
@@ -98,7 +103,7 @@ static bool put_lines(struct mp_proxy *proxy, struct mp_slice text, struct mp_bu
 				   line.data[2] >= '0' && line.data[2] <= '9';
 		bool ok = true;
 
-		if (!is_database && put_memory(proxy, line, out, &ok))
+		if (!is_database && put_own(proxy, line, out, &ok))
 			;
 		else if (is_database)
 			ok = put_database(proxy, line, out);

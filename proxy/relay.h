@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "blocking.h"
 #include "link.h"
 #include "mu.h"
 #include "net.h"
@@ -20,7 +21,8 @@ TAILQ_HEAD(mp_link_list, mp_link);
 struct mp_relay_out {
 	struct mp_link *link; /* NULL: none */
 	uint32_t dialling;    /* bit i: somebody was asked for a connection to replica i */
-	struct mp_request_list relayed; /* in the order in which they were sent */
+	/* In the order in which they were sent; those that may wait for a key for ever apart. */
+	struct mp_request_list relayed, blocking;
 	struct mp_address address[MU_ID_SLOTS];
 	uint64_t next_try_ns;
 	uint64_t busy_since_ns; /* when relayed was empty last */
@@ -51,6 +53,10 @@ bool mp_relay_out_open(const struct mp_proxy *proxy);
 /* ... and is there room on the way to it? */
 bool mp_relay_out_room(const struct mp_proxy *proxy);
 void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r);
+/* A relayed request that waits for a key is to wait no longer. */
+void mp_relay_out_give_up(struct mp_proxy *proxy, const struct mp_request *r, enum mp_give_up why);
+/* The list that a RELAYED request is in. */
+struct mp_request_list *mp_relay_out_list(struct mp_proxy *proxy, const struct mp_request *r);
 /* The connection that was asked for (proxy.h), or -1. */
 void mp_relay_out_dialled(struct mp_proxy *proxy, unsigned peer, int fd);
 /* Once a turn: be connected to whoever leads. Returns when it wants another turn. */

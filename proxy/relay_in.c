@@ -52,6 +52,7 @@ static void on_closed(struct mp_link *link, const char *why)
 	struct mp_relay_in *in = &proxy->relay.in;
 	uint64_t now_ns = mp_now_ns(proxy);
 
+	mp_blocking_link_closed(proxy, link);
 	TAILQ_REMOVE(&in->links, link, place);
 	TAILQ_INSERT_TAIL(&proxy->relay.closed, link, place);
 	if (link->peer) {
@@ -174,11 +175,27 @@ static bool on_request(struct mp_link *link, struct mp_slice body, const char **
 	return true;
 }
 
+static bool on_give_up(struct mp_link *link, struct mp_slice body, const char **why)
+{
+	struct mp_frame_give_up head;
+
+	memcpy(&head, body.data, sizeof(head));
+	if (head.why == MP_GIVE_UP_NOT || head.why >= MP_GIVE_UPS) {
+		*why = "a request is given up for no reason";
+		return false;
+	}
+	if (link->proxy->pipeline.ballot && head.ballot == link->proxy->pipeline.ballot)
+		mp_blocking_give_up(link->proxy, link, head.sequence, (enum mp_give_up)head.why);
+	return true;
+}
+
 static bool on_frame(struct mp_link *link, enum mp_frame_type type, struct mp_slice body,
 		     const char **why)
 {
 	if (type == MP_FRAME_REQUEST)
 		return on_request(link, body, why);
+	if (type == MP_FRAME_GIVE_UP && body.len == sizeof(struct mp_frame_give_up))
+		return on_give_up(link, body, why);
 	*why = "a frame that a follower does not send";
 	return false;
 }
@@ -248,8 +265,10 @@ void mp_relay_in_drain(struct mp_proxy *proxy)
 {
 	struct mp_link *link;
 
-	TAILQ_FOREACH(link, &proxy->relay.in.links, place)
+	TAILQ_FOREACH(link, &proxy->relay.in.links, place) {
 		mp_link_pause(link);
+		mp_blocking_link_closed(proxy, link);
+	}
 }
 
 static bool may_resume(const struct mp_proxy *proxy, const struct mp_link *link)

@@ -19,10 +19,13 @@ enum {
 /* Whatever the leader has not answered is in doubt now. */
 static void lose(struct mp_proxy *proxy, uint64_t ballot)
 {
+	struct mp_relay_out *out = &proxy->relay.out;
 	struct mp_request *r;
 
-	while ((r = TAILQ_FIRST(&proxy->relay.out.relayed))) {
-		TAILQ_REMOVE(&proxy->relay.out.relayed, r, place);
+	/* What may wait is the last that its session has sent. */
+	TAILQ_CONCAT(&out->relayed, &out->blocking, place);
+	while ((r = TAILQ_FIRST(&out->relayed))) {
+		TAILQ_REMOVE(&out->relayed, r, place);
 		mp_doubt_add(proxy, r, ballot);
 	}
 	mp_doubt_settle(proxy);
@@ -85,7 +88,7 @@ static bool on_reply(struct mp_link *link, struct mp_slice body)
 		return true;
 	body = (struct mp_slice){body.data + sizeof(head), body.len - sizeof(head)};
 	if (head.last) {
-		TAILQ_REMOVE(&proxy->relay.out.relayed, r, place);
+		TAILQ_REMOVE(mp_relay_out_list(proxy, r), r, place);
 		r->lsn = head.lsn;
 	}
 	mp_answer(proxy, r, body, head.last);
@@ -133,6 +136,13 @@ bool mp_relay_out_room(const struct mp_proxy *proxy)
 	       mp_buffer_len(&proxy->relay.out.link->out) < OUT_SOFT_BYTES;
 }
 
+struct mp_request_list *mp_relay_out_list(struct mp_proxy *proxy, const struct mp_request *r)
+{
+	struct mp_relay_out *out = &proxy->relay.out;
+
+	return r->meta.blocks ? &out->blocking : &out->relayed;
+}
+
 void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r)
 {
 	struct mp_relay_out *out = &proxy->relay.out;
@@ -147,13 +157,24 @@ void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r)
 		.resp = r->meta.resp,
 	};
 
-	if (TAILQ_EMPTY(&out->relayed))
+	if (!r->meta.blocks && TAILQ_EMPTY(&out->relayed))
 		out->busy_since_ns = mp_now_ns(proxy);
 	/* Before the frame: the link may turn out to be lost while it is queued. */
 	r->state = MP_REQUEST_RELAYED;
-	TAILQ_INSERT_TAIL(&out->relayed, r, place);
+	TAILQ_INSERT_TAIL(mp_relay_out_list(proxy, r), r, place);
 	mp_link_send(out->link, MP_FRAME_REQUEST, &head, sizeof(head), mp_bytes_slice(&r->raw));
+	if (r->give_up && r->state == MP_REQUEST_RELAYED)
+		mp_relay_out_give_up(proxy, r, (enum mp_give_up)r->give_up);
 	STAT_ADD(proxy, relayed, 1);
+}
+
+void mp_relay_out_give_up(struct mp_proxy *proxy, const struct mp_request *r, enum mp_give_up why)
+{
+	struct mp_link *link = proxy->relay.out.link;
+	struct mp_frame_give_up head = {
+		.ballot = link->ballot, .sequence = r->origin.sequence, .why = (uint8_t)why};
+
+	mp_link_send(link, MP_FRAME_GIVE_UP, &head, sizeof(head), (struct mp_slice){0});
 }
 
 static void take_socket(struct mp_proxy *proxy, unsigned peer, int fd)

@@ -19,13 +19,16 @@
 
 struct mp_link;
 struct mp_lock;
+struct mp_patience;
 struct mp_session;
+struct mp_waiter;
 
 enum mp_request_state {
 	MP_REQUEST_FREE = 0,
 	MP_REQUEST_WAITING,  /* not sent anywhere yet: may be sent, or given up, freely */
 	MP_REQUEST_BATCHED,  /* leader: in a batch that is not committed and with the backend yet */
 	MP_REQUEST_DECIDING, /* leader: a conditional that has its key's lock, or waits for it */
+	MP_REQUEST_BLOCKED,  /* leader: there was nothing for it, it waits (blocking.h) */
 	MP_REQUEST_RUNNING,  /* with the own backend, whose reply is the client's */
 	MP_REQUEST_RELAYED,  /* with the leader, whose reply is the client's */
 	MP_REQUEST_DOUBT,    /* the leader was lost: the log will tell (doubt.h) */
@@ -61,6 +64,8 @@ struct mp_request_meta {
 	bool publish;          /* PUBLISH, SPUBLISH (pubsub.h) */
 	bool local;            /* a read that may be answered with the past (local_reads.h) */
 	uint8_t ttl;           /* a read of a deadline: enum mp_rewrite (ttl.h); 0: none */
+	bool blocks;           /* it waits if there is nothing for it (blocking.h) */
+	bool moves;            /* ... for what then goes to another list */
 };
 
 /* Who wants the reply. */
@@ -83,6 +88,8 @@ struct mp_request {
 	struct mp_session *session;    /* NULL: relayed to us, or the client has left */
 	struct mp_link *link;          /* relayed to us: where from; NULL: a request of our own */
 	struct mp_lock *lock;          /* DECIDING */
+	struct mp_waiter *waiter; /* blocks: at the leader that tries it (blocking.h), or NULL */
+	struct mp_patience *patience; /* blocks: with its client (blocking_home.h), or NULL */
 	/*
 	 * RELAYED or DOUBT: the shadow that runs here in the meantime (doubt.h).
 	 * Of a shadow: whom it stands for, NULL if that was answered without it.
@@ -98,6 +105,9 @@ struct mp_request {
 	bool logged;    /* BATCHED: it has a record in the batch */
 	bool is_here;   /* a local read, with the own backend (local_reads.h) */
 	bool asked;     /* DECIDING: its question is with the backend */
+	bool wakes;     /* blocks: the attempt under way is not its first */
+	bool is_served; /* blocks: what comes of a reply is its answer */
+	uint8_t give_up;      /* blocks: enum mp_give_up, once the attempt under way has failed */
 	uint8_t purpose;      /* enum mp_request_purpose; but for CLIENT it is always RUNNING */
 	uint64_t now_ms;      /* what the log's clock showed for this read; 0: not looked at */
 	uint32_t handle;      /* the pool's name of it */

@@ -534,6 +534,7 @@ static size_t (*const rewrites[])(const struct rewriting *) = {
 	[MP_REWRITE_XADD] = rewrite_xadd,         [MP_REWRITE_SPOP] = rewrite_spop,
 	[MP_REWRITE_NOTE] = emit_unchanged,       [MP_REWRITE_FLUSHDB] = rewrite_flushdb,
 	[MP_REWRITE_PUBLISH] = emit_unchanged,    [MP_REWRITE_SETTINGS] = rewrite_settings,
+	[MP_REWRITE_BLOCK] = emit_unchanged,
 };
 
 size_t mp_command_rewrite(const struct mp_command *command, const struct resp_request *request,

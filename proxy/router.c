@@ -47,8 +47,10 @@ static bool send_one(struct mp_proxy *proxy, enum way to, struct mp_request *r)
 
 	if (to == HERE ? !mp_pipeline_room(proxy, r->raw.len) : !mp_relay_out_room(proxy))
 		return false;
+	if (r->meta.blocks && !mp_patience_begin(proxy, r))
+		return true;
 	mp_session_sent(s, r);
-	if (r->meta.class == MP_REQUEST_CONDITIONAL)
+	if (r->meta.class == MP_REQUEST_CONDITIONAL || r->meta.blocks)
 		s->barrier = r;
 	if (to == HERE)
 		mp_pipeline_add(proxy, r);
@@ -121,6 +123,7 @@ void mp_router_run(struct mp_proxy *proxy)
 			return;
 		mp_memcached_run(proxy);
 		mp_locks_run(proxy);
+		mp_blocking_run(proxy);
 		run_inbox(proxy);
 	}
 	run_sessions(proxy, to);

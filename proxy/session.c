@@ -125,8 +125,10 @@ static void leave_requests(struct mp_session *s)
 		if (r->state == MP_REQUEST_DOUBT)
 			mp_doubt_forget(s->proxy, r);
 		r->session = NULL;
+		if (r->meta.blocks)
+			mp_patience_leave(s->proxy, r);
 		if (r->state == MP_REQUEST_WAITING || r->state == MP_REQUEST_DOUBT ||
-		    r->state == MP_REQUEST_DONE)
+		    r->state == MP_REQUEST_DONE || r->state == MP_REQUEST_BLOCKED)
 			mp_drop(s->proxy, r);
 	}
 	s->tail = s->unsent = s->barrier = NULL;

@@ -36,6 +36,7 @@ struct mp_session {
 	bool is_ready, is_dirty, is_halted;
 	bool dead;    /* over; freed at the end of the turn */
 	bool closing; /* takes no more requests; over when all replies are out */
+	bool ended;   /* closing because the client sends nothing more: it will not wait either */
 	bool lingers; /* closing after an error: what it goes on sending is read and thrown away */
 	bool paused;  /* not read from until it has caught up */
 	bool congested; /* the socket is full: writable is waited for */

@@ -193,6 +193,7 @@ void mp_session_on_readable(evutil_socket_t fd, short what, void *ctx)
 	if (n == 0) {
 		/* It may have shut down its sending side only: it gets its replies. */
 		mp_session_close_after_replies(s);
+		mp_patience_client_ended(s);
 		return;
 	}
 	s->heard_ms = mp_now_ms(s->proxy);

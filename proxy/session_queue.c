@@ -134,6 +134,7 @@ struct mp_request *mp_session_replace(struct mp_session *s, struct mp_request *r
 	r->is_here = false;
 	now->raw = r->raw;
 	r->raw = (struct mp_bytes){0};
+	mp_patience_move(r, now);
 	mp_requests_charge(requests, now);
 	mp_requests_charge(requests, r);
 	now->session = s;

@@ -10,6 +10,8 @@
 #include <stdint.h>
 
 #include "apply.h"
+#include "blocking.h"
+#include "blocking_home.h"
 #include "chunk.h"
 #include "command.h"
 #include "doubt.h"
@@ -52,6 +54,8 @@ struct mp_proxy {
 	struct mp_expiry expiry;
 	struct mp_memory memory;
 	struct mp_watch watch;
+	struct mp_blocking blocking;
+	struct mp_patience_list patience; /* of the own clients */
 	struct mp_doubt doubt;
 	struct mp_relay relay;
 	struct mp_memcached memcached;

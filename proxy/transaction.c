@@ -206,6 +206,7 @@ static void make_write(struct making *m, const struct mp_command *command,
 	int commands = 1;
 
 	mp_watch_touch(proxy, m->database, command, request);
+	mp_blocking_touch(proxy, m->database, command, request);
 	m->denyoom = m->denyoom || command->denyoom;
 	if (command->rewrite == MP_REWRITE_PUBLISH)
 		m->flags |= MP_RECORD_SPEAKS;

@@ -1,0 +1,533 @@
+/* blocking.c - see blocking.h. */
+#include "blocking.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "answer.h"
+#include "blocking_form.h"
+#include "classify.h"
+#include "state.h"
+
+enum {
+	LINKS_MAX = 1 << 18,
+	TRIES = 4,              /* where nobody knows how many elements a key got */
+	SWEEP_US_PER_KEY = 200, /* of keys that are waited for */
+	ATTEMPT_BYTES = 128,    /* of an attempt, besides its key and the request's options */
+};
+
+/* Somebody waits for this key. */
+struct mp_wait_link {
+	TAILQ_ENTRY(mp_wait_link) place;
+	struct mp_waiter *waiter;
+	struct mp_wait_key *key;
+};
+TAILQ_HEAD(mp_wait_links, mp_wait_link);
+
+struct mp_wait_key {
+	UT_hash_handle hh;
+	TAILQ_ENTRY(mp_wait_key) due;
+	struct mp_wait_links links;  /* who has waited longest first */
+	struct mp_wait_link *cursor; /* is_due: who is looked at next; NULL: all have been */
+	bool is_due;
+	bool is_unsure;  /* it may have got more than is tried for now */
+	bool is_fed;     /* is_due: not just by attempts that may come to nothing themselves */
+	uint32_t kinds;  /* is_due: who can use what it got (enum mp_wait_kind) */
+	uint32_t tries;  /* is_due: how many are to be tried yet */
+	size_t name_len; /* of what it is found by: its database, then its bytes */
+	char name[];
+};
+
+struct mp_waiter {
+	UT_hash_handle hh;
+	uint64_t id[2]; /* the request's origin */
+	struct mp_request *r;
+	struct mp_blocking_form form;
+	bool is_under_way; /* an attempt */
+	bool is_proven;    /* that there was nothing for it */
+	bool again;        /* a key of its was fed while its attempt was under way */
+	bool is_due;       /* it is in the list of those to be tried again */
+	TAILQ_ENTRY(mp_waiter) due;
+	struct mp_wait_key *key; /* of the attempt under way; NULL: it is for all keys */
+	bool is_unsure;          /* more may have come to that key than is tried for */
+	int next_link;           /* is_due: the key to be tried next */
+	int count;
+	struct mp_wait_link links[];
+};
+
+void mp_blocking_init(struct mp_blocking *blocking)
+{
+	TAILQ_INIT(&blocking->due);
+	TAILQ_INIT(&blocking->again);
+}
+
+void mp_blocking_close(struct mp_blocking *blocking)
+{
+	assert(!blocking->waiters && !blocking->keys);
+	mp_buffer_free(&blocking->name);
+	mp_buffer_free(&blocking->wire);
+}
+
+/* -------------------------------------------------------------------- keys */
+
+static bool put_name(struct mp_buffer *name, uint32_t database, struct mp_slice key)
+{
+	mp_buffer_clear(name);
+	return mp_buffer_append(name, &database, sizeof(database)) &&
+	       mp_buffer_append(name, key.data, key.len);
+}
+
+static struct mp_slice bytes_of(const struct mp_wait_key *key)
+{
+	return (struct mp_slice){key->name + sizeof(uint32_t), key->name_len - sizeof(uint32_t)};
+}
+
+/* NULL: nobody waits for it, or out of memory for its name. */
+static struct mp_wait_key *find_key(struct mp_blocking *blocking, uint32_t database,
+				    struct mp_slice bytes)
+{
+	struct mp_wait_key *key = NULL;
+
+	if (put_name(&blocking->name, database, bytes))
+		HASH_FIND(hh, blocking->keys, mp_buffer_data(&blocking->name),
+			  mp_buffer_len(&blocking->name), key);
+	return key;
+}
+
+static struct mp_wait_key *add_key(struct mp_blocking *blocking, uint32_t database,
+				   struct mp_slice bytes)
+{
+	struct mp_wait_key *key = find_key(blocking, database, bytes);
+	size_t len = mp_buffer_len(&blocking->name);
+
+	if (key || len != sizeof(database) + bytes.len)
+		return key;
+	key = calloc(1, sizeof(*key) + len);
+	if (!key)
+		return NULL;
+	TAILQ_INIT(&key->links);
+	key->name_len = len;
+	memcpy(key->name, mp_buffer_data(&blocking->name), len);
+	HASH_ADD(hh, blocking->keys, name, len, key);
+	return key;
+}
+
+static void set_due(struct mp_blocking *blocking, struct mp_wait_key *key, unsigned kinds,
+		    uint32_t elements)
+{
+	if (!key->is_due) {
+		key->is_due = true;
+		key->is_unsure = key->is_fed = false;
+		key->kinds = key->tries = 0;
+		TAILQ_INSERT_TAIL(&blocking->due, key, due);
+	}
+	key->cursor = TAILQ_FIRST(&key->links);
+	key->kinds |= kinds;
+	if (elements != MP_FEED_UNKNOWN) {
+		key->tries += elements;
+		return;
+	}
+	key->is_unsure = true;
+	if (key->tries < TRIES)
+		key->tries = TRIES;
+}
+
+static void clear_due(struct mp_blocking *blocking, struct mp_wait_key *key)
+{
+	if (!key->is_due)
+		return;
+	key->is_due = false;
+	TAILQ_REMOVE(&blocking->due, key, due);
+}
+
+static void remove_link(struct mp_blocking *blocking, struct mp_wait_link *link)
+{
+	struct mp_wait_key *key = link->key;
+
+	if (key->cursor == link)
+		key->cursor = TAILQ_NEXT(link, place);
+	TAILQ_REMOVE(&key->links, link, place);
+	blocking->links--;
+	if (!TAILQ_EMPTY(&key->links))
+		return;
+	clear_due(blocking, key);
+	HASH_DEL(blocking->keys, key);
+	free(key);
+}
+
+/* ----------------------------------------------------------------- waiters */
+
+static void free_waiter(struct mp_blocking *blocking, struct mp_waiter *w)
+{
+	for (int i = 0; i < w->count; i++)
+		remove_link(blocking, &w->links[i]);
+	if (w->is_due)
+		TAILQ_REMOVE(&blocking->again, w, due);
+	blocking->blocked -= w->is_proven;
+	HASH_DEL(blocking->waiters, w);
+	w->r->waiter = NULL;
+	free(w);
+}
+
+/* False: out of memory. */
+static bool add_links(struct mp_blocking *blocking, struct mp_waiter *w,
+		      const struct resp_request *request)
+{
+	for (int i = 0; i < w->form.keys; i++) {
+		struct mp_wait_link *link = &w->links[i];
+
+		link->waiter = w;
+		link->key = add_key(blocking, w->r->meta.database,
+				    request->argv[w->form.first_key + i]);
+		if (!link->key)
+			return false;
+		TAILQ_INSERT_TAIL(&link->key->links, link, place);
+		blocking->links++;
+		w->count++;
+	}
+	return true;
+}
+
+static struct mp_waiter *add_waiter(struct mp_proxy *proxy, struct mp_request *r,
+				    const struct mp_blocking_form *form,
+				    const struct resp_request *request)
+{
+	struct mp_blocking *blocking = &proxy->blocking;
+	struct mp_waiter *w;
+
+	if (blocking->links + (size_t)form->keys > LINKS_MAX)
+		return NULL;
+	w = calloc(1, sizeof(*w) + (size_t)form->keys * sizeof(w->links[0]));
+	if (!w)
+		return NULL;
+	w->r = r;
+	w->form = *form;
+	w->id[0] = r->origin.nonce;
+	w->id[1] = r->origin.sequence;
+	w->is_under_way = true;
+	w->next_link = form->keys;
+	r->waiter = w;
+	HASH_ADD(hh, blocking->waiters, id, sizeof(w->id), w);
+	if (add_links(blocking, w, request))
+		return w;
+	free_waiter(blocking, w);
+	return NULL;
+}
+
+bool mp_blocking_enter(struct mp_proxy *proxy, struct mp_request *r)
+{
+	const struct mp_command *command;
+	struct mp_blocking_form form;
+	struct resp_request request;
+	char error[MP_ERROR_BYTES];
+
+	assert(!r->waiter);
+	if (!mp_reparse_redis(proxy, mp_bytes_slice(&r->raw), &request) ||
+	    !(command = mp_command_find(proxy->commands, &request, error, sizeof(error))) ||
+	    !mp_blocking_form_of(command, &request, &form)) {
+		mp_answer_error(proxy, r, "ERR muproxy: not understood by the leader");
+		return false;
+	}
+	if (add_waiter(proxy, r, &form, &request))
+		return true;
+	mp_answer_error(proxy, r,
+			"ERR muproxy: too many keys are waited for; nothing was "
+			"executed");
+	return false;
+}
+
+void mp_blocking_end(struct mp_proxy *proxy, struct mp_request *r)
+{
+	if (r->waiter)
+		free_waiter(&proxy->blocking, r->waiter);
+}
+
+/* ------------------------------------------------------------------- feeding */
+
+static void feed(void *ctx, const struct mp_feed *fed)
+{
+	struct mp_blocking *blocking = ctx;
+	struct mp_wait_key *key;
+
+	if (fed->all_databases) {
+		blocking->wants_sweep = true;
+		return;
+	}
+	key = find_key(blocking, fed->database, fed->key);
+	if (!key)
+		return;
+	set_due(blocking, key, fed->kinds, fed->elements);
+	key->is_fed = true;
+}
+
+void mp_blocking_touch(struct mp_proxy *proxy, uint32_t database, const struct mp_command *command,
+		       const struct resp_request *request)
+{
+	if (mp_blocking_is_on(&proxy->blocking))
+		mp_blocking_feeds(command, request, database, feed, &proxy->blocking);
+}
+
+/* Any key may have got something. */
+static void sweep(struct mp_proxy *proxy)
+{
+	struct mp_blocking *blocking = &proxy->blocking;
+	struct mp_wait_key *key, *next;
+	uint64_t now_ns = mp_now_ns(proxy);
+
+	if (!blocking->wants_sweep || now_ns < blocking->next_sweep_ns)
+		return;
+	blocking->wants_sweep = false;
+	HASH_ITER(hh, blocking->keys, key, next) {
+		if (key->is_due)
+			continue;
+		set_due(blocking, key, MP_WAIT_ANY, 1);
+		key->is_unsure = key->is_fed = true;
+	}
+	blocking->next_sweep_ns =
+		now_ns + (uint64_t)HASH_COUNT(blocking->keys) * SWEEP_US_PER_KEY * 1000;
+}
+
+uint64_t mp_blocking_deadline_ns(const struct mp_proxy *proxy)
+{
+	const struct mp_blocking *blocking = &proxy->blocking;
+
+	return blocking->wants_sweep && proxy->pipeline.ballot ? blocking->next_sweep_ns
+							       : UINT64_MAX;
+}
+
+/* ------------------------------------------------------------------ attempts */
+
+/* A client that has left is served no more, though its requests are still there. */
+static bool is_there(const struct mp_request *r)
+{
+	if (r->link)
+		return r->link->state != MP_LINK_CLOSED && !r->link->proxy->draining;
+	return r->session && !r->session->dead;
+}
+
+/* The next of the key's waiters who can be tried. NULL: there is none. */
+static struct mp_waiter *next_waiter(struct mp_wait_key *key)
+{
+	struct mp_wait_link *link;
+
+	while ((link = key->cursor)) {
+		struct mp_waiter *w = link->waiter;
+
+		key->cursor = TAILQ_NEXT(link, place);
+		if (!(w->form.kind & key->kinds) || !is_there(w->r))
+			continue;
+		if (!w->is_under_way)
+			return w;
+		w->again |= key->is_fed;
+	}
+	return NULL;
+}
+
+/* An attempt writes like any other request. */
+static void touch(struct mp_proxy *proxy, const struct mp_waiter *w,
+		  const struct resp_request *request)
+{
+	uint32_t database = w->r->meta.database;
+	struct mp_wait_key *destination;
+	struct mp_slice to;
+
+	mp_watch_touch_key(proxy, database, bytes_of(w->key));
+	if (!w->form.destination)
+		return;
+	to = request->argv[w->form.destination];
+	mp_watch_touch_key(proxy, database, to);
+	destination = find_key(&proxy->blocking, database, to);
+	if (destination)
+		set_due(&proxy->blocking, destination, MP_WAIT_LIST, 1);
+}
+
+static void attempt(struct mp_proxy *proxy, struct mp_waiter *w, struct mp_wait_key *key)
+{
+	struct mp_blocking *blocking = &proxy->blocking;
+	struct mp_request *r = w->r;
+	struct resp_request request;
+
+	mp_buffer_clear(&blocking->wire);
+	if (!mp_reparse_redis(proxy, mp_bytes_slice(&r->raw), &request) ||
+	    !mp_blocking_put_attempt(&w->form, &request, bytes_of(key), &blocking->wire)) {
+		mp_answer_error(proxy, r, "ERR muproxy: out of memory; nothing was executed");
+		return;
+	}
+	w->is_under_way = true;
+	w->key = key;
+	touch(proxy, w, &request);
+	mp_pipeline_add_attempt(proxy, r, mp_buffer_slice(&blocking->wire));
+}
+
+void mp_blocking_run(struct mp_proxy *proxy)
+{
+	struct mp_blocking *blocking = &proxy->blocking;
+	struct mp_wait_key *key;
+	struct mp_waiter *w;
+
+	while ((w = TAILQ_FIRST(&blocking->again)) &&
+	       mp_pipeline_room(proxy, w->r->raw.len + ATTEMPT_BYTES) &&
+	       (w = TAILQ_FIRST(&blocking->again))) {
+		TAILQ_REMOVE(&blocking->again, w, due);
+		w->is_due = false;
+		if (w->is_under_way)
+			w->again = true;
+		else if (is_there(w->r))
+			attempt(proxy, w, w->links[w->next_link++].key);
+	}
+	sweep(proxy);
+	/* To ask for room may propose a batch, and cost the request of any waiter. */
+	while ((key = TAILQ_FIRST(&blocking->due)) &&
+	       mp_pipeline_room(proxy, key->name_len + ATTEMPT_BYTES) &&
+	       (key = TAILQ_FIRST(&blocking->due))) {
+		w = key->tries > 0 ? next_waiter(key) : NULL;
+		if (!w) {
+			clear_due(blocking, key);
+			continue;
+		}
+		w->is_unsure = --key->tries == 0 && key->is_unsure;
+		attempt(proxy, w, key);
+	}
+}
+
+/* -------------------------------------------------------------------- results */
+
+bool mp_blocking_is_nothing(const struct mp_request *r, struct mp_slice reply)
+{
+	if (mp_slice_is(reply, "*-1\r\n") || mp_slice_is(reply, "$-1\r\n") ||
+	    mp_slice_is(reply, "_\r\n"))
+		return true;
+	/* Redis wakes nobody for a key of another type; where it moves to is another matter. */
+	return r->wakes && !r->meta.moves && mp_starts_with(reply, "-WRONGTYPE ");
+}
+
+void mp_blocking_answer(struct mp_proxy *proxy, struct mp_request *r, enum mp_give_up why)
+{
+	switch (why) {
+	case MP_GIVE_UP_ERROR:
+		mp_answer_error(proxy, r, "UNBLOCKED client unblocked via CLIENT UNBLOCK");
+		break;
+	case MP_GIVE_UP_DRAIN:
+		mp_answer_error(proxy, r,
+				"UNBLOCKED force unblock from blocking operation, instance "
+				"state changed (master -> replica?)");
+		break;
+	default:
+		mp_answer(proxy, r, mp_resp_nil_array(r->meta.resp), true);
+	}
+}
+
+void mp_blocking_unserved(struct mp_proxy *proxy, struct mp_request *r)
+{
+	struct mp_blocking *blocking = &proxy->blocking;
+	struct mp_waiter *w = r->waiter;
+
+	r->state = MP_REQUEST_BLOCKED;
+	r->lsn = 0;
+	if (!is_there(r) && !r->session) {
+		mp_blocking_end(proxy, r);
+		mp_drop(proxy, r);
+	} else if (r->give_up) {
+		mp_blocking_answer(proxy, r, (enum mp_give_up)r->give_up);
+	} else if (!w && r->link) {
+		mp_drop(proxy, r); /* its sender knows that we lead no more */
+	} else if (!w) {
+		r->since_ms = mp_now_ms(proxy);
+		mp_session_unsend(r->session, r);
+	} else {
+		w->is_under_way = false;
+		w->is_unsure = false;
+		blocking->blocked += !w->is_proven;
+		w->is_proven = true;
+		if (w->again)
+			w->next_link = 0;
+		w->again = false;
+		w->is_due = w->next_link < w->count;
+		if (w->is_due)
+			TAILQ_INSERT_TAIL(&blocking->again, w, due);
+	}
+}
+
+/* An element has come to where it was to go. */
+static void feed_destination(struct mp_proxy *proxy, const struct mp_waiter *w)
+{
+	struct mp_feed fed = {
+		.database = w->r->meta.database, .kinds = MP_WAIT_LIST, .elements = 1};
+	struct resp_request request;
+
+	if (!mp_reparse_redis(proxy, mp_bytes_slice(&w->r->raw), &request))
+		return;
+	fed.key = request.argv[w->form.destination];
+	feed(&proxy->blocking, &fed);
+}
+
+void mp_blocking_served(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice piece)
+{
+	struct mp_waiter *w = r->waiter;
+	bool is_error = piece.len > 0 && piece.data[0] == '-';
+
+	if (!w)
+		return;
+	/* Who gets an error has left to the others what was there for him. */
+	if (w->key && (w->is_unsure || is_error))
+		set_due(&proxy->blocking, w->key, w->form.kind, MP_FEED_UNKNOWN);
+	if (w->form.destination && !is_error)
+		feed_destination(proxy, w);
+	mp_blocking_end(proxy, r);
+}
+
+/* ---------------------------------------------------------------------- ends */
+
+void mp_blocking_give_up(struct mp_proxy *proxy, struct mp_link *link, uint64_t sequence,
+			 enum mp_give_up why)
+{
+	uint64_t id[2] = {link->peer_nonce, sequence};
+	struct mp_waiter *w;
+	struct mp_request *r;
+
+	HASH_FIND(hh, proxy->blocking.waiters, id, sizeof(id), w);
+	if (w && w->r->link == link) {
+		if (w->r->state == MP_REQUEST_BLOCKED)
+			mp_blocking_answer(proxy, w->r, why);
+		else
+			w->r->give_up = (uint8_t)why;
+		return;
+	}
+	/* It may not be in the pipeline yet. */
+	TAILQ_FOREACH(r, &proxy->router.inbox, place)
+		if (r->link == link && r->origin.sequence == sequence)
+			r->give_up = (uint8_t)why;
+}
+
+void mp_blocking_link_closed(struct mp_proxy *proxy, const struct mp_link *link)
+{
+	struct mp_waiter *w, *next;
+
+	HASH_ITER(hh, proxy->blocking.waiters, w, next) {
+		struct mp_request *r = w->r;
+
+		if (r->link != link || r->state != MP_REQUEST_BLOCKED)
+			continue;
+		mp_blocking_end(proxy, r);
+		mp_drop(proxy, r);
+	}
+}
+
+void mp_blocking_abandon(struct mp_proxy *proxy)
+{
+	struct mp_blocking *blocking = &proxy->blocking;
+	struct mp_waiter *w, *next;
+
+	HASH_ITER(hh, blocking->waiters, w, next) {
+		struct mp_request *r = w->r;
+
+		mp_blocking_end(proxy, r);
+		/* What is under way is taken apart with its batch, or answered by the own server.
+		 */
+		if (r->state == MP_REQUEST_BLOCKED)
+			mp_blocking_unserved(proxy, r);
+	}
+	blocking->wants_sweep = false;
+}
