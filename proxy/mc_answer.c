@@ -70,9 +70,9 @@ static void put_meta_key(struct mc_writer *w, const struct mc_request *r)
 	mc_put_text(w, " b");
 }
 
-static void put_meta_ttl(struct mc_writer *w, const struct mc_result_facts *facts)
+static void put_meta_ttl(struct mc_writer *w, int64_t deadline_s, int64_t now_s)
 {
-	mc_put_flag(w, 't', facts->deadline_s == 0 ? -1 : facts->deadline_s - facts->now_s);
+	mc_put_flag(w, 't', deadline_s == 0 ? -1 : deadline_s - now_s);
 }
 
 /* What the client wants to be told again, in the order of its flags. */
@@ -80,6 +80,7 @@ static void put_meta_flags(struct mc_writer *w, const struct mc_request *r, bool
 			   const struct mc_result_facts *facts, struct mc_canned *canned)
 {
 	const char *s = r->args.len > 0 ? r->args.data : "", *end = s + r->args.len;
+	int64_t deadline_s = facts->old_deadline_s; /* so far */
 
 	for (;;) {
 		struct mp_slice word = mc_next_word(&s, end);
@@ -94,9 +95,14 @@ static void put_meta_flags(struct mc_writer *w, const struct mc_request *r, bool
 		case 'k':
 			put_meta_key(w, r);
 			break;
+		case 'T':
+		case 'N':
+			if (*word.data == 'T' || facts->is_new)
+				deadline_s = facts->deadline_s;
+			break;
 		case 't':
 			if (is_delta(r) && well)
-				put_meta_ttl(w, facts);
+				put_meta_ttl(w, deadline_s, facts->now_s);
 			break;
 		case 'c':
 			if (r->verb == MC_DELETE || r->verb == MC_MG || (is_delta(r) && !well))

@@ -88,15 +88,26 @@ static int64_t kept_deadline(struct deciding *d)
 	return mc_kept_deadline(d->deadlines, d->request->keys[0], d->item->left_s, d->now_s);
 }
 
-/* What was just stored is as stale as the item was before, and as much somebody's to refresh. */
+/*
+ * What was just stored is as stale as the item was before, as much somebody's to
+ * refresh, and has been read, or not. (Of an item that is not stale R takes the
+ * win; of one that is, any mg does, so it is read before it is stale.)
+ */
 static void keep_marks(struct deciding *d)
 {
-	if (!d->item->stale && !d->item->sent)
+	const struct mc_item *item = d->item;
+	bool takes_win = item->sent && !item->stale;
+
+	if (!item->stale && !item->sent && !item->fetched)
 		return;
-	if (d->item->stale)
+	if (item->fetched)
+		put_command(d, "mg", takes_win ? " R2147483647" : "");
+	else if (takes_win)
+		put_command(d, "mg", " u R2147483647");
+	if (item->stale)
 		put_command(d, "md", " I");
-	if (d->item->sent) /* of one that is not stale R takes the win */
-		put_command(d, "mg", d->item->stale ? "" : " R2147483647");
+	if (item->stale && item->sent)
+		put_command(d, "mg", " u");
 	if (mc_wants_token(d->request))
 		put_command(d, "me", "");
 }
@@ -127,7 +138,7 @@ static void decide_cas(struct deciding *d)
 		put_store(d, r->flags, kept_deadline(d), &(struct mc_value){.head = r->value});
 		put_command(d, "md", " I");
 		if (d->item->sent)
-			put_command(d, "mg", "");
+			put_command(d, "mg", " u");
 		if (mc_wants_token(r))
 			put_command(d, "me", "");
 		answer(d, MC_DONE_WELL);
@@ -173,6 +184,24 @@ static bool read_value(struct mp_slice value, uint64_t *number)
 	return mc_read_u64(value, number);
 }
 
+/* How long a new counter is to live: of N and T the flag that comes last has its way. */
+static int64_t first_exptime(const struct mc_request *r)
+{
+	const char *s = r->args.data, *end = s + r->args.len;
+	int64_t exptime = r->vivify_exptime;
+	struct mp_slice word;
+
+	if (r->dialect != MC_META || !mc_has(r, 'T'))
+		return exptime;
+	while ((word = mc_next_word(&s, end)).len > 0) {
+		if (*word.data == 'N')
+			exptime = r->vivify_exptime;
+		else if (*word.data == 'T')
+			exptime = r->exptime;
+	}
+	return exptime;
+}
+
 /* A counter that is missing begins, if the client says with what. */
 static void begin_counting(struct deciding *d)
 {
@@ -186,7 +215,7 @@ static void begin_counting(struct deciding *d)
 	}
 	d->facts.number = r->initial;
 	d->facts.is_new = true;
-	put_store(d, 0, mc_deadline(d->deadlines, r->keys[0], r->vivify_exptime, d->now_s),
+	put_store(d, 0, mc_deadline(d->deadlines, r->keys[0], first_exptime(r), d->now_s),
 		  &(struct mc_value){.head = text});
 	answer(d, MC_DONE_WELL);
 }
@@ -215,6 +244,7 @@ static void count(struct deciding *d, uint64_t number)
 	if (d->item->value.len > value.head.len)
 		value.blanks = d->item->value.len - value.head.len;
 	d->facts.number = number;
+	d->facts.old_deadline_s = kept_deadline(d);
 	put_store(d, d->item->flags, counter_deadline(d), &value);
 	if (value.head.len <= d->item->value.len) /* else it is a new item to memcached, too */
 		keep_marks(d);

@@ -367,7 +367,7 @@ size_t mc_encode_fetch(const struct mc_request *r, char *out, size_t cap)
 
 	assert(r->key_count == 1);
 	mc_put_meta(&w, r, "mg");
-	mc_put_text(&w, needs_value ? " u f t c v\r\n" : " u f t c\r\n");
+	mc_put_text(&w, needs_value ? " u f t c h v\r\n" : " u f t c\r\n");
 	return w.bytes;
 }
 
@@ -384,6 +384,6 @@ size_t mc_encode_won(const struct mc_request *r, char *out, size_t cap)
 	struct mc_writer w = {out, cap, 0};
 
 	mc_put_meta(&w, r, "mg");
-	mc_put_text(&w, "\r\n");
+	mc_put_text(&w, " u\r\n");
 	return w.bytes;
 }

@@ -38,6 +38,9 @@ static bool take_flag(struct mp_slice word, struct mc_item *item)
 	case 'Z':
 		item->sent = true;
 		return true;
+	case 'h':
+		item->fetched = mp_slice_is(word, "h1");
+		return true;
 	case 'f':
 	case 't':
 	case 'c':

@@ -16,6 +16,7 @@ struct mc_item {
 	bool stale;     /* marked by md I: X */
 	bool won;       /* this very fetch took the win: W */
 	bool sent;      /* somebody else has it: Z */
+	bool fetched;   /* it has been read since it was stored: h1 */
 };
 
 /*
