@@ -238,8 +238,8 @@ static bool decide(struct mp_proxy *proxy, struct mp_lock *lock, struct mc_decis
 		if (!room)
 			return false;
 		mc_decide(&request, &item, mc_term(proxy->pipeline.ballot),
-			  mp_pipeline_now_s(proxy), proxy->mc_limits.max_value_bytes,
-			  locks->deadlines, room, cap, decision);
+			  mp_pipeline_now_s(proxy), &proxy->mc_limits, locks->deadlines, room, cap,
+			  decision);
 		if (decision->record_bytes <= cap)
 			return true;
 		cap = decision->record_bytes;

@@ -9,7 +9,6 @@
 #include "mc_binary.h"
 
 #define NON_NUMERIC "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
-#define TOO_LARGE "SERVER_ERROR object too large for cache\r\n"
 
 static bool is_delta(const struct mc_request *r)
 {
@@ -45,9 +44,6 @@ static void put_text_answer(struct mc_writer *w, const struct mc_request *r,
 		break;
 	case MC_NOT_PUT:
 		mc_put_text(w, "NOT_STORED\r\n");
-		break;
-	case MC_TOO_BIG:
-		mc_put_text(w, TOO_LARGE);
 		break;
 	case MC_NO_NUMBER:
 		mc_put_text(w, NON_NUMERIC);
@@ -141,8 +137,8 @@ static void put_meta_answer(struct mc_writer *w, const struct mc_request *r,
 
 	if (r->quiet && ((well && !facts->is_new) || (r->verb == MC_MG && outcome == MC_NOT_THERE)))
 		return;
-	if (outcome == MC_NO_NUMBER || outcome == MC_TOO_BIG) {
-		mc_put_text(w, outcome == MC_NO_NUMBER ? NON_NUMERIC : TOO_LARGE);
+	if (outcome == MC_NO_NUMBER) {
+		mc_put_text(w, NON_NUMERIC);
 		return;
 	}
 	mc_put_text(w, with_value ? "VA " : meta_code(outcome, r));
@@ -169,8 +165,6 @@ static enum mc_status binary_status(const struct mc_request *r, enum mc_outcome 
 		return r->verb == MC_ADD       ? MC_STATUS_EXISTS
 		       : r->verb == MC_REPLACE ? MC_STATUS_NOT_FOUND
 					       : MC_STATUS_NOT_STORED;
-	case MC_TOO_BIG:
-		return MC_STATUS_TOO_LARGE;
 	case MC_NO_NUMBER:
 		return MC_STATUS_NON_NUMERIC;
 	case MC_DONE_WELL:

@@ -9,7 +9,6 @@ enum mc_outcome {
 	MC_IS_THERE,  /* EXISTS */
 	MC_NOT_THERE, /* NOT_FOUND */
 	MC_NOT_PUT,   /* NOT_STORED */
-	MC_TOO_BIG,
 	MC_NO_NUMBER,
 };
 

@@ -303,13 +303,12 @@ static enum mc_result take_key(struct mc_parser *p, struct mp_slice key, struct 
 	return MC_DONE;
 }
 
-/* The whole frame is there. */
+/* The whole frame is there, its extras in r. */
 static enum mc_result take_frame(struct mc_parser *p, const struct frame *f, const char *data,
 				 struct mc_request *r)
 {
-	const char *extras = data + sizeof(f->header), *key = extras + f->extras;
+	const char *key = data + sizeof(f->header) + f->extras;
 
-	take_extras(f, extras, r);
 	r->cas = be64toh(f->header.cas);
 	r->compare = r->cas != 0;
 	if (r->compare && (r->verb == MC_SET || r->verb == MC_ADD || r->verb == MC_REPLACE))
@@ -368,7 +367,8 @@ enum mc_result mc_parse_frame(struct mc_parser *p, const char *data, size_t len,
 	r->quiet = f.operation->shape & QUIET;
 	if (len < sizeof(f.header) + f.extras + f.key)
 		return MC_MORE;
-	if (f.value > p->limits->max_value_bytes)
+	take_extras(&f, data + sizeof(f.header), r);
+	if (!mc_fits(p->limits, f.key, r->flags, f.value))
 		return too_large(
 			p, &f, (struct mp_slice){data + sizeof(f.header) + f.extras, f.key}, used);
 	p->line_bytes = sizeof(f.header) + f.extras + f.key + f.value;

@@ -13,7 +13,7 @@ struct deciding {
 	const struct mc_item *item;
 	uint64_t term;
 	int64_t now_s;
-	size_t max_value_bytes;
+	const struct mc_limits *limits;
 	struct mc_deadlines *deadlines;
 	struct mc_writer record;
 	struct mc_result_facts facts;
@@ -157,8 +157,9 @@ static void decide_extend(struct deciding *d)
 		miss(d, MC_NOT_PUT);
 	} else if (d->request->compare && d->request->cas != 0 && !matches(d)) {
 		fail(d, MC_IS_THERE);
-	} else if (old.len + more.len > d->max_value_bytes) {
-		fail(d, MC_TOO_BIG);
+	} else if (!mc_fits(d->limits, d->request->keys[0].len, d->item->flags,
+			    old.len + more.len)) {
+		fail(d, MC_NOT_PUT);
 	} else {
 		if (d->request->verb == MC_PREPEND)
 			value = (struct mc_value){.head = more, .tail = old};
@@ -391,14 +392,14 @@ static void decide(struct deciding *d)
 }
 
 void mc_decide(const struct mc_request *r, const struct mc_item *item, uint64_t term, int64_t now_s,
-	       size_t max_value_bytes, struct mc_deadlines *deadlines, char *out, size_t cap,
-	       struct mc_decision *decision)
+	       const struct mc_limits *limits, struct mc_deadlines *deadlines, char *out,
+	       size_t cap, struct mc_decision *decision)
 {
 	struct deciding d = {.request = r,
 			     .item = item,
 			     .term = term,
 			     .now_s = now_s,
-			     .max_value_bytes = max_value_bytes,
+			     .limits = limits,
 			     .deadlines = deadlines,
 			     .record = {out, cap, 0},
 			     .facts.now_s = now_s,

@@ -20,6 +20,7 @@
 #include "mc_encode.h"
 #include "mc_item.h"
 #include "mc_request.h"
+#include "mc_text.h"
 #include "mc_token.h"
 
 /*
@@ -51,10 +52,10 @@ struct mc_decision {
  * Decide a request of class DECIDED on its item. A miss that fails (incr,
  * replace, ...) logs a `delete`: the leader may have lost the item alone, and
  * what its client was told is gone must not come back with the next leader.
- * max_value_bytes: an append that would exceed it is not done. term: see
+ * limits: an append that would exceed them is not done. term: see
  * mc_token.h.
  */
 void mc_decide(const struct mc_request *, const struct mc_item *, uint64_t term, int64_t now_s,
-	       size_t max_value_bytes, struct mc_deadlines *, char *out, size_t cap,
+	       const struct mc_limits *, struct mc_deadlines *, char *out, size_t cap,
 	       struct mc_decision *);
 #endif

@@ -145,7 +145,7 @@ static enum mc_result parse_mset(struct mc_parser *p, const struct mc_words *w,
 	r->verb = store_verb(mode, r->compare);
 	if (!error && r->verb == MC_UNKNOWN)
 		error = "CLIENT_ERROR invalid mode for ms M token";
-	if (!error && (size_t)bytes <= p->limits->max_value_bytes)
+	if (!error && mc_fits(p->limits, p->keys[0].len, r->flags, (size_t)bytes))
 		return mc_expect_block(p, r, (size_t)bytes);
 	mc_bad(p, r, error ? error : MC_TOO_LARGE);
 	mc_swallow(p, (size_t)bytes + 2, MC_BAD);

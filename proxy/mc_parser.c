@@ -17,13 +17,23 @@
 
 #define SHORT_LINE_BYTES 2000 /* memcached hangs up on longer ones that are no get (2048) */
 #define KEEP_KEYS 256         /* of memory for keys kept from request to request */
+#define ITEM_HEADER_BYTES 56  /* of memcached's items, with the cas */
 
 #define BAD_CHUNK "CLIENT_ERROR bad data chunk"
 
 void mc_limits_init(struct mc_limits *limits)
 {
 	limits->max_value_bytes = 1 << 20;
+	limits->max_item_bytes = 0;
 	limits->max_line_bytes = 1 << 20;
+}
+
+bool mc_fits(const struct mc_limits *limits, size_t key_bytes, uint32_t flags, size_t value_bytes)
+{
+	size_t around = ITEM_HEADER_BYTES + key_bytes + 1 + (flags ? sizeof(flags) : 0) + 2;
+
+	return value_bytes <= limits->max_value_bytes &&
+	       (limits->max_item_bytes == 0 || value_bytes + around <= limits->max_item_bytes);
 }
 
 struct mc_parser *mc_parser_new(const struct mc_limits *limits)

@@ -62,7 +62,7 @@ static enum mc_result parse_storage(struct mc_parser *p, const struct mc_words *
 	    (cas && !mc_read_u64(w->word[5], &r->cas)) || bytes < 0 || bytes > INT_MAX - 2)
 		return mc_bad(p, r, MC_BAD_FORMAT);
 	r->exptime = exptime;
-	if ((size_t)bytes <= p->limits->max_value_bytes)
+	if (mc_fits(p->limits, p->keys[0].len, r->flags, (size_t)bytes))
 		return mc_expect_block(p, r, (size_t)bytes);
 	mc_bad(p, r, MC_TOO_LARGE);
 	mc_swallow(p, (size_t)bytes + 2, MC_BAD);

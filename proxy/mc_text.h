@@ -18,9 +18,16 @@
 
 struct mc_limits {
 	size_t max_value_bytes; /* memcached -I, default 1 MiB */
+	size_t max_item_bytes;  /* the same, of the whole item: see mc_fits(); 0: any */
 	size_t max_line_bytes;  /* a get with its keys, default 1 MiB; other lines: 2048 */
 };
 void mc_limits_init(struct mc_limits *limits);
+/*
+ * Has the server room for such an item? It counts what it keeps beside the value,
+ * too, as of memcached 1.6 on 64 bits. (Where that is wrong, the store fails at
+ * the server: see mp_memcached_follow_up().)
+ */
+bool mc_fits(const struct mc_limits *limits, size_t key_bytes, uint32_t flags, size_t value_bytes);
 
 enum mc_result {
 	MC_DONE,

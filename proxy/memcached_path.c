@@ -35,6 +35,7 @@ void mp_memcached_set_limits(struct mp_proxy *proxy, uint64_t item_size_max)
 	uint64_t most = proxy->options.max_request_bytes - REQUEST_OVERHEAD_BYTES;
 
 	proxy->mc_limits.max_value_bytes = item_size_max < most ? item_size_max : most;
+	proxy->mc_limits.max_item_bytes = item_size_max;
 }
 
 /* What is to be written, and of what. */

@@ -114,7 +114,7 @@ static void check_decided(const struct mc_request *r, struct mp_slice value)
 		item.found = found;
 		item.stale = value.len % 3 == 0;
 		item.won = value.len % 2 == 0;
-		mc_decide(r, &item, 0, NOW_S, 1 << 20, &deadlines, NULL, 0, &decision);
+		mc_decide(r, &item, 0, NOW_S, &wide, &deadlines, NULL, 0, &decision);
 		CHECK(decision.reply_bytes <= sizeof(decision.reply));
 		CHECK((decision.record_bytes > 0) == (decision.commands > 0));
 		CHECK(decision.reply_bytes > 0 || mc_needs_translation(r) || r->verb == MC_GAT);
@@ -122,7 +122,7 @@ static void check_decided(const struct mc_request *r, struct mp_slice value)
 		len = decision.record_bytes;
 		wire = malloc(len ? len : 1);
 		CHECK(wire);
-		mc_decide(r, &item, 0, NOW_S, 1 << 20, &deadlines, wire, len, &decision);
+		mc_decide(r, &item, 0, NOW_S, &wide, &deadlines, wire, len, &decision);
 		CHECK(decision.record_bytes == len);
 		for (int i = 0; i < decision.commands; i++) {
 			struct mc_request record;

@@ -141,13 +141,13 @@ static void lead_decided(const struct mc_request *r, struct text *out)
 	assert_true(len <= sizeof(fetch));
 	reply = test_client_ask(&test_mc_ours, (struct mp_slice){fetch, len});
 	assert_true(mc_parse_item(reply, &item));
-	mc_decide(r, &item, TEST_MC_TERM, time(NULL), 1 << 20, test_mc_deadlines, NULL, 0,
+	mc_decide(r, &item, TEST_MC_TERM, time(NULL), &test_mc_limits, test_mc_deadlines, NULL, 0,
 		  &decision);
 	record.len = 0;
 	len = decision.record_bytes;
 	reserve(&record, len);
-	mc_decide(r, &item, TEST_MC_TERM, time(NULL), 1 << 20, test_mc_deadlines, record.data, len,
-		  &decision);
+	mc_decide(r, &item, TEST_MC_TERM, time(NULL), &test_mc_limits, test_mc_deadlines,
+		  record.data, len, &decision);
 	assert_int_equal(decision.record_bytes, len);
 	record.len = len;
 	reply = execute(&record, decision.commands);

@@ -459,7 +459,7 @@ static int64_t deadline_after_incr(int64_t now_s, int64_t left_s)
 	long deadline;
 
 	parse("incr counter 1\r\n", &r);
-	mc_decide(&r, &item, TERM, now_s, 1 << 20, deadlines, out, sizeof(out) - 1, &decision);
+	mc_decide(&r, &item, TERM, now_s, &limits, deadlines, out, sizeof(out) - 1, &decision);
 	out[decision.record_bytes] = '\0';
 	assert_int_equal(sscanf(out, "set counter 0 %ld", &deadline), 1);
 	return deadline;
@@ -601,7 +601,7 @@ static void misses_are_logged(void **state)
 		char out[64];
 
 		parse(cases[i].request, &r);
-		mc_decide(&r, &nothing, TERM, 0, 1 << 20, deadlines, out, sizeof(out), &decision);
+		mc_decide(&r, &nothing, TERM, 0, &limits, deadlines, out, sizeof(out), &decision);
 		assert_int_equal(decision.record_bytes, 10);
 		assert_memory_equal(out, "delete k\r\n", 10);
 		assert_int_equal(decision.reply_bytes,
