@@ -33,6 +33,7 @@ enum {
 
 enum slot_kind {
 	SLOT_REPLY, /* one reply; the owner's, or nobody's */
+	SLOT_BARE,  /* the same, to a request that mc_is_bare() */
 	SLOT_SET,   /* the same, to a command that may store: its key is the oldest in `keys` */
 	SLOT_FLUSH, /* the same, to a flush_all */
 	SLOT_STORE, /* our own set of the applied LSN */
@@ -132,7 +133,9 @@ static void on_pause_end(evutil_socket_t fd, short what, void *arg)
 static enum mp_take frame(struct mp_base *base, const char *data, size_t len, size_t *used)
 {
 	struct memcached *mc = (struct memcached *)base;
+	const struct mp_slot *slot = mp_fifo_at(&base->slots, 0);
 
+	mc->framer.is_bare = slot->kind == SLOT_BARE;
 	switch (mc_frame(&mc->framer, data, len, used)) {
 	case MC_DONE:
 		return MP_TAKE_DONE;
@@ -200,6 +203,7 @@ static void after_reply(struct memcached *mc, uint8_t kind)
 	mp_base_answered(base);
 	switch ((enum slot_kind)kind) {
 	case SLOT_REPLY:
+	case SLOT_BARE:
 		break;
 	case SLOT_SET:
 		after_set(mc);
@@ -371,7 +375,7 @@ static void op_read(struct mp_backend *backend, uint32_t database, struct mp_sli
 	struct memcached *mc = (struct memcached *)backend;
 
 	(void)database;
-	mp_base_expect(&mc->base, SLOT_REPLY, owner, MP_TAKE_READ);
+	mp_base_expect(&mc->base, mc_is_bare(bytes) ? SLOT_BARE : SLOT_REPLY, owner, MP_TAKE_READ);
 	put_bytes(mc, bytes);
 }
 

@@ -29,6 +29,18 @@ static bool nth_number(const char *line, size_t len, int n, uint64_t *value)
 	return *value <= UINT32_MAX && (s == end || *s == ' ' || *s == '\r');
 }
 
+bool mc_is_bare(struct mp_slice line)
+{
+	return mp_starts_with(line, "stats sizes_enable") ||
+	       mp_starts_with(line, "stats sizes_disable");
+}
+
+/* Another line says why. */
+static bool is_bare_end(const char *line, size_t len)
+{
+	return starts(line, len, "STAT ") && !starts(line, len, "STAT sizes_status error");
+}
+
 /* A whole line (a long one: its beginning), without its LF. */
 static enum mc_result frame_line(struct mc_framer *f, const char *line, size_t len)
 {
@@ -42,6 +54,8 @@ static enum mc_result frame_line(struct mc_framer *f, const char *line, size_t l
 		f->last = meta;
 		return MC_MORE;
 	}
+	if (f->is_bare && is_bare_end(line, len))
+		return MC_DONE;
 	return starts(line, len, "STAT ") || starts(line, len, "ITEM ") ||
 			       starts(line, len, "PREFIX ")
 		       ? MC_MORE

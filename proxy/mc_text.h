@@ -76,7 +76,13 @@ struct mc_framer {
 	uint64_t skip;  /* bytes of a data block still to pass over */
 	char line[320]; /* a line cut between pieces; of a longer one its beginning */
 	uint16_t line_len;
-	bool last; /* the block under way ends the reply */
+	bool last;    /* the block under way ends the reply */
+	bool is_bare; /* the reply to a request that mc_is_bare(): to be set before it comes */
 };
+/*
+ * "stats sizes_enable" and "stats sizes_disable": statistics without an END. line:
+ * a request in a backend's form.
+ */
+bool mc_is_bare(struct mp_slice line);
 enum mc_result mc_frame(struct mc_framer *, const char *data, size_t len, size_t *used);
 #endif

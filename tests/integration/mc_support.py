@@ -1,10 +1,17 @@
 """A plain memcached, and what compares it with a group."""
 
 import os
+import shutil
 import subprocess
 import tempfile
+import zlib
 
-from harness import RawMemcached, free_ports, wait_for
+import pytest
+
+from harness import BUILD, PATIENCE, RawMemcached, free_ports, wait_for
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SPYMEMCACHED = "/usr/share/java/spymemcached.jar"  # Debian's libspymemcached-java
 
 
 class PlainMemcached:
@@ -67,3 +74,24 @@ def contents(group, i, keys):
     """What a replica's own memcached holds for these keys."""
     with group.memcached_backend(i) as backend:
         return items(backend, keys)
+
+
+def run_spymemcached(*arguments):
+    """java/Spymemcached.java, which says what its arguments are."""
+    if not os.path.exists(SPYMEMCACHED):
+        assert not os.environ.get("CI"), f"{SPYMEMCACHED} is not there: CI has to run this"
+        pytest.skip(f"NOT RUN: {SPYMEMCACHED} is not there")
+    source = os.path.join(HERE, "java", "Spymemcached.java")
+    with open(source, "rb") as file:
+        classes = os.path.join(BUILD, f"java-{zlib.crc32(file.read()):x}")
+    if not os.path.isdir(classes):
+        compiled = tempfile.mkdtemp(dir=BUILD)
+        subprocess.run(["javac", "-cp", SPYMEMCACHED, "-d", compiled, source], check=True,
+                       timeout=120 * PATIENCE)
+        try:
+            os.rename(compiled, classes)
+        except OSError:  # somebody else has been faster
+            shutil.rmtree(compiled)
+    run = subprocess.run(["java", "-cp", f"{SPYMEMCACHED}:{classes}", "Spymemcached", *arguments],
+                         capture_output=True, text=True, timeout=120 * PATIENCE)
+    assert run.returncode == 0 and run.stdout.endswith("ok\n"), run.stdout + run.stderr

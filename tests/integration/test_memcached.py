@@ -12,9 +12,7 @@ import pymemcache.client.base as pymemcache
 import pytest
 
 from harness import BUILD, PATIENCE, Disconnected, Group, wait_for
-from mc_support import contents, exchange
-
-HERE = os.path.dirname(os.path.abspath(__file__))
+from mc_support import HERE, contents, exchange, run_spymemcached
 
 
 def follower(group):
@@ -100,6 +98,11 @@ def test_node_clients(shared):
                           f"127.0.0.1:{shared.memcached_port(follower(shared))}"],
                          cwd=directory, capture_output=True, text=True, timeout=60 * PATIENCE)
     assert run.returncode == 0 and "ok" in run.stdout, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("protocol", ["text", "binary"])
+def test_spymemcached(shared, protocol):
+    run_spymemcached(f"127.0.0.1:{shared.memcached_port(follower(shared))}", protocol)
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])

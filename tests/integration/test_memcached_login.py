@@ -8,6 +8,7 @@ import pytest
 
 from harness import BUILD, MUPROXY, PATIENCE
 from mc_requests import frame, frames
+from mc_support import run_spymemcached
 
 USER, PASSWORD = "fred", "pass:word"
 SASL_LIST_MECHS, SASL_AUTH, SASL_STEP = 0x20, 0x21, 0x22
@@ -98,6 +99,11 @@ def test_clients(closed):
         run = subprocess.run(program + credentials, capture_output=True, text=True,
                              timeout=60 * PATIENCE)
         assert run.returncode == code, run.stdout + run.stderr
+
+
+def test_spymemcached(closed):
+    group, i = closed
+    run_spymemcached(f"127.0.0.1:{group.memcached_port(i)}", "binary", USER, PASSWORD)
 
 
 def test_others_know_no_sasl(closed):

@@ -1,0 +1,110 @@
+"""What operators ask of a memcached, and set at it: through the leader and a follower."""
+
+import re
+
+import pytest
+
+from harness import wait_for
+from mc_requests import frame
+from mc_support import PlainMemcached, exchange
+
+STAT = 0x10
+STATS = ["", "items", "slabs", "sizes", "conns", "settings", "reset", "detail on", "detail dump",
+         "detail off", "detail", "sizes_enable", "sizes", "sizes_disable", "sizes", "cachedump 1 10",
+         "cachedump", "cachedump 1 x", "extstore", "proxy", "dump", "nonsense", "items nonsense"]
+SETTINGS = [
+    "verbosity", "verbosity 0", "verbosity 1", "verbosity x", "verbosity 0 noreply",
+    "cache_memlimit", "cache_memlimit 100", "cache_memlimit 0", "cache_memlimit x",
+    "cache_memlimit 64 noreply", "cache_memlimit 1",
+    "lru", "lru mode flat", "lru mode segmented", "lru mode x", "lru mode",
+    "lru tune 10 25 0.1 2.0", "lru tune 90 90 0.1 2.0", "lru tune x", "lru temp_ttl 60",
+    "lru temp_ttl -1", "lru nonsense 1",
+    "lru_crawler", "lru_crawler disable", "lru_crawler enable", "lru_crawler enable",
+    "lru_crawler sleep 100", "lru_crawler sleep 10000000", "lru_crawler sleep x",
+    "lru_crawler tocrawl 10", "lru_crawler tocrawl x", "lru_crawler crawl 1",
+    "lru_crawler crawl 1000", "lru_crawler nonsense 1",
+    "slabs", "slabs automove 0", "slabs automove 1", "slabs automove x", "slabs reassign 1 2",
+    "slabs reassign 1 1", "slabs reassign 0 0", "slabs reassign", "slabs nonsense 1",
+    "extstore free_memchunks 1 2", "extstore",
+]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    with PlainMemcached("-m", "256") as server:
+        yield server
+
+
+@pytest.fixture(params=["leader", "follower"])
+def replica(request, shared):
+    leader = shared.wait_leader()
+    return next(i for i in shared.ids if (i == leader) == (request.param == "leader"))
+
+
+def names(reply):
+    """Of statistics. What depends on the server's history, and its values, are left out."""
+    return re.sub(rb"(STAT|ITEM|PREFIX) (\S+) [^\r]*", rb"\1 \2", reply)
+
+
+def dependent_on_history(what):
+    return what.split()[:1] in (["items"], ["slabs"], ["sizes"], ["conns"], ["cachedump"]) or \
+        what == "detail dump"
+
+
+@pytest.mark.parametrize("what", STATS)
+def test_stats(shared, plain, replica, what):
+    request = f"stats {what}".rstrip().encode() + b"\r\n"
+    with plain.connect() as theirs, shared.memcached(replica, timeout=20) as ours:
+        for client in theirs, ours:
+            exchange(client, b"set k 0 0 1\r\nx\r\n")
+        expected, got = exchange(theirs, request), exchange(ours, request)
+        if dependent_on_history(what):
+            assert got.endswith(b"END\r\n") == expected.endswith(b"END\r\n")
+        else:
+            assert names(got) == names(expected)
+
+
+def test_they_are_those_of_the_leaders_memcached(shared, replica):
+    pid = shared.read_pid(shared.wait_leader(), "memcached.pid")
+    with shared.memcached(replica, timeout=20) as client:
+        assert b"STAT pid %d\r\n" % pid in exchange(client, b"stats\r\n")
+        assert b"STAT replica %d\r\n" % replica in exchange(client, b"stats muproxy\r\n")
+    # The binary protocol says the same, one by one.
+    with shared.memcached(replica, timeout=20) as client:
+        client.send(frame(STAT) + frame(STAT, b"settings") + frame(STAT, b"muproxy"))
+        for known in ("pid", "item_size_max", "replica"):
+            stats = {}
+            while True:
+                header = client.exactly(24)
+                body = client.exactly(int.from_bytes(header[8:12], "big"))
+                key_bytes = int.from_bytes(header[2:4], "big")
+                if not body:
+                    break
+                stats[body[:key_bytes].decode()] = body[key_bytes:]
+            assert known in stats, stats
+
+
+def settings(client):
+    """Those that clients can change."""
+    stats = dict(re.findall(rb"STAT (\S+) ([^\r]*)", exchange(client, b"stats settings\r\n")))
+    changing = (b"maxbytes", b"verbosity", b"lru_segmented", b"lru_crawler", b"slab_automove",
+                b"lru_crawler_sleep", b"lru_crawler_tocrawl", b"hot_lru_pct", b"warm_lru_pct",
+                b"hot_max_factor", b"warm_max_factor", b"temp_lru", b"temporary_ttl")
+    return {name: stats[name] for name in changing}
+
+
+def test_settings(shared, plain, replica):
+    """Each is answered as a plain memcached answers, and made at every replica's memcached."""
+    with plain.connect() as theirs, shared.memcached(replica, timeout=20) as ours:
+        for request in SETTINGS:
+            line = request.encode() + b"\r\n"
+            assert exchange(ours, line) == exchange(theirs, line), request
+            # (Some of it is done by a thread of memcached's, a little later.)
+            for i in shared.ids:
+                with shared.memcached_backend(i) as backend:
+                    wait_for(lambda: settings(backend) == settings(theirs),
+                             f"replica {i} to have done: {request}")
+        for request in ["cache_memlimit 256", "lru mode segmented", "slabs automove 1",
+                        "verbosity 0"]:
+            exchange(ours, request.encode() + b"\r\n")
+            exchange(theirs, request.encode() + b"\r\n")
