@@ -354,3 +354,31 @@ def test_values_up_to_the_servers_limit(shared):
         for _ in keys:
             assert client.line().startswith(b"VALUE ") and client.line() == b"x"
         assert client.line() == b"END"
+
+
+def test_marks_survive_a_failover(group):
+    """md I, and who has won the right to refresh: the next leader goes on from there."""
+    leader = group.wait_leader()
+    other = next(i for i in group.ids if i != leader)
+    with group.memcached(other, timeout=30) as client:
+        for key in ["stale", "taken"]:
+            assert client.command(f"ms {key} 3 T300", b"old") == b"HD"
+            assert client.command(f"md {key} I T100") == b"HD"
+        assert client.command("mg taken") == b"HD X W"
+        assert client.command("ms fading 1 T20", b"x") == b"HD"
+        assert client.command("mg fading R30") == b"HD W"
+        # What was won is noted in the log after it was answered.
+        group.wait_level()
+        for i in group.ids:
+            with group.memcached_backend(i) as backend:
+                wait_for(lambda: b" Z" in exchange(backend, b"mg taken u\r\n"), "the win", 20)
+                wait_for(lambda: b" Z" in exchange(backend, b"mg fading u\r\n"), "the win", 20)
+        group.kill(leader)
+        group.wait_leader(other_than=leader, ask=other)
+        # (What a flag tells of itself comes first.)
+        assert client.command("mg taken k") == b"HD ktaken Z X"
+        assert client.command("mg fading R30") == b"HD Z"
+        assert client.command("mg stale") == b"HD X W"
+        assert client.command("mg stale") == b"HD Z X"
+        assert client.command("ms stale 3", b"new") == b"HD"
+        assert client.command("mg stale v") == b"VA 3" and client.line() == b"new"

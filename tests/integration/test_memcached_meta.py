@@ -52,8 +52,8 @@ def requests():
     """(verb, what stands behind the key, flags, the value's line)"""
     for verb, choices in [("mg", MG), ("md", MD), ("ma", MA), ("me", ME)]:
         yield from ((verb, "", flags, "") for flags in choices)
-    for value, flags in itertools.product(["33", "words"], MS):
-        yield "ms", f" {len(value)}", flags, f"\r\n{value}"
+    yield from (("ms", " 2", flags, "\r\n33") for flags in MS)
+    yield "ms", " 5", "c k", "\r\nwords"
 
 
 class Side:
