@@ -330,6 +330,29 @@ static void expect_frames(struct mp_slice input, const char *expected)
 	}
 }
 
+/* Of so many bytes of the reply's, and no more. */
+static void expect_bare(struct mp_slice reply, size_t bytes)
+{
+	struct mc_framer framer = {.is_bare = true};
+	size_t used;
+
+	assert_int_equal(mc_frame(&framer, reply.data, reply.len, &used), MC_DONE);
+	assert_int_equal(used, bytes);
+}
+
+static void some_statistics_have_no_end(void **state)
+{
+	(void)state;
+	assert_true(mc_is_bare((struct mp_slice)S("stats sizes_enable\r\n")));
+	assert_true(mc_is_bare((struct mp_slice)S("stats sizes_disable x\r\n")));
+	assert_false(mc_is_bare((struct mp_slice)S("stats sizes\r\n")));
+	expect_bare((struct mp_slice)S("STAT sizes_status enabled\r\nSTORED\r\n"), 27);
+	expect_bare((struct mp_slice)S("STAT sizes_status error\r\nSTAT sizes_error "
+				       "no_memory\r\nSTAT a b\r\n"),
+		    53);
+	expect_bare((struct mp_slice)S("ERROR\r\nSTORED\r\n"), 7);
+}
+
 static void replies_are_framed(void **state)
 {
 	char long_line[700];
@@ -370,6 +393,7 @@ int main(void)
 		cmocka_unit_test(a_get_may_name_many_keys),
 		cmocka_unit_test(random_bytes_do_no_harm),
 		cmocka_unit_test(replies_are_framed),
+		cmocka_unit_test(some_statistics_have_no_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
