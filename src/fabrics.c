@@ -9,7 +9,8 @@
  *
  * Members that were parted while they chose may find, once they are joined, that
  * they chose differently. Then both ends say so and do not work with each other
- * (the peering's objection), and the minority has to be started anew.
+ * (the peering's objection), and the minority has to be started anew. If neither
+ * are a majority, since others are away, it is those on verbs who have to.
  */
 #include "config.h"
 
@@ -139,21 +140,48 @@ static bool settle(struct fabrics *fabrics, const struct conf *conf, char *err, 
 	return true;
 }
 
-bool fabrics_outvoted(const struct fabrics *fabrics, char *why, size_t why_bytes)
+/* How many members that are there, this one included, run on what it runs on, and how many not. */
+static void count_choices(const struct fabrics *fabrics, unsigned *with, unsigned *against)
 {
-	unsigned against = 0, members = 0;
+	*with = 1;
+	*against = 0;
+	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
+		struct peering_peer peer;
 
-	for (unsigned id = 1; fabrics->facts && id <= MU_MAX_REPLICAS; id++) {
 		if (!(fabrics->members >> id & 1))
 			continue;
-		members++;
-		against += differ(peering_peer(fabrics->peering, id).facts, fabrics->facts);
+		peer = peering_peer(fabrics->peering, id);
+		if (!peer.up || !(peer.facts & FACT_CHOSE))
+			continue;
+		*with += !differ(peer.facts, fabrics->facts);
+		*against += differ(peer.facts, fabrics->facts);
 	}
-	snprintf(why, why_bytes,
-		 "fabric: auto: %u of %u members run on another fabric than %s, which was chosen "
-		 "here: start this replica again",
-		 against, members, name_of(fabrics->facts));
-	return 2 * against > members;
+}
+
+bool fabrics_outvoted(const struct fabrics *fabrics, char *why, size_t why_bytes)
+{
+	unsigned members = (unsigned)__builtin_popcount(fabrics->members), with, against;
+
+	if (!fabrics->facts)
+		return false;
+	count_choices(fabrics, &with, &against);
+	if (2 * against > members) {
+		snprintf(why, why_bytes,
+			 "fabric: auto: %u of %u members run on another fabric than %s, which was "
+			 "chosen here: start this replica again",
+			 against, members, name_of(fabrics->facts));
+		return true;
+	}
+	if (!(fabrics->facts & FACT_CHOSE_VERBS) || 2 * with > members ||
+	    2 * (with + against) <= members)
+		return false;
+	snprintf(
+		why, why_bytes,
+		"fabric: auto: of the members that are there %u run on tcp, and %u on verbs, which "
+		"was chosen here; all are needed, and tcp is to be had everywhere: start this "
+		"replica again",
+		against, with);
+	return true;
 }
 
 /* ------------------------------------------------------------------- opening */

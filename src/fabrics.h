@@ -31,7 +31,8 @@ void fabrics_close(struct fabrics *fabrics);
 /*
  * Members that did not hear of each other for long may have chosen differently;
  * then they do not work with each other. True if most members have chosen
- * another fabric than this one: it has to be started anew. One line in why.
+ * another fabric than this one, or if a majority is there only with some that have
+ * chosen tcp, and this one verbs: it has to be started anew. One line in why.
  */
 bool fabrics_outvoted(const struct fabrics *fabrics, char *why, size_t why_bytes);
 

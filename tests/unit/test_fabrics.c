@@ -212,6 +212,34 @@ static void a_minority_that_chose_otherwise_is_told_so(void **state)
 	WAIT_UNTIL(is_connected(1, 2) && is_connected(2, 1));
 }
 
+/* They chose apart, and then 3, who could have told which are more, is away. */
+static void of_two_that_chose_otherwise_one_gives_way(void **state)
+{
+	char why[300];
+
+	(void)state;
+	open_all();
+	WAIT_UNTIL(is_connected(1, 2) && is_connected(2, 1) && is_connected(2, 3));
+	for (unsigned id = 1; id <= MEMBERS; id += 2) {
+		replicas[id].fabrics.facts = FACT_CHOSE_VERBS;
+		peering_set_facts(replicas[id].fabrics.peering, FACT_CHOSE_VERBS);
+	}
+	WAIT_UNTIL(fabrics_outvoted(&replicas[2].fabrics, why, sizeof(why)));
+	assert_false(fabrics_outvoted(&replicas[1].fabrics, why, sizeof(why)));
+	fabrics_close(&replicas[3].fabrics);
+	/* Not both: they would choose apart again. */
+	WAIT_UNTIL(fabrics_outvoted(&replicas[1].fabrics, why, sizeof(why)));
+	assert_non_null(strstr(why, "1 run on tcp, and 1 on verbs"));
+	WAIT_UNTIL(!fabrics_outvoted(&replicas[2].fabrics, why, sizeof(why)));
+	fabrics_close(&replicas[1].fabrics);
+	begin(1);
+	assert_true(has_opened(1));
+	assert_int_equal(replicas[1].fabrics.facts, FACT_CHOSE_TCP);
+	WAIT_UNTIL(is_connected(1, 2) && is_connected(2, 1));
+	for (unsigned id = 1; id <= 2; id++)
+		assert_false(fabrics_outvoted(&replicas[id].fabrics, why, sizeof(why)));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, prepare, finish)
@@ -220,6 +248,7 @@ int main(void)
 		TEST(tcp_if_one_cannot),
 		TEST(a_member_that_cannot_follow_does_not_start),
 		TEST(a_minority_that_chose_otherwise_is_told_so),
+		TEST(of_two_that_chose_otherwise_one_gives_way),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
