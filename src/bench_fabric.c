@@ -39,7 +39,10 @@ static const struct bench_fabric fabrics[] = {
 	{.name = "tcp",
 	 .open = bench_tcp_open,
 	 .exchange = bench_tcp_exchange,
-	 .floor = "a bare ping-pong over TCP, answered by a majority"},
+	 .floor = "a bare ping-pong over TCP: of as many bytes, between\n"
+		  "#   the same processes, sockets tuned and waited for as the fabric's, until a "
+		  "majority\n"
+		  "#   has answered"},
 #ifdef HAVE_VERBS
 	{.name = "verbs",
 	 .open = bench_verbs_open,

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -16,30 +17,52 @@
 #include "bench_peering.h"
 #include "net.h"
 
-enum { PEERING_PORT = 7400, ECHO_PORT = 7401, ECHO_BYTES = 256 << 10 };
+enum { PEERING_PORT = 7400, ECHO_PORT = 7401, ECHO_BYTES = 2 << 20, ECHO_ANSWERS = 64 };
 /* Replies here wait for a thread to be scheduled, which memory does not. */
 #define OP_TIMEOUT_NS 100000000u
 
 /* ------------------------------------------------------------ bare ping-pong */
 
-/* Reads messages, each behind its length, and answers each with as many bytes as a length has. */
+/*
+ * What the fabric's service does for each request, and nothing else: wait in
+ * epoll, one recv() of what is there, one send() of as many bytes as its replies
+ * have. Each message comes behind its length.
+ */
+static bool answer(int fd, uint8_t *buffer, size_t *received)
+{
+	ssize_t n = recv(fd, buffer + *received, ECHO_BYTES - *received, MSG_DONTWAIT);
+	uint64_t answers[ECHO_ANSWERS], len;
+	size_t done = 0, count = 0;
+
+	if (n <= 0)
+		return n < 0 && (errno == EAGAIN || errno == EINTR);
+	*received += (size_t)n;
+	while (count < ECHO_ANSWERS && *received - done >= sizeof(len)) {
+		memcpy(&len, buffer + done, sizeof(len));
+		if (len > ECHO_BYTES - sizeof(len) || *received - done - sizeof(len) < len)
+			break;
+		done += sizeof(len) + len;
+		answers[count++] = len;
+	}
+	memmove(buffer, buffer + done, *received - done);
+	*received -= done;
+	return count == 0 || send(fd, answers, count * sizeof(len), MSG_NOSIGNAL) ==
+				     (ssize_t)(count * sizeof(len));
+}
+
 static void echo(int fd)
 {
-	uint8_t *sink = malloc(ECHO_BYTES);
-	uint64_t len, left;
+	struct epoll_event event = {.events = EPOLLIN};
+	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	uint8_t *buffer = malloc(ECHO_BYTES);
+	size_t received = 0;
 
-	while (sink && recv(fd, &len, sizeof(len), MSG_WAITALL) == sizeof(len)) {
-		for (left = len; left > 0;) {
-			ssize_t n = recv(fd, sink, left < ECHO_BYTES ? left : ECHO_BYTES, 0);
-
-			if (n <= 0)
+	if (buffer && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0)
+		while (epoll_wait(epoll_fd, &event, 1, -1) >= 0 || errno == EINTR)
+			if (!answer(fd, buffer, &received))
 				break;
-			left -= (uint64_t)n;
-		}
-		if (left > 0 || send(fd, &len, sizeof(len), MSG_NOSIGNAL) != sizeof(len))
-			break;
-	}
-	free(sink);
+	free(buffer);
+	close(epoll_fd);
 	close(fd);
 }
 
