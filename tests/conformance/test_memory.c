@@ -1,6 +1,8 @@
 /* test_memory.c - F9: what a replica finds when it is opened, and what it refuses. */
 #include "config.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,6 +10,7 @@
 #include "conformance.h"
 
 #define MINE BALLOT(3, 1)
+#define HUGE_KIB 2048
 
 static void f9_fresh_memory_is_formatted_once(void **state)
 {
@@ -216,6 +219,45 @@ static void f9_groups_do_not_reach_each_other(void **state)
 	group_free(group);
 }
 
+/* What the kernel says of the mapping in which `at` lies, in KiB; 0: nothing. */
+static size_t mapping_kib(const void *at, const char *what)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	unsigned long first, end;
+	size_t kib = 0, value;
+	bool here = false;
+	char line[400], field[64];
+
+	assert_non_null(smaps);
+	while (kib == 0 && fgets(line, sizeof(line), smaps) != NULL) {
+		if (sscanf(line, "%lx-%lx ", &first, &end) == 2)
+			here = (uintptr_t)at >= first && (uintptr_t)at < end;
+		else if (here && sscanf(line, "%63[^:]: %zu kB", field, &value) == 2 &&
+			 strcmp(field, what) == 0)
+			kib = value;
+	}
+	fclose(smaps);
+	return kib;
+}
+
+/* Where they are for certain is tests/conformance/huge-pages' business. */
+static void memory_is_in_huge_pages_where_there_are_any(void **state)
+{
+	struct group *group = group_new();
+	struct mu_fabric *fabric = group_open(group, 1);
+	const void *log = fabric->ops->local(fabric, LOG);
+	bool huge = mapping_kib(log, "KernelPageSize") >= HUGE_KIB ||
+		    mapping_kib(log, "ShmemPmdMapped") >= HUGE_KIB;
+
+	(void)state;
+	group_free(group);
+	if (huge)
+		return;
+	assert_null(getenv("CONFORMANCE_HUGE_PAGES"));
+	printf("SKIPPED: huge pages: the directory of the replicas' memory gives none\n");
+	skip();
+}
+
 const struct CMUnitTest memory_tests[] = {
 	cmocka_unit_test(f9_fresh_memory_is_formatted_once),
 	cmocka_unit_test(f9_memory_and_permission_outlive_the_process),
@@ -224,5 +266,6 @@ const struct CMUnitTest memory_tests[] = {
 	cmocka_unit_test(f9_an_id_runs_once),
 	cmocka_unit_test(f9_memory_of_another_group_or_size_is_refused),
 	cmocka_unit_test(f9_groups_do_not_reach_each_other),
+	cmocka_unit_test(memory_is_in_huge_pages_where_there_are_any),
 	{0},
 };
