@@ -10,6 +10,7 @@
 #include "classify.h"
 #include "log.h"
 #include "memcached_restart.h"
+#include "scan.h"
 #include "state.h"
 #include "transfer.h"
 #include "ttl.h"
@@ -453,6 +454,21 @@ static struct mp_slice ask_deadline(struct mp_proxy *proxy, struct mp_request *r
 	return (struct mp_slice){mp_buffer_data(out), len};
 }
 
+/* Likewise. Out of memory: the client's cursor is none of the backend's, which will say so. */
+static struct mp_slice ask_scan(struct mp_proxy *proxy, const struct mp_target *target,
+				const struct mp_request *r)
+{
+	struct mp_buffer *out = &proxy->apply.question;
+	struct mp_slice raw = mp_bytes_slice(&r->raw);
+	struct resp_request request;
+
+	mp_buffer_clear(out);
+	if (!mp_reparse_redis(proxy, raw, &request) ||
+	    !mp_scan_question(&request, target->scan_tag, out))
+		return raw;
+	return mp_buffer_slice(out);
+}
+
 void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)
 {
 	struct mp_target *target = target_of(proxy, r->meta.protocol);
@@ -471,6 +487,8 @@ void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)
 	start_running(proxy, target, r);
 	if (r->meta.ttl)
 		bytes = ask_deadline(proxy, r);
+	if (r->meta.scan)
+		bytes = ask_scan(proxy, target, r);
 	speak(backend, r);
 	backend->ops->read(backend, r->meta.database, bytes, r);
 }

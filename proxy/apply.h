@@ -36,6 +36,7 @@ struct mp_target {
 	struct mp_buffer gathered;      /* of a reply that is needed whole */
 	struct mp_buffer rewritten;     /* the same in the client's form */
 	struct mp_assembly assembly;    /* of a transaction's replies */
+	uint32_t scan_tag;              /* Redis: this start of it (scan.h) */
 };
 
 enum { MP_TARGETS = 2 };

@@ -171,6 +171,8 @@ void mp_backend_memcached_empty(struct mp_backend *, uint64_t era, uint64_t lsn)
 uint32_t mp_backend_redis_databases(const struct mp_backend *);
 /* The server's version, "" if it is not known yet. */
 const char *mp_backend_redis_version(const struct mp_backend *);
+/* Which start of the server it is; another has another. */
+const char *mp_backend_redis_run_id(const struct mp_backend *);
 /* How many keys had a deadline when it last became READY. */
 uint64_t mp_backend_redis_volatile_keys(const struct mp_backend *);
 #endif

@@ -374,6 +374,11 @@ const char *mp_backend_redis_version(const struct mp_backend *backend)
 	return ((const struct redis *)backend)->greeting.version;
 }
 
+const char *mp_backend_redis_run_id(const struct mp_backend *backend)
+{
+	return ((const struct redis *)backend)->greeting.run_id;
+}
+
 uint64_t mp_backend_redis_volatile_keys(const struct mp_backend *backend)
 {
 	return ((const struct redis *)backend)->greeting.volatile_keys;

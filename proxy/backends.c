@@ -11,6 +11,7 @@
 #include "question.h"
 #include "redis_config.h"
 #include "redis_info.h"
+#include "scan.h"
 #include "state.h"
 #include "ttl.h"
 
@@ -46,7 +47,7 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 
 	if (r->meta.transaction) {
 		if (mp_transaction_reply(&target->assembly, mp_bytes_slice(&r->canned), reply,
-					 &reply)) {
+					 target->scan_tag, &reply)) {
 			TAILQ_REMOVE(&target->running, r, place);
 			mp_answer(proxy, r, reply, true);
 		}
@@ -97,6 +98,21 @@ static bool on_attempt(struct mp_target *target, struct mp_request *r, struct mp
 	return false;
 }
 
+/* The reply's head, with the client's cursor, goes out; the rest is returned, if only its last
+ * bytes. */
+static struct mp_slice begin_scan(struct mp_target *target, struct mp_request *r,
+				  struct mp_slice piece)
+{
+	char head[MP_SCAN_HEAD_BYTES];
+	size_t used, len = mp_scan_head(piece, target->scan_tag, false, head, &used);
+
+	r->is_begun = true;
+	if (len == 0)
+		return piece;
+	mp_answer(target->proxy, r, (struct mp_slice){head, len}, false);
+	return (struct mp_slice){piece.data + used, piece.len - used};
+}
+
 static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)
 {
 	struct mp_target *target = ctx;
@@ -107,6 +123,8 @@ static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)
 	if (r->meta.blocks && !r->shadow && on_attempt(target, r, piece, last))
 		return;
 	if (!needs_whole(r)) {
+		if (r->meta.scan && !r->is_begun)
+			piece = begin_scan(target, r, piece);
 		if (last)
 			TAILQ_REMOVE(&target->running, r, place);
 		mp_answer(target->proxy, r, piece, last);
@@ -181,6 +199,8 @@ static void on_ready(struct mp_target *target, uint64_t applied_lsn)
 		fetch_commands(proxy);
 		mp_expiry_restart(proxy, mp_backend_redis_volatile_keys(target->backend));
 		mp_memory_ask(proxy);
+		target->scan_tag =
+			mp_scan_tag(proxy->options.id, mp_backend_redis_run_id(target->backend));
 	} else {
 		mp_memcached_set_limits(proxy, mp_backend_memcached_item_size_max(target->backend));
 	}

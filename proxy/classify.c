@@ -41,7 +41,8 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 		meta->watch = meta->gates = found->rewrite == MP_REWRITE_WATCH;
 		meta->info = found->rewrite == MP_REWRITE_INFO;
 		meta->config = found->rewrite == MP_REWRITE_CONFIG;
-		if (!meta->watch && !meta->info && !meta->config)
+		meta->scan = found->rewrite == MP_REWRITE_SCAN;
+		if (!meta->watch && !meta->info && !meta->config && !meta->scan)
 			meta->ttl = (uint8_t)found->rewrite;
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_WRITE:

@@ -46,6 +46,7 @@ enum mp_rewrite {
 	MP_REWRITE_PTTL,
 	MP_REWRITE_EXPIRETIME,
 	MP_REWRITE_PEXPIRETIME,
+	MP_REWRITE_SCAN,   /* its cursor is a server's own (scan.h) */
 	MP_REWRITE_INFO,   /* the reply is made of the backend's (redis_info.h) */
 	MP_REWRITE_CONFIG, /* likewise (redis_config.h) */
 	MP_REWRITE_WATCH,  /* asked of the leader itself (watch.h) */

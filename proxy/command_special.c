@@ -361,6 +361,10 @@ static const struct mp_special specials[] = {
 	READ("memory|malloc-stats"),
 	READ("memory|stats"),
 	READ("slowlog|get"),
+	{"scan", MP_CLASS_READ, MP_REWRITE_SCAN, false, NULL, NULL},
+	{"sscan", MP_CLASS_READ, MP_REWRITE_SCAN, false, NULL, NULL},
+	{"hscan", MP_CLASS_READ, MP_REWRITE_SCAN, false, NULL, NULL},
+	{"zscan", MP_CLASS_READ, MP_REWRITE_SCAN, false, NULL, NULL},
 	READ("slowlog|len"),
 };
 

@@ -30,7 +30,7 @@ static void unwatch(struct mp_multi *multi)
 static void close_multi(struct mp_multi *multi)
 {
 	mp_buffer_clear(&multi->queued);
-	multi->is_open = multi->is_aborted = multi->is_moved = false;
+	multi->is_open = multi->is_aborted = multi->is_moved = multi->has_scan = false;
 	multi->count = 0;
 }
 
@@ -128,6 +128,7 @@ static bool put_one(struct mp_session *s, const struct resp_request *request, st
 
 	if (!command)
 		return false; /* the backend has been replaced by one that does not know it */
+	s->multi.has_scan = s->multi.has_scan || command->rewrite == MP_REWRITE_SCAN;
 	if (command->class != MP_CLASS_LOCAL || strcmp(command->name, "ping") == 0 ||
 	    strcmp(command->name, "echo") == 0 ||
 	    (strcmp(command->name, "select") == 0 && is_good_select(s, request)))
@@ -189,6 +190,7 @@ static void send_exec(struct mp_session *s)
 		return;
 	}
 	mp_buffer_free(&out);
+	meta.tokens = multi->has_scan;
 	if (multi->is_moved) {
 		meta.gates = true;
 		meta.next_database = (uint8_t)multi->database;

@@ -26,6 +26,7 @@ struct mp_multi {
 	bool is_open;
 	bool is_aborted;          /* a command was refused: EXEC will be, too */
 	bool is_moved;            /* it has a SELECT */
+	bool has_scan;            /* its reply has a cursor of the leader's server (scan.h) */
 	uint32_t count;           /* commands queued */
 	uint32_t database;        /* that the next queued command is to run in */
 	struct mp_buffer queued;  /* in wire form */

@@ -50,7 +50,7 @@ struct mp_request_meta {
 	bool rewrite;     /* a write whose bytes are not fit for the log as they are */
 	bool noreply;     /* Memcached: the client wants no answer */
 	bool translate;   /* Memcached: the backend's reply is not the client's as it is */
-	bool tokens;      /* Memcached: the reply holds a token, which only the leader's can */
+	bool tokens;      /* the reply holds a token, or a cursor, which only the leader's can */
 	bool part;        /* Memcached: only a part of what the client asked for */
 	uint8_t resp;     /* Redis: the protocol's version that the reply is to have; 0: either */
 	bool transaction; /* raw is an envelope and commands (transaction.h) */
@@ -58,6 +58,7 @@ struct mp_request_meta {
 	bool gates;       /* the session reads on when it is answered */
 	uint8_t next_database; /* of a transaction: that the session is in afterwards */
 	bool info;             /* INFO (redis_info.h) */
+	bool scan;             /* SCAN and its kin (scan.h) */
 	bool config;           /* CONFIG GET (redis_config.h) */
 	bool denyoom;          /* it may need memory (memory.h) */
 	bool settings;         /* CONFIG SET (memory.h) */
@@ -103,6 +104,7 @@ struct mp_request {
 			 */
 	bool has_spare; /* RELAYED or DOUBT: canned is what its shadow was answered */
 	bool logged;    /* BATCHED: it has a record in the batch */
+	bool is_begun;  /* a scan: the beginning of its reply was seen */
 	bool is_here;   /* a local read, with the own backend (local_reads.h) */
 	bool asked;     /* DECIDING: its question is with the backend */
 	bool wakes;     /* blocks: the attempt under way is not its first */

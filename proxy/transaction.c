@@ -10,6 +10,7 @@
 #include "command_special.h"
 #include "decimal.h"
 #include "redis_config.h"
+#include "scan.h"
 #include "state.h"
 #include "ttl.h"
 
@@ -21,6 +22,7 @@ enum step_kind {
 	STEP_TTL,       /* the same, which is a deadline: argument is what was asked (ttl.h) */
 	STEP_SKIP,      /* the backend's next reply, which is nobody's */
 	STEP_CANNED,    /* argument bytes of reply follow */
+	STEP_SCAN,      /* the same, a scan's; argument: whose cursor was asked with (scan.h) */
 	STEP_CONFIG,    /* the backend's next reply, less its secrets; argument: databases */
 };
 struct step {
@@ -97,7 +99,19 @@ static void begin(struct mp_assembly *a, struct mp_slice recipe)
 	a->is_open = true;
 }
 
-static void put_reply(struct mp_assembly *a, struct mp_slice recipe, struct mp_slice reply)
+/* Asked with one server's cursor, and executed by another: it begins anew. */
+static void put_scan(struct mp_assembly *a, struct mp_slice reply, uint32_t asked_tag, uint32_t tag)
+{
+	char head[MP_SCAN_HEAD_BYTES];
+	size_t used = 0, len;
+
+	len = mp_scan_head(reply, tag, asked_tag != 0 && asked_tag != tag, head, &used);
+	put(a, (struct mp_slice){head, len});
+	put(a, (struct mp_slice){reply.data + used, reply.len - used});
+}
+
+static void put_reply(struct mp_assembly *a, struct mp_slice recipe, struct mp_slice reply,
+		      uint32_t scan_tag)
 {
 	char number[MP_TTL_REPLY_BYTES];
 	struct mp_slice canned;
@@ -107,7 +121,9 @@ static void put_reply(struct mp_assembly *a, struct mp_slice recipe, struct mp_s
 		return;
 	if (step.kind == STEP_TTL)
 		reply = mp_ttl_reply((enum mp_rewrite)step.argument, reply, step.number, number);
-	if (step.kind == STEP_CONFIG)
+	if (step.kind == STEP_SCAN)
+		put_scan(a, reply, step.argument, scan_tag);
+	else if (step.kind == STEP_CONFIG)
 		a->is_cut =
 			!mp_config_reply(reply,
 					 &(struct mp_config_terms){(int)step.argument, step.number},
@@ -118,14 +134,14 @@ static void put_reply(struct mp_assembly *a, struct mp_slice recipe, struct mp_s
 }
 
 bool mp_transaction_reply(struct mp_assembly *a, struct mp_slice recipe, struct mp_slice reply,
-			  struct mp_slice *out)
+			  uint32_t scan_tag, struct mp_slice *out)
 {
 	assert(recipe.len >= sizeof(uint32_t));
 	if (!a->is_open) {
 		begin(a, recipe);
 		put_canned(a, recipe);
 	}
-	put_reply(a, recipe, reply);
+	put_reply(a, recipe, reply, scan_tag);
 	if (!put_canned(a, recipe))
 		return false;
 	a->is_open = false;
@@ -238,6 +254,19 @@ static void make_write(struct making *m, const struct mp_command *command,
 	}
 }
 
+/* With the leader's own cursor: most often it is the leader who answers. */
+static void make_scan(struct making *m, const struct resp_request *request)
+{
+	uint32_t own = m->proxy->apply.target[mp_target_index(MP_REDIS)].scan_tag;
+	uint32_t tag = mp_scan_tag_of(request);
+
+	if (!mp_scan_question(request, own, m->wire))
+		m->failed = true;
+	m->commands++;
+	step(m, (struct step){.kind = STEP_SCAN, .argument = tag == own ? own : 0},
+	     (struct mp_slice){0});
+}
+
 static void make_read(struct making *m, const struct mp_command *command,
 		      const struct resp_request *request)
 {
@@ -256,6 +285,10 @@ static void make_read(struct making *m, const struct mp_command *command,
 				   .argument = (uint32_t)m->proxy->databases,
 				   .number = m->proxy->memory.limit_bytes},
 		     (struct mp_slice){0});
+		return;
+	}
+	if (command->rewrite == MP_REWRITE_SCAN) {
+		make_scan(m, request);
 		return;
 	}
 	len = mp_ttl_question(request->argv[1], NULL, 0);

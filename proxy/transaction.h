@@ -39,11 +39,11 @@ struct mp_assembly {
 /* The leader: put the transaction into the batch being filled. It may be answered instead. */
 void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r);
 /*
- * The next of the backend's replies. True: it was the last one, and out is the
- * client's reply, good until the next call.
+ * The next of the replies of the backend of that tag (scan.h). True: it was the last one, and out
+ * is the client's reply, good until the next call.
  */
 bool mp_transaction_reply(struct mp_assembly *assembly, struct mp_slice recipe,
-			  struct mp_slice reply, struct mp_slice *out);
+			  struct mp_slice reply, uint32_t scan_tag, struct mp_slice *out);
 /* The rest of them will not come. */
 void mp_transaction_lost(struct mp_assembly *assembly);
 

@@ -370,6 +370,12 @@ const char *mp_backend_redis_version(const struct mp_backend *backend)
 	return "7.0.0";
 }
 
+const char *mp_backend_redis_run_id(const struct mp_backend *backend)
+{
+	(void)backend;
+	return "fake";
+}
+
 uint64_t mp_backend_redis_volatile_keys(const struct mp_backend *backend)
 {
 	(void)backend;
