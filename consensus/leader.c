@@ -38,7 +38,9 @@ static uint64_t peer_bound(const struct mu *mu, unsigned id)
 	case MU_PEER_BASE:
 		/* The entry that its commit word is going to name stays, however far it is written.
 		 */
-		return p->acked_end < p->install_commit ? p->acked_end : p->install_commit;
+		return p->acked_end < p->install_commit || MU_MUTANT(install_outrun)
+			       ? p->acked_end
+			       : p->install_commit;
 	default:
 		return MU_LSN_NONE;
 	}

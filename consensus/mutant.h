@@ -106,6 +106,7 @@
 	X(adopt_outrun, "r5", "a tail is adopted over what the own backend has to apply")          \
 	X(never_install, "r6", "a log that does not reach the ring is not written anew")           \
 	X(void_unprobed, "r6", "a log is declared void because its commit word lags")              \
+	X(install_outrun, "r6", "what a log written anew is going to name is overwritten")         \
 	X(install_unvoided, "r6", "a log is written anew without being declared void")             \
 	X(eligible_by_word, "r6", "who can lead goes by commit words, which lag")                  \
 	X(eligible_despite_gap, "r6", "one whose log does not reach a live ring campaigns")        \

@@ -97,6 +97,7 @@ static const struct hunt hunts[MU_MUTANTS_END] = {
 	[MU_MUTANT_never_install] = {.by = STUCK, .seed = 1},
 	[MU_MUTANT_void_unprobed] = {.schedule = "two-words"},
 	[MU_MUTANT_install_unvoided] = {.by = UNSAFE | BIT(FOUND_REUSE), .seed = 12},
+	[MU_MUTANT_install_outrun] = {.transcript = "rule-06-outrun"},
 	[MU_MUTANT_eligible_despite_gap] = {.transcript = "rule-06-gap"},
 	[MU_MUTANT_eligible_unlevel] = {.by = STUCK, .seed = 57},
 	[MU_MUTANT_equal_ballot_refused] = {.by = STUCK, .seed = 7},
