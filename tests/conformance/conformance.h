@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <cmocka.h>
 
@@ -91,6 +92,11 @@ struct mu_fabric_config group_config(struct group *group, unsigned id);
 uint64_t group_op_timeout_ns(void);
 /* Whether replicas may be forked, in this build; if not, tests that need it are left out. */
 bool group_may_fork(void);
+/*
+ * In a process of its own: replica 2, which replica 1 may write, under this ballot.
+ * Returns when it is open; the caller kills it.
+ */
+pid_t group_fork_target(struct group *group, uint64_t ballot);
 /* So many rounds, or fewer for a slow fabric. */
 unsigned group_rounds(unsigned rounds);
 /* Open a replica, which must succeed; or close it. */

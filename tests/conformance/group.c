@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "conformance.h"
 
@@ -54,6 +55,41 @@ bool group_may_fork(void)
 #else
 	return fabric_under_test->concurrent;
 #endif
+}
+
+/* For ever: the connection on which replica 1 would write may be there only later. */
+static _Noreturn void run_target(struct group *group, uint64_t ballot, int ready)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+	struct mu_fabric_config config = group_config(group, 2);
+	struct mu_fabric *target;
+	char err[256];
+
+	if (fabric_under_test->open(group->place, &config, &target, err, sizeof(err)) != 0)
+		_exit(1);
+	target->ops->grant_write(target, 1, ballot);
+	if (write(ready, "r", 1) != 1)
+		_exit(1);
+	for (;;) {
+		nanosleep(&pause, NULL);
+		target->ops->grant_write(target, 1, ballot);
+	}
+}
+
+pid_t group_fork_target(struct group *group, uint64_t ballot)
+{
+	int ready[2];
+	pid_t child;
+	char byte;
+
+	assert_int_equal(pipe(ready), 0);
+	child = fork();
+	if (child == 0)
+		run_target(group, ballot, ready[1]);
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	return child;
 }
 
 unsigned group_rounds(unsigned rounds)

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "conformance.h"
 
@@ -290,30 +289,13 @@ static void f7_a_stopped_target_holds_nothing_up(void **state)
 	struct group *group;
 	struct link link;
 	uint64_t word = 5, start_ns;
-	int ready[2];
 	pid_t child;
-	char byte;
 
 	(void)state;
 	if (!group_may_fork())
 		skip();
 	group = group_new();
-	assert_int_equal(pipe(ready), 0);
-	child = fork();
-	if (child == 0) {
-		struct mu_fabric_config config = group_config(group, 2);
-		struct mu_fabric *target;
-		char err[256];
-
-		if (fabric_under_test->open(group->place, &config, &target, err, sizeof(err)) != 0)
-			_exit(1);
-		target->ops->grant_write(target, 1, MINE);
-		if (write(ready[1], "r", 1) != 1)
-			_exit(1);
-		for (;;)
-			pause();
-	}
-	assert_int_equal(read(ready[0], &byte, 1), 1);
+	child = group_fork_target(group, MINE);
 	group_open(group, 1);
 	link = link_up(group, 1, DATA, 2);
 	kill(child, SIGSTOP);
@@ -324,8 +306,6 @@ static void f7_a_stopped_target_holds_nothing_up(void **state)
 	assert_in_range(clock_ns() - start_ns, 0, 5 * group_op_timeout_ns());
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
-	close(ready[0]);
-	close(ready[1]);
 	group_free(group);
 }
 

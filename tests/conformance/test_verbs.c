@@ -142,35 +142,6 @@ static void verbs_large_reads_leave_nothing_registered(void **state)
 	group_free(group);
 }
 
-/* In a process of its own: replica 2, which replica 1 may write. Returns when it is open. */
-static pid_t start_target(struct group *group)
-{
-	int ready[2];
-	pid_t child;
-	char byte;
-
-	assert_int_equal(pipe(ready), 0);
-	child = fork();
-	if (child == 0) {
-		struct mu_fabric_config config = group_config(group, 2);
-		struct mu_fabric *target;
-		char err[256];
-
-		if (fabric_under_test->open(group->place, &config, &target, err, sizeof(err)) !=
-			    0 ||
-		    write(ready[1], "r", 1) != 1)
-			_exit(1);
-		for (;;) {
-			target->ops->grant_write(target, 1, MINE);
-			usleep(1000);
-		}
-	}
-	assert_int_equal(read(ready[0], &byte, 1), 1);
-	close(ready[0]);
-	close(ready[1]);
-	return child;
-}
-
 /* Every write that is said to have landed is there, whatever process stood behind the memory. */
 static void verbs_a_target_killed_and_started_anew_is_found_again(void **state)
 {
@@ -180,7 +151,7 @@ static void verbs_a_target_killed_and_started_anew_is_found_again(void **state)
 	(void)state;
 	group_open(group, 1);
 	for (uint64_t round = 1; round <= 12; round++) {
-		pid_t child = start_target(group);
+		pid_t child = group_fork_target(group, MINE);
 		uint64_t seen = 0;
 
 		link = link_up(group, 1, DATA, 2);
@@ -206,7 +177,7 @@ static void verbs_a_stopped_target_can_be_read_and_written(void **state)
 	uint64_t word = 9, seen = 0;
 
 	(void)state;
-	child = start_target(group);
+	child = group_fork_target(group, MINE);
 	group_open(group, 1);
 	link = link_up(group, 1, DATA, 2);
 	while (link_write(&link, LOG, 64, &word, 8, MINE) != MU_FABRIC_OK)
@@ -222,29 +193,61 @@ static void verbs_a_stopped_target_can_be_read_and_written(void **state)
 	group_free(group);
 }
 
+/* Replica 1, which sleeps until something happens on its link to 2. */
+struct sleeper {
+	struct group *group;
+	struct mu_fabric *fabric, *target;
+	struct link link;
+	struct pollfd wait;
+	struct mu_completion completion;
+};
+
+static struct sleeper sleeper_new(void)
+{
+	struct sleeper s = {.group = group_new()};
+
+	s.fabric = group_open(s.group, 1);
+	s.target = group_open(s.group, 2);
+	s.link = link_up(s.group, 1, DATA, 2);
+	s.wait = (struct pollfd){.fd = s.fabric->ops->wait_fd(s.fabric, DATA), .events = POLLIN};
+	return s;
+}
+
+static int sleeper_poll(struct sleeper *s)
+{
+	return s->fabric->ops->poll(s->fabric, DATA, &s->completion, 1);
+}
+
+/* Nothing is there, and the descriptor does not say that there is. */
+static bool sleeper_is_at_rest(struct sleeper *s)
+{
+	return sleeper_poll(s) == 0 && poll(&s->wait, 1, 0) == 0;
+}
+
+static void sleeper_post(struct sleeper *s, uint64_t *seen)
+{
+	assert_int_equal(s->fabric->ops->post_read(s->fabric, DATA, 2, LOG, 0, seen, 8, 7), 0);
+}
+
+static void sleeper_is_woken(struct sleeper *s)
+{
+	assert_int_equal(poll(&s->wait, 1, (int)(DEADLINE_NS / 1000000)), 1);
+}
+
 static void verbs_a_sleeper_is_woken_by_completions(void **state)
 {
-	struct group *group = group_new();
-	struct mu_fabric *fabric;
-	struct mu_completion completion;
-	struct pollfd wait;
+	struct sleeper s = sleeper_new();
 	uint64_t seen = 0;
 
 	(void)state;
-	fabric = group_open(group, 1);
-	group_open(group, 2);
-	link_up(group, 1, DATA, 2);
-	wait = (struct pollfd){.fd = fabric->ops->wait_fd(fabric, DATA), .events = POLLIN};
 	for (int i = 0; i < 200; i++) {
-		/* Nothing is there, and it does not say that there is. */
-		assert_int_equal(fabric->ops->poll(fabric, DATA, &completion, 1), 0);
-		assert_int_equal(poll(&wait, 1, 0), 0);
-		assert_int_equal(fabric->ops->post_read(fabric, DATA, 2, LOG, 0, &seen, 8, 7), 0);
-		assert_int_equal(poll(&wait, 1, (int)(DEADLINE_NS / 1000000)), 1);
-		assert_int_equal(fabric->ops->poll(fabric, DATA, &completion, 1), 1);
-		assert_int_equal(completion.status, MU_FABRIC_OK);
+		assert_true(sleeper_is_at_rest(&s));
+		sleeper_post(&s, &seen);
+		sleeper_is_woken(&s);
+		assert_int_equal(sleeper_poll(&s), 1);
+		assert_int_equal(s.completion.status, MU_FABRIC_OK);
 	}
-	group_free(group);
+	group_free(s.group);
 }
 
 /*
@@ -253,60 +256,42 @@ static void verbs_a_sleeper_is_woken_by_completions(void **state)
  */
 static void verbs_an_event_behind_its_completion_wakes_nobody_for_long(void **state)
 {
-	struct group *group = group_new();
-	struct mu_fabric *fabric;
-	struct mu_completion completion;
-	struct pollfd wait;
+	struct sleeper s = sleeper_new();
 	uint64_t seen = 0;
 
 	(void)state;
-	fabric = group_open(group, 1);
-	group_open(group, 2);
-	link_up(group, 1, DATA, 2);
-	wait = (struct pollfd){.fd = fabric->ops->wait_fd(fabric, DATA), .events = POLLIN};
 	for (int i = 0; i < 200; i++) {
-		assert_int_equal(fabric->ops->poll(fabric, DATA, &completion, 1), 0);
+		assert_int_equal(sleeper_poll(&s), 0);
 		verbs_delay_events(i % 4);
-		assert_int_equal(fabric->ops->post_read(fabric, DATA, 2, LOG, 0, &seen, 8, 7), 0);
-		WAIT_UNTIL(group, fabric->ops->poll(fabric, DATA, &completion, 1) == 1);
-		WAIT_UNTIL(group, fabric->ops->poll(fabric, DATA, &completion, 1) == 0 &&
-					  poll(&wait, 1, 0) == 0);
+		sleeper_post(&s, &seen);
+		WAIT_UNTIL(s.group, sleeper_poll(&s) == 1);
+		WAIT_UNTIL(s.group, sleeper_is_at_rest(&s));
 		/* And whoever sleeps now is still woken by the next one. */
-		assert_int_equal(fabric->ops->post_read(fabric, DATA, 2, LOG, 0, &seen, 8, 8), 0);
-		assert_int_equal(poll(&wait, 1, (int)(DEADLINE_NS / 1000000)), 1);
-		WAIT_UNTIL(group, fabric->ops->poll(fabric, DATA, &completion, 1) == 1);
-		WAIT_UNTIL(group, fabric->ops->poll(fabric, DATA, &completion, 1) == 0 &&
-					  poll(&wait, 1, 0) == 0);
+		sleeper_post(&s, &seen);
+		sleeper_is_woken(&s);
+		WAIT_UNTIL(s.group, sleeper_poll(&s) == 1);
+		WAIT_UNTIL(s.group, sleeper_is_at_rest(&s));
 	}
 	verbs_delay_events(0);
-	group_free(group);
+	group_free(s.group);
 }
 
 /* What ends a connection comes from no completion queue. */
 static void verbs_a_sleeper_is_woken_by_a_lost_connection(void **state)
 {
-	struct group *group = group_new();
-	struct mu_fabric *fabric, *target;
-	struct mu_completion completion;
-	struct pollfd wait;
-	struct link link;
+	struct sleeper s = sleeper_new();
 
 	(void)state;
-	fabric = group_open(group, 1);
-	target = group_open(group, 2);
-	link = link_up(group, 1, DATA, 2);
-	wait = (struct pollfd){.fd = fabric->ops->wait_fd(fabric, DATA), .events = POLLIN};
 	for (uint64_t round = 1; round <= 20; round++) {
-		link_grant(&link, BALLOT(round, 1));
-		link_reconnect(&link);
-		WAIT_UNTIL(group, fabric->ops->poll(fabric, DATA, &completion, 1) == 0 &&
-					  poll(&wait, 1, 0) == 0);
-		assert_int_equal(target->ops->revoke_write(target), 0);
-		assert_int_equal(poll(&wait, 1, (int)(DEADLINE_NS / 1000000)), 1);
-		WAIT_UNTIL(group, fabric->ops->poll(fabric, DATA, &completion, 1) == 0 &&
-					  link_state(&link) == MU_CONNECTION_DOWN);
+		link_grant(&s.link, BALLOT(round, 1));
+		link_reconnect(&s.link);
+		WAIT_UNTIL(s.group, sleeper_is_at_rest(&s));
+		assert_int_equal(s.target->ops->revoke_write(s.target), 0);
+		sleeper_is_woken(&s);
+		WAIT_UNTIL(s.group,
+			   sleeper_poll(&s) == 0 && link_state(&s.link) == MU_CONNECTION_DOWN);
 	}
-	group_free(group);
+	group_free(s.group);
 }
 
 /* Without the capability that lets root register what it likes. */
