@@ -210,6 +210,24 @@ static uint64_t sweep(struct mp_proxy *proxy, uint64_t now_ns)
 	return proxy->next_sweep_ms * UINT64_C(1000000);
 }
 
+/*
+ * Over shared memory what a step has posted, such as a commit word, is complete by
+ * then, and the next step may follow at once rather than after another pass of the
+ * event loop; unless there is something to apply before.
+ */
+static uint64_t step(struct mp_proxy *proxy, uint64_t now_ns)
+{
+	uint64_t commit_lsn = proxy->view.commit_lsn;
+	uint64_t next_ns = mu_step(proxy->mu, now_ns);
+
+	mu_view(proxy->mu, &proxy->view);
+	if (next_ns > now_ns || proxy->view.commit_lsn != commit_lsn)
+		return next_ns;
+	next_ns = mu_step(proxy->mu, now_ns);
+	mu_view(proxy->mu, &proxy->view);
+	return next_ns;
+}
+
 uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 {
 	uint64_t next_ns;
@@ -223,8 +241,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	mp_sessions_resume(proxy);
 	mp_router_run(proxy);
 	mp_pipeline_propose(proxy);
-	next_ns = mu_step(proxy->mu, now_ns);
-	mu_view(proxy->mu, &proxy->view);
+	next_ns = step(proxy, now_ns);
 	mp_pipeline_follow(proxy);
 	more = mp_apply_run(proxy);
 	mp_pipeline_follow(proxy);
