@@ -8,6 +8,7 @@
 
 #include "node.h"
 
+enum { mu_standing_ticks = 200, mu_gather_bytes = 256 << 10 };
 enum background_op { OP_READ_LINES = 1, OP_REQUEST, OP_GRANT };
 
 /* xorshift64*: only spreads back-off. */
@@ -374,13 +375,32 @@ static bool log_moved(const struct mu *mu)
 	return commit != MU_LSN_NONE && mu_load(&mu_ring_at(&mu->ring, end)->lsn) == end;
 }
 
-bool mu_data_wanted(struct mu *mu)
+/*
+ * Nobody waits for them here: their clients were answered by the leader. Not so
+ * while a leader is new, and clients of this replica are in doubt about what the
+ * last one did; nor when the leader is silent, and this replica may be next.
+ */
+static bool entries_may_gather(const struct mu *mu)
 {
-	bool wanted = mu->bg.wanted || MU_GET(mu->shared.hungry) ||
-		      (!MU_SYNC_GET(mu->shared.acting_ballot) && log_moved(mu));
+	const struct mu_background *bg = &mu->bg;
+	uint64_t leader = MU_GET(mu->shared.leader);
+
+	/* The word may also lag behind what entries told of the commit. */
+	return leader && bg->watch[leader].moved &&
+	       bg->now_ns - bg->seen_ns > mu_standing_ticks * mu->config.tick_ns &&
+	       mu_load(&mu->header->commit) < MU_GET(mu->shared.commit_lsn) + mu_gather_bytes;
+}
+
+enum mu_wanted mu_data_wanted(struct mu *mu)
+{
+	bool now = mu->bg.wanted || MU_GET(mu->shared.hungry);
 
 	mu->bg.wanted = false;
-	return wanted;
+	if (now)
+		return MU_WANTED_NOW;
+	if (MU_SYNC_GET(mu->shared.acting_ballot) || !log_moved(mu))
+		return MU_WANTED_NOT;
+	return entries_may_gather(mu) ? MU_WANTED_SOON : MU_WANTED_NOW;
 }
 
 /*
@@ -435,6 +455,10 @@ uint64_t mu_background_step(struct mu *mu, uint64_t now_ns)
 	leader = mu_leader_seen(mu, &ballot);
 	if (leader)
 		bg->led_ns = now_ns;
+	if (bg->seen_ballot != (leader ? ballot : 0)) {
+		bg->seen_ballot = leader ? ballot : 0;
+		bg->seen_ns = now_ns;
+	}
 	MU_SET(mu->shared.leader, leader);
 	MU_SET(mu->shared.leader_ballot, ballot);
 	if (is_urgent(mu) && bg->next_tick_ns > now_ns + mu->config.tick_ns / 8)

@@ -186,7 +186,8 @@ struct mu_background {
 	uint64_t now_ns;
 	uint64_t random;
 	uint64_t next_tick_ns;
-	uint64_t led_ns; /* when a leader was last seen */
+	uint64_t led_ns;               /* when a leader was last seen */
+	uint64_t seen_ballot, seen_ns; /* the ballot of who leads, 0: nobody; and since when */
 	uint64_t pulse, pulse_ns;
 	bool wanted; /* wake the data thread */
 	enum mu_campaign_state campaign;

@@ -27,6 +27,9 @@ enum {
 	JOIN_TIMEOUT_S = 1,
 	/* A background step that wants to be called again at once gets a breath in between. */
 	BACKGROUND_BREATH_NS = 20 * 1000,
+	/* For how long what a follower has to apply gathers; and how many ticks at most. */
+	GATHER_NS = 4 * 1000 * 1000,
+	GATHER_TICKS = 4,
 	/* How long a draining leader waits to be rid of its role. */
 	RESIGN_NS = 50 * 1000 * 1000,
 };
@@ -274,19 +277,33 @@ static void ask_for_realtime(void)
 		mp_info("heartbeats run without real-time priority: %s", strerror(rc));
 }
 
+/* True if it was. woken_ns: when it was last. */
+static bool rouse_data_thread(struct replica *r, uint64_t now_ns, uint64_t woken_ns)
+{
+	uint64_t gather_ns = GATHER_TICKS * r->mu_config.tick_ns;
+	enum mu_wanted wanted = mu_data_wanted(r->mu);
+
+	if (gather_ns > GATHER_NS)
+		gather_ns = GATHER_NS;
+	if (wanted == MU_WANTED_NOT || (wanted == MU_WANTED_SOON && now_ns < woken_ns + gather_ns))
+		return false;
+	wake_data_thread(r);
+	return true;
+}
+
 static void *run_background_thread(void *ctx)
 {
 	struct replica *r = ctx;
 	struct timespec until;
-	uint64_t now, next;
+	uint64_t now, next, woken_ns = 0;
 
 	pthread_setname_np(pthread_self(), "mu-background");
 	ask_for_realtime();
 	while (!atomic_load_explicit(&r->background_stop, memory_order_relaxed)) {
 		now = clock_ns();
 		next = mu_background_step(r->mu, now);
-		if (mu_data_wanted(r->mu))
-			wake_data_thread(r);
+		if (rouse_data_thread(r, now, woken_ns))
+			woken_ns = now;
 		if (next < now + BACKGROUND_BREATH_NS)
 			next = now + BACKGROUND_BREATH_NS;
 		if (next > now + r->mu_config.tick_ns)

@@ -217,12 +217,21 @@ void mu_set_backend(struct mu *mu, enum mu_backend_health health);
  * Returns when it next wants to be called (about every tick_ns).
  */
 uint64_t mu_background_step(struct mu *mu, uint64_t now_ns);
+enum mu_wanted {
+	MU_WANTED_NOT,
+	/*
+	 * Only by a few entries to apply, of a leader of long standing: they may
+	 * gather for some ticks, since a wake-up costs more than they do.
+	 */
+	MU_WANTED_SOON,
+	MU_WANTED_NOW,
+};
 /*
- * True if the data thread should be woken: there is something new for it (a
- * permission, a wish to stop, an entry to apply), or its pulse is wanted.
- * Asking clears it. Background thread only.
+ * Should the data thread be woken: is there something new for it (a permission,
+ * a wish to stop, an entry to apply), or is its pulse wanted? What it is wanted
+ * for NOW is told once. Background thread only.
  */
-bool mu_data_wanted(struct mu *mu);
+enum mu_wanted mu_data_wanted(struct mu *mu);
 
 /* --------------------------------------------------------------- recovery */
 
