@@ -23,6 +23,7 @@
 #include "backend_base.h"
 #include "mc_text.h"
 #include "memcached_clock.h"
+#include "memcached_gets.h"
 #include "memcached_greeting.h"
 
 enum {
@@ -34,6 +35,7 @@ enum {
 enum slot_kind {
 	SLOT_REPLY, /* one reply; the owner's, or nobody's */
 	SLOT_BARE,  /* the same, to a request that mc_is_bare() */
+	SLOT_GETS,  /* the reply to single keys (memcached_gets.h) */
 	SLOT_SET,   /* the same, to a command that may store: its key is the oldest in `keys` */
 	SLOT_FLUSH, /* the same, to a flush_all */
 	SLOT_STORE, /* our own set of the applied LSN */
@@ -46,6 +48,7 @@ struct memcached {
 	struct event *flush_due; /* a flush_all of the log with a time has taken place */
 	int64_t clock_offset_ms; /* what its clock shows, less our monotonic clock */
 	struct mc_framer framer;
+	struct memcached_gets gets;
 	/*
 	 * Of every set under way how its key is deleted, behind two bytes with
 	 * that command's length: if the set fails, it is needed.
@@ -204,6 +207,7 @@ static void after_reply(struct memcached *mc, uint8_t kind)
 	switch ((enum slot_kind)kind) {
 	case SLOT_REPLY:
 	case SLOT_BARE:
+	case SLOT_GETS:
 		break;
 	case SLOT_SET:
 		after_set(mc);
@@ -227,8 +231,11 @@ static void take_bytes(struct mp_base *base)
 
 	while (base->slots.count > 0 && !base->wire.is_broken) {
 		struct mp_slot slot = *(struct mp_slot *)mp_fifo_at(&base->slots, 0);
+		enum mp_take result = slot.kind == SLOT_GETS
+					      ? memcached_gets_take(&mc->gets, base)
+					      : mp_base_take(base, slot.owner, slot.mode);
 
-		if (mp_base_take(base, slot.owner, slot.mode) != MP_TAKE_DONE)
+		if (result != MP_TAKE_DONE)
 			return;
 		after_reply(mc, slot.kind);
 	}
@@ -243,8 +250,15 @@ static void lose(struct mp_base *base)
 
 	assert(!mc->in_unit);
 	event_del(mc->pause);
-	for (i = 0; i < base->slots.count; i++)
-		mp_base_lost(base, ((struct mp_slot *)mp_fifo_at(&base->slots, i))->owner);
+	for (i = 0; i < base->slots.count; i++) {
+		const struct mp_slot *slot = mp_fifo_at(&base->slots, i);
+
+		if (slot->kind == SLOT_GETS)
+			memcached_gets_lose(&mc->gets, base, slot);
+		else
+			mp_base_lost(base, slot->owner);
+	}
+	memcached_gets_reset(&mc->gets);
 	mc->framer = (struct mc_framer){0};
 	mc->set_failed = false;
 	mp_buffer_clear(&mc->keys);
@@ -373,8 +387,13 @@ static void op_read(struct mp_backend *backend, uint32_t database, struct mp_sli
 		    void *owner)
 {
 	struct memcached *mc = (struct memcached *)backend;
+	struct mp_slice key;
 
 	(void)database;
+	if (memcached_gets_is_one(bytes, &key)) {
+		memcached_gets_ask(&mc->gets, &mc->base, SLOT_GETS, key, owner);
+		return;
+	}
 	mp_base_expect(&mc->base, mc_is_bare(bytes) ? SLOT_BARE : SLOT_REPLY, owner, MP_TAKE_READ);
 	put_bytes(mc, bytes);
 }
@@ -417,8 +436,15 @@ static void op_close(struct mp_backend *backend)
 		event_free(mc->pause);
 	if (mc->flush_due)
 		event_free(mc->flush_due);
+	memcached_gets_free(&mc->gets);
 	mp_buffer_free(&mc->keys);
 	free(mc);
+}
+
+static size_t op_backlog(const struct mp_backend *backend)
+{
+	return mp_base_backlog(backend) +
+	       memcached_gets_bytes(&((const struct memcached *)backend)->gets);
 }
 
 static const struct mp_backend_ops ops = {
@@ -428,7 +454,7 @@ static const struct mp_backend_ops ops = {
 	.end = op_end,
 	.skip = op_skip,
 	.flush = mp_base_flush,
-	.backlog = mp_base_backlog,
+	.backlog = op_backlog,
 	.oldest_ms = mp_base_oldest_ms,
 	.hold = mp_base_hold,
 	.release = mp_base_release,
@@ -461,6 +487,7 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *base,
 		return NULL;
 	}
 	mc->base.backend.ops = &ops;
+	mc->gets.asked.item_bytes = sizeof(struct memcached_asked);
 	if (!mp_base_open(&mc->base, base, options, &hooks, events, ctx, err, err_bytes)) {
 		op_close(&mc->base.backend);
 		return NULL;

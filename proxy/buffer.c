@@ -110,6 +110,12 @@ void mp_buffer_consume(struct mp_buffer *buffer, size_t bytes)
 		reset(buffer);
 }
 
+void mp_buffer_trim(struct mp_buffer *buffer, size_t bytes)
+{
+	assert(bytes <= mp_buffer_len(buffer));
+	buffer->end -= bytes;
+}
+
 void mp_buffer_clear(struct mp_buffer *buffer)
 {
 	reset(buffer);

@@ -69,6 +69,9 @@ bool mp_buffer_append(struct mp_buffer *buffer, const void *data, size_t bytes);
 /* Takes bytes, at most mp_buffer_len(), away from the front. */
 void mp_buffer_consume(struct mp_buffer *buffer, size_t bytes);
 
+/* Takes bytes, at most mp_buffer_len(), away from the end again. */
+void mp_buffer_trim(struct mp_buffer *buffer, size_t bytes);
+
 /* Takes everything away. */
 void mp_buffer_clear(struct mp_buffer *buffer);
 

@@ -162,6 +162,9 @@ static bool start_memcached(struct dev *dev, unsigned id)
 		"1",
 		"-m",
 		"256",
+		/* There is one connection: that others have their turn costs it system calls. */
+		"-R",
+		"1000",
 		"-u",
 		user ? user->pw_name : "root",
 		NULL,

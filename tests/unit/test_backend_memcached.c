@@ -133,6 +133,84 @@ static void test_big_values(void **state)
 	test_backend_close(t);
 }
 
+/* How many lines are under way. */
+static size_t lines(const struct test_backend *t)
+{
+	return ((const struct mp_base *)t->backend)->slots.count;
+}
+
+/* Everybody gets what he asked for, though it is asked for with one line. */
+static void test_gets_share_a_line(void **state)
+{
+	static const char *const keys[] = {"a", "none", "a", "big", "b", "neither"};
+	struct test_backend_fixture *f = *state;
+	struct test_backend *t = start(f, "");
+	char *wire = malloc(100064), line[32];
+	int n = snprintf(wire, 100064, "set big 0 0 100000\r\n");
+
+	assert_non_null(wire);
+	memset(wire + n, 'x', 100000);
+	memcpy(wire + n + 100000, "\r\n", 3);
+	apply(t, 10, wire, 0);
+	free(wire);
+	apply(t, 20, "set a 5 0 3\r\nabc\r\n", 0);
+	apply(t, 30, "set b 0 0 0\r\n\r\n", 1);
+	test_until_answers(t, 1);
+	test_expect(t, "1:STORED ");
+	for (int i = 0; i < 6; i++) {
+		snprintf(line, sizeof(line), "get %s\r\n", keys[i]);
+		test_read(t, line, i + 1);
+	}
+	assert_int_equal(lines(t), 1);
+	test_read(t, "get a b\r\n", 7);
+	test_read(t, "get a\r\n", 8);
+	test_until_answers(t, 8);
+	test_expect(t, "1:VALUE a 5 3 abc END 2:END 3:VALUE a 5 3 abc END 4:<100027 bytes> "
+		       "5:VALUE b 0 0  END 6:END 7:VALUE a 5 3 abc VALUE b 0 0  END "
+		       "8:VALUE a 5 3 abc END ");
+	test_backend_close(t);
+}
+
+static void test_gets_keep_their_place(void **state)
+{
+	struct test_backend_fixture *f = *state;
+	struct test_backend *t = start(f, "");
+
+	test_read(t, "get a\r\n", 1);
+	apply(t, 10, "set a 0 0 3\r\nnew\r\n", 2);
+	test_read(t, "get a\r\n", 3);
+	test_read(t, "get b\r\n", 4);
+	assert_int_equal(lines(t), 3);
+	t->backend->ops->flush(t->backend);
+	test_read(t, "get a\r\n", 5);
+	assert_int_equal(lines(t), 4);
+	test_until_answers(t, 5);
+	test_expect(t, "1:END 2:STORED 3:VALUE a 0 3 new END 4:END 5:VALUE a 0 3 new END ");
+	test_backend_close(t);
+}
+
+/* A line takes so many; and who is still to be answered when the server goes is told. */
+static void test_gets_are_lost(void **state)
+{
+	enum { READS = 40 };
+	struct test_backend_fixture *f = *state;
+	struct test_backend *t = start(f, "");
+	char expected[READS * 8];
+	size_t len = 0;
+
+	assert_int_equal(kill(f->server.pid, SIGSTOP), 0);
+	for (int i = 1; i <= READS; i++) {
+		test_read(t, "get a\r\n", i);
+		len += (size_t)snprintf(expected + len, sizeof(expected) - len, "%d:lost ", i);
+	}
+	assert_int_equal(lines(t), 2);
+	test_backend_pass(t);
+	assert_int_equal(kill(f->server.pid, SIGKILL), 0);
+	test_until_answers(t, READS);
+	test_expect(t, expected);
+	test_backend_close(t);
+}
+
 /* flush_all takes the item with the LSN as well. */
 static void test_flush_all_keeps_the_lsn(void **state)
 {
@@ -430,6 +508,9 @@ int main(void)
 		TEST(test_replies_come_in_order),
 		TEST(test_lsn_is_stored_lazily),
 		TEST(test_big_values),
+		TEST(test_gets_share_a_line),
+		TEST(test_gets_keep_their_place),
+		TEST(test_gets_are_lost),
 		TEST(test_flush_all_keeps_the_lsn),
 		TEST(test_server_restarts),
 		TEST(test_proxy_restarts),
