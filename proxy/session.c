@@ -28,6 +28,7 @@ void mp_sessions_init(struct mp_sessions *sessions)
 
 bool mp_sessions_open(struct mp_sessions *sessions)
 {
+	mp_sender_open(&sessions->sender);
 	sessions->scratch = malloc(MP_SESSION_SCRATCH_BYTES);
 	return sessions->scratch != NULL;
 }
@@ -168,6 +169,7 @@ void mp_sessions_close(struct mp_proxy *proxy)
 	while ((s = TAILQ_FIRST(&proxy->sessions.all)))
 		mp_session_kill(s);
 	mp_sessions_bury(&proxy->sessions);
+	mp_sender_close(&proxy->sessions.sender);
 	free(proxy->sessions.scratch);
 }
 

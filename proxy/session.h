@@ -23,6 +23,7 @@
 #include "redis_multi.h"
 #include "request.h"
 #include "resp.h"
+#include "sender.h"
 #include "slice.h"
 
 struct mp_proxy;
@@ -85,7 +86,8 @@ struct mp_sessions {
 	uint64_t out_bytes;    /* memory of all output buffers */
 	uint64_t in_bytes;     /* memory of all input buffers */
 	uint64_t next_reap_ms; /* when idle clients are looked for again */
-	char *scratch;         /* what is read first goes here; most of it never needs a home */
+	struct mp_sender sender;
+	char *scratch; /* what is read first goes here; most of it never needs a home */
 };
 
 void mp_sessions_init(struct mp_sessions *sessions);

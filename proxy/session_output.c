@@ -1,6 +1,9 @@
 /* session_output.c - see session.h: sending to clients, as far as they read. */
 #include "session.h"
 
+#include <errno.h>
+#include <sys/socket.h>
+
 #include "log.h"
 #include "session_parts.h"
 #include "state.h"
@@ -59,28 +62,45 @@ void mp_session_put(struct mp_session *s, struct mp_slice piece)
 	mp_session_mark_dirty(s);
 }
 
-static void session_flush(struct mp_session *s)
+/* What is to go out has gone, or will by itself. */
+static void after_output(struct mp_session *s)
 {
-	if (s->dead)
-		return;
-	if (!s->congested && mp_buffer_len(&s->out) > 0) {
-		if (!mp_buffer_send(&s->out, s->fd)) {
-			mp_session_kill(s);
-			return;
-		}
-		if (mp_buffer_len(&s->out) > 0) {
-			s->congested = true;
-			event_add(&s->writable, NULL);
-		}
-		mp_session_charge_output(s);
-		mp_router_ready(s->proxy, s);
-	}
 	if (s->closing && !s->head && mp_buffer_len(&s->out) == 0) {
 		if (!s->lingers || shutdown(s->fd, SHUT_WR) != 0)
 			mp_session_kill(s);
 		return;
 	}
 	mp_session_caught_up(s);
+}
+
+static bool has_output(const struct mp_session *s)
+{
+	return !s->congested && mp_buffer_len(&s->out) > 0;
+}
+
+/* taken: by the socket, of what there was; -errno. */
+static void on_sent(struct mp_session *s, ssize_t taken)
+{
+	if (taken < 0 && taken != -EAGAIN) {
+		mp_session_kill(s);
+		return;
+	}
+	if (taken > 0)
+		mp_buffer_consume(&s->out, (size_t)taken);
+	if (mp_buffer_len(&s->out) > 0) {
+		s->congested = true;
+		event_add(&s->writable, NULL);
+	}
+	mp_session_charge_output(s);
+	mp_router_ready(s->proxy, s);
+	after_output(s);
+}
+
+static void send_all(struct mp_sessions *sessions, struct mp_sending *list, unsigned count)
+{
+	mp_sender_send(&sessions->sender, list, count);
+	for (unsigned i = 0; i < count; i++)
+		on_sent(list[i].owner, list[i].result);
 }
 
 void mp_session_on_writable(evutil_socket_t fd, short what, void *ctx)
@@ -90,18 +110,29 @@ void mp_session_on_writable(evutil_socket_t fd, short what, void *ctx)
 	(void)fd;
 	(void)what;
 	s->congested = false;
-	session_flush(s);
+	mp_session_mark_dirty(s);
 }
 
 void mp_sessions_flush(struct mp_proxy *proxy)
 {
 	struct mp_sessions *sessions = &proxy->sessions;
+	struct mp_sending list[MP_SENDER_MOST];
+	unsigned count = 0;
 	struct mp_session *s;
 
 	while ((s = TAILQ_FIRST(&sessions->dirty))) {
 		TAILQ_REMOVE(&sessions->dirty, s, dirty);
 		s->is_dirty = false;
-		session_flush(s);
+		if (has_output(s))
+			list[count++] = (struct mp_sending){
+				.fd = s->fd, .bytes = mp_buffer_slice(&s->out), .owner = s};
+		else
+			after_output(s);
+		if (count == MP_SENDER_MOST) {
+			send_all(sessions, list, count);
+			count = 0;
+		}
 	}
+	send_all(sessions, list, count);
 	mp_sessions_bury(sessions);
 }
