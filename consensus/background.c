@@ -103,6 +103,7 @@ void mu_publish(struct mu *mu)
 		leader = mu_leader_coming(mu);
 	flags |= leader << MU_FLAG_LEADER_SHIFT;
 	flags |= MU_GET(s->backend) << MU_FLAG_BACKEND_SHIFT;
+	flags |= (uint64_t)mu_heir_named(mu) << MU_FLAG_HEIR_SHIFT;
 	flags |= mu->record->voting ? MU_FLAG_VOTING : 0;
 	flags |= mu_eligible(mu) ? MU_FLAG_ELIGIBLE : 0;
 	flags |= mu_is_prepared(mu->record) ? MU_FLAG_PREPARED : 0;

@@ -130,13 +130,15 @@ static bool is_blind(const struct mu *mu)
 	       !mu_leader_coming(mu);
 }
 
-/* How many live, eligible replicas have a better claim (a lower id)? */
+/* How many live, eligible replicas have a better claim (an heir's, or a lower id)? */
 static unsigned better_claims(const struct mu *mu)
 {
-	unsigned n = 0;
+	unsigned n = 0, heir = mu_heir(mu);
 
+	if (heir == mu->config.id)
+		return 0;
 	MU_EACH_PEER(mu, id) {
-		if (id < mu->config.id && mu_watch_is(mu, id, MU_FLAG_ELIGIBLE))
+		if ((id < mu->config.id || id == heir) && mu_watch_is(mu, id, MU_FLAG_ELIGIBLE))
 			n++;
 	}
 	return n;
@@ -172,6 +174,7 @@ void mu_campaign_abandon(struct mu *mu)
 
 	if (bg->campaign == MU_CAMPAIGN_IDLE)
 		return;
+	mu_heir_name(mu);
 	bg->campaign = MU_CAMPAIGN_IDLE;
 	bg->ballot = 0;
 	bg->blind_ns = bg->leaderless_ns = 0;
@@ -303,6 +306,8 @@ static void acting(struct mu *mu)
 
 	if (MU_GET(mu->shared.led_ballot) == bg->ballot)
 		bg->failures = 0;
+	if (mu_handover_is_wished(mu))
+		bg->wanted = true;
 	if (MU_GET(mu->shared.done_ballot) >= bg->ballot ||
 	    (outvoted(mu) && !MU_MUTANT(outvoted_stays))) {
 		mu_campaign_abandon(mu);

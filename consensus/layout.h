@@ -57,6 +57,7 @@ enum mu_cold_word {
 #define MU_FLAG_ROLE_SHIFT 8
 #define MU_FLAG_BACKEND_SHIFT 16
 #define MU_FLAG_LEADER_SHIFT 24 /* the leader that it sees alive, or coming */
+#define MU_FLAG_HEIR_SHIFT 32   /* for whom it has just made way (handover.c) */
 #define MU_FLAG_BYTE(flags, shift) ((unsigned)((flags) >> (shift)) & 0xff)
 
 /* Words of a request slot: who wants write permission, for which ballot (0: withdrawn). */

@@ -448,7 +448,10 @@ void mu_leader_step(struct mu *mu)
 		return;
 	}
 	publish_confirmed(mu);
-	drain(mu, decided);
+	if (mu_handover_step(mu, decided))
+		mu_stop_acting(mu);
+	else
+		drain(mu, decided);
 }
 
 /* ------------------------------------------------------------------- API */
@@ -494,6 +497,10 @@ enum mu_error mu_propose(struct mu *mu, const struct iovec *iov, int iovcnt, uin
 		return MU_ERR_INVALID;
 	if (d->draining)
 		return MU_ERR_FULL;
+	if (d->handover == MU_HANDOVER_YIELD) {
+		MU_SET(mu->shared.hungry, 1);
+		return MU_ERR_FULL;
+	}
 	if (!fits(mu, d->tail.end + proposal_span(mu, bytes) + reserve_bytes(mu))) {
 		relieve(mu);
 		return MU_ERR_FULL;

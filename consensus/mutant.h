@@ -35,6 +35,7 @@
  *  - endless_takeover, all_hold_space, campaign_on_old_news, coming_untold,
  *    looks_starve_score and reading_waited_for: what they cost is time or a needless
  *    change of leader, within the bounds that runs allow;
+ *  - heir_unnamed, yields_early: somebody else leads, or the same one a little later;
  *  - eligible_by_word, take_all_voting, recover_amid_start: moments of a recovery
  *    that nobody has staged among random faults yet.
  *
@@ -118,6 +119,8 @@
 	X(campaign_alone, "r8", "a replica campaigns that alone sees no leader")                   \
 	X(campaign_on_old_news, "r8", "...or that goes by what others saw before it saw none")     \
 	X(coming_untold, "r8", "a leader seen to come back is not told of until it is alive")      \
+	X(heir_unnamed, "3.5", "who makes way for another leader does not say for whom")           \
+	X(yields_early, "3.5", "...or does it before that one has everything")                     \
 	X(outvoted_stays, "r8", "an idle leader does not look whom the others have granted")       \
 	X(beat_alone, "r9", "the heartbeat goes on without the data plane")                        \
 	X(no_wake_up, "r9", "a parked data plane is not asked for a sign of life")                 \

@@ -112,6 +112,13 @@ struct mu_reader {
 	size_t buffer_bytes;
 };
 
+/* handover.c: an operator wants another leader. */
+enum mu_handover {
+	MU_HANDOVER_NONE,
+	MU_HANDOVER_APPROACH, /* leads on until the heir's backend is near */
+	MU_HANDOVER_YIELD,    /* takes no proposals until the heir has all there are */
+};
+
 struct mu_data {
 	enum mu_data_state state;
 	uint32_t attempt;
@@ -137,6 +144,9 @@ struct mu_data {
 	uint64_t taken; /* enum mu_forget: what has been done about it */
 	bool appended;  /* since the last step */
 	bool draining;
+	enum mu_handover handover;
+	uint64_t handover_lsn; /* that the heir's backend is to have before we yield */
+	uint64_t handover_ns;  /* by then, or not at all */
 	uint64_t epoch, members;
 	struct mu_adoption adoption;
 	struct mu_reader reader;
@@ -203,6 +213,8 @@ struct mu_background {
 	uint64_t readmitted;    /* readmissions up to this ballot are past */
 	uint64_t forget_commit; /* committed when a tail that was not began to be taken */
 	uint64_t given_ballot;  /* the fabric's permission was given for it, 0: to nobody */
+	unsigned heir;          /* for whom this replica has made way... */
+	uint64_t heir_until_ns; /* ...and until when it says so */
 	struct mu_watch watch[MU_ID_SLOTS];
 };
 
@@ -393,6 +405,17 @@ bool mu_eligible(const struct mu *mu);
 unsigned mu_leader_seen(const struct mu *mu, uint64_t *ballot);
 unsigned mu_leader_coming(const struct mu *mu);
 void mu_campaign_abandon(struct mu *mu);
+
+/* --- handover.c --- */
+bool mu_handover_is_wished(const struct mu *mu);
+/* (leader) See to a handover; true: the heir has all, stop leading. */
+bool mu_handover_step(struct mu *mu, bool decided);
+/* Way was made for somebody under the ballot that is given up: name him for a while. */
+void mu_heir_name(struct mu *mu);
+/* Whom this replica names, 0: nobody. */
+unsigned mu_heir_named(const struct mu *mu);
+/* Whom anybody names. */
+unsigned mu_heir(const struct mu *mu);
 
 /* Era and LSN that the backend named; false if it is silent, or is naming them now. */
 bool mu_backend_named(const struct mu *mu, uint64_t *era, uint64_t *applied);

@@ -49,14 +49,18 @@ struct mu_shared {
 	_Atomic uint64_t leader_ballot;
 	_Atomic uint64_t members;
 	_Atomic uint64_t forgetting; /* enum mu_forget; at first from any thread */
-	_Atomic uint64_t setbacks;   /* counts: a peer needs more of the log than it said before */
+	/* ballot << 8 | id: make way for that replica; set by any thread, cleared by data. 0:
+	 * nobody */
+	_Atomic uint64_t handover;
+	_Atomic uint64_t setbacks; /* counts: a peer needs more of the log than it said before */
 	struct mu_peer_facts peer[MU_ID_SLOTS];
 
 	/* data -> background */
 	_Alignas(64) _Atomic uint64_t acting_ballot;
 	_Atomic uint64_t led_ballot;  /* takeover under this ballot is complete */
 	_Atomic uint64_t done_ballot; /* highest ballot that it has stopped acting under */
-	_Atomic uint64_t pulse;       /* steps taken */
+	_Atomic uint64_t heir;  /* likewise: way was made under that ballot for that replica */
+	_Atomic uint64_t pulse; /* steps taken */
 	_Atomic uint64_t commit_lsn;
 	_Atomic uint64_t commit_end; /* where the next entry will show */
 	_Atomic uint64_t reach_lsn;  /* last entry that stands behind it, committed or not */

@@ -55,6 +55,7 @@ void mu_stop_acting(struct mu *mu)
 	d->state = MU_DATA_PASSIVE;
 	d->ballot = 0;
 	d->draining = false;
+	d->handover = MU_HANDOVER_NONE;
 	d->fence_done = d->fence_next = 0;
 	MU_SYNC_SET(mu->shared.acting_ballot, 0);
 }
@@ -136,7 +137,8 @@ static uint64_t next_step(const struct mu *mu)
 		if (!settled(mu, id))
 			return d->now_ns + mu->config.tick_ns;
 	}
-	return d->state == MU_DATA_LEADING && !d->draining && d->commit.end == d->tail.end
+	return d->state == MU_DATA_LEADING && !d->draining && d->handover == MU_HANDOVER_NONE &&
+			       d->commit.end == d->tail.end
 		       ? UINT64_MAX
 		       : d->now_ns + mu->config.tick_ns;
 }

@@ -166,6 +166,15 @@ enum mu_error mu_fence(struct mu *mu, uint64_t *ticket);
 /* Give up leading, when everything outstanding is decided (drain, or backend lost). */
 void mu_resign(struct mu *mu);
 
+/*
+ * An operator's wish, of the leader: that `heir` leads instead (0: whoever could, and
+ * has applied most). It makes way when he has everything, and takes no proposals
+ * (MU_ERR_FULL) for the last moment of that; it leads on if he does not get that
+ * far. Any thread; goes on in both planes. MU_ERR_NOT_LEADER, or MU_ERR_INVALID if he
+ * could not lead: *why says why.
+ */
+enum mu_error mu_hand_over(struct mu *mu, unsigned heir, const char **why);
+
 /* --- handing committed entries to the application (every replica) --- */
 
 enum mu_entry_kind {

@@ -260,6 +260,18 @@ static void do_resign(struct scenario *scenario, struct words *words)
 	node_wake(&scenario->run.node[id], MU_PLANE_DATA, 0);
 }
 
+static void do_handover(struct scenario *scenario, struct words *words)
+{
+	unsigned id = take_living(scenario, words);
+	unsigned heir = take_living(scenario, words);
+	const char *why;
+
+	if (words->wrong != NULL)
+		return;
+	if (mu_hand_over(scenario->run.node[id].process.mu, heir, &why) != MU_OK)
+		say(scenario, id, SAY_ALWAYS, "refuses: %s", why);
+}
+
 static void do_recover(struct scenario *scenario, struct words *words)
 {
 	unsigned id = take_living(scenario, words);
@@ -415,6 +427,7 @@ static const struct command {
 	{"propose", "ID [bytes=N] NAME...", "clients ask a replica to write", do_propose},
 	{"read", "ID NAME...", "clients ask a replica for a fenced read", do_read},
 	{"resign", "ID", "the replica is asked to give up leading", do_resign},
+	{"handover", "ID ID", "the one is asked to make way for the other", do_handover},
 	{"recover", "ID", "an operator tells it to go on without what lost memories held",
 	 do_recover},
 	{"spoil", "ID", "its memory is damaged, where the last committed entry is", do_spoil},

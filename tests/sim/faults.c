@@ -439,6 +439,9 @@ static void strike(struct run *run, enum fault_kind kind, struct node *node)
 		break;
 	case FAULT_RESIGN:
 		node->process.wants_resign = node->alive;
+		if (run->plan.handovers)
+			node->process.heir =
+				(unsigned)sim_random_between(&run->faults, 0, run->plan.replicas);
 		break;
 	case FAULT_WALL_CLOCK:
 		node->wall_offset_ms += (int64_t)sim_random_below(&run->faults, 20000) - 10000;

@@ -105,6 +105,8 @@ static const struct hunt hunts[MU_MUTANTS_END] = {
 	[MU_MUTANT_shut_out_stays] = {.by = STUCK, .schedule = "shut-out", .seed = 1},
 	[MU_MUTANT_request_stays] = {.transcript = "rule-07-withdrawn"},
 	[MU_MUTANT_campaign_alone] = {.by = STUCK, .schedule = "split", .seed = 8},
+	[MU_MUTANT_heir_unnamed] = {.transcript = "3.5-handover"},
+	[MU_MUTANT_yields_early] = {.transcript = "3.5-handover-in-vain"},
 	[MU_MUTANT_outvoted_stays] = {.transcript = "rule-08-outvoted"},
 	[MU_MUTANT_wish_outlives_memory] = {.transcript = "3.3-asked-again"},
 	[MU_MUTANT_spoilt_relied_on] = {.transcript = "3.2-spoilt"},

@@ -284,6 +284,18 @@ static void breathe(struct node *node, enum mu_plane plane)
 	node_interrupt(node->run, node->id, plane);
 }
 
+/* Asked to make way for somebody who cannot lead, it goes on. */
+static void resign(struct process *process)
+{
+	const char *why;
+
+	process->wants_resign = false;
+	if (process->heir)
+		mu_hand_over(process->mu, process->heir, &why);
+	else
+		mu_resign(process->mu);
+}
+
 static uint64_t data_turn(struct node *node)
 {
 	struct process *process = &node->process;
@@ -292,10 +304,8 @@ static uint64_t data_turn(struct node *node)
 	mu_group_status(process->mu, &process->group);
 	application_before_step(node);
 	client_before_step(node);
-	if (process->wants_resign) {
-		process->wants_resign = false;
-		mu_resign(process->mu);
-	}
+	if (process->wants_resign)
+		resign(process);
 	breathe(node, MU_PLANE_DATA);
 	wanted_ns = world_time(node, step(node));
 	breathe(node, MU_PLANE_DATA);

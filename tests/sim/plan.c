@@ -14,7 +14,8 @@ struct schedule {
 	unsigned down_max;
 	unsigned strike_permille;
 	unsigned interrupt_permille;
-	bool lagging; /* one backend is far slower than the rest */
+	bool lagging;   /* one backend is far slower than the rest */
+	bool handovers; /* who resigns makes way for somebody in particular, as a rule */
 	/* Staged: taken by name alone. What the play needs, instead of what is drawn, if not 0. */
 	enum play play;
 	struct {
@@ -185,6 +186,20 @@ static const struct schedule schedules[] = {
 	 .down_max = 40,
 	 .strike_permille = 200,
 	 .set = {.ring_bytes = 16384, .entry_max = 128, .ask_every = 50, .payload_max = 4096}},
+	{.name = "handovers",
+	 .weight = {[FAULT_RESIGN] = 8,
+		    [FAULT_PAUSE_LEADER] = 2,
+		    [FAULT_CRASH_LEADER] = 1,
+		    [FAULT_LINK] = 2,
+		    [FAULT_LOSE] = 1,
+		    [FAULT_BACKEND_DOWN] = 1},
+	 .handovers = true,
+	 .fault_every = 40,
+	 .pause_max = 60,
+	 .outage_max = 60,
+	 .down_max = 60,
+	 .strike_permille = 50,
+	 .interrupt_permille = 20},
 	{.name = "late-acks",
 	 .fault_every = 1000,
 	 .play = PLAY_LATE_ACKS,
@@ -349,6 +364,7 @@ static void set(struct plan *plan, const struct schedule *schedule)
 	uint64_t tick_ns = plan->config.tick_ns;
 
 	plan->play = schedule->play;
+	plan->handovers = schedule->handovers;
 	if (schedule->set.op_timeout != 0)
 		plan->world.op_timeout_ns = tick_ns * schedule->set.op_timeout;
 	if (schedule->set.ask_every != 0)

@@ -48,6 +48,7 @@ struct plan {
 	/* Faults. */
 	enum play play;
 	unsigned weight[FAULT_KINDS];
+	bool handovers;          /* who resigns makes way for somebody in particular, as a rule */
 	uint64_t fault_every_ns; /* about so often */
 	uint64_t pause_max_ns;
 	uint64_t outage_max_ns;      /* links, backends */

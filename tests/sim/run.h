@@ -147,6 +147,7 @@ struct process {
 	int64_t handed; /* index of the last entry handed out */
 	enum mu_backend_health health;
 	bool wants_resign;
+	unsigned heir; /* ...to make way for that replica, if it can; 0: for nobody in particular */
 	struct backend_queue queue;
 	struct clients clients;
 	struct mu_group_status group; /* at the start of the data plane's turn */
