@@ -77,11 +77,11 @@ static const char *why_not(const struct mu *mu, uint64_t ballot, unsigned heir)
 		return "this replica does not lead";
 	if (heir == mu->config.id)
 		return "it leads already";
+	if (!heir)
+		return best_heir(mu) ? NULL : "no other replica could lead";
 	if (heir > MU_MAX_REPLICAS || !(MU_GET(mu->shared.members) >> heir & 1))
 		return "there is no such member";
-	if (heir)
-		return why_unable(mu, heir);
-	return best_heir(mu) ? NULL : "no other replica could lead";
+	return why_unable(mu, heir);
 }
 
 enum mu_error mu_hand_over(struct mu *mu, unsigned heir, const char **why)

@@ -24,6 +24,7 @@ enum {
 	SCRIPT_PATIENCE = 6, /* times backend-timeout */
 };
 
+#define REST_NS UINT64_C(1000000000) /* without a leader, then one that rests may lead, too */
 #define NO_MEMORY "-ERR muproxy: out of memory for the reply\r\n"
 
 /* ----------------------------------------------------------------- replies */
@@ -428,6 +429,15 @@ static bool knows_data(const struct mp_proxy *proxy)
 	       (proxy->expiry.is_complete && proxy->memory.is_known);
 }
 
+/* Without another leader a replica that rests is better than none. */
+static bool rests(const struct mp_proxy *proxy, uint64_t now_ns)
+{
+	enum mu_role role = proxy->view.role;
+
+	return proxy->rests && role != MU_ROLE_LEADER && role != MU_ROLE_CANDIDATE &&
+	       now_ns - proxy->led_ns < REST_NS;
+}
+
 static enum mu_backend_health health(const struct mp_proxy *proxy)
 {
 	const struct mp_apply *apply = &proxy->apply;
@@ -474,7 +484,11 @@ void mp_backends_watch(struct mp_proxy *proxy)
 	if (apply->next_fetch_ns && now_ns >= apply->next_fetch_ns &&
 	    apply->target[mp_target_index(MP_REDIS)].state == MP_BACKEND_READY)
 		fetch_commands(proxy);
+	if (proxy->view.leader)
+		proxy->led_ns = now_ns;
 	now = health(proxy);
+	if (now == MU_BACKEND_LEVEL && rests(proxy, now_ns))
+		now = MU_BACKEND_DOWN;
 	if (now == apply->health)
 		return;
 	apply->health = now;
@@ -488,6 +502,10 @@ uint64_t mp_backends_deadline_ns(const struct mp_proxy *proxy)
 {
 	const struct mp_apply *apply = &proxy->apply;
 	uint64_t deadline_ns = apply->next_fetch_ns ? apply->next_fetch_ns : UINT64_MAX;
+
+	if (proxy->rests && !proxy->view.leader && apply->health == MU_BACKEND_DOWN &&
+	    proxy->led_ns + REST_NS < deadline_ns)
+		deadline_ns = proxy->led_ns + REST_NS;
 
 	for (unsigned i = 0; i < MP_TARGETS; i++) {
 		const struct mp_target *target = &apply->target[i];

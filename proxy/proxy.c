@@ -168,6 +168,14 @@ void mp_proxy_drain(struct mp_proxy *proxy)
 	mp_patience_drain(proxy);
 }
 
+void mp_proxy_rest(struct mp_proxy *proxy, bool rests)
+{
+	if (proxy->rests == rests)
+		return;
+	mp_info(rests ? "drained: will not lead while others can" : "no longer drained");
+	proxy->rests = rests;
+}
+
 /* What was taken has been answered: a replica without backends does not lead. */
 static void leave_when_idle(struct mp_proxy *proxy)
 {

@@ -79,6 +79,11 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns);
 void mp_proxy_link(struct mp_proxy *proxy, unsigned peer, int fd, bool dialled);
 /* Stop accepting; finish what was taken. Poll mp_proxy_drained(). */
 void mp_proxy_drain(struct mp_proxy *proxy);
+/*
+ * Before maintenance: goes on serving, but does not come to lead, as long as somebody
+ * else does. Off again: as before.
+ */
+void mp_proxy_rest(struct mp_proxy *proxy, bool rests);
 bool mp_proxy_drained(const struct mp_proxy *proxy);
 void mp_proxy_close(struct mp_proxy *proxy);
 

@@ -42,6 +42,8 @@ struct mp_proxy {
 	uint64_t next_sweep_ms; /* 0: nothing to sweep */
 	bool draining;          /* takes nothing more */
 	bool leaving;           /* what was taken is answered: somebody else has to lead */
+	bool rests;             /* somebody else is to lead, if he can */
+	uint64_t led_ns;        /* when anybody was known to lead last */
 
 	struct mp_listeners listeners;
 	struct mp_sessions sessions;

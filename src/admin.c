@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin_wishes.h"
 #include "net.h"
 #include "report.h"
 
@@ -27,6 +28,7 @@ struct admin {
 	struct replica *replica;
 	struct evhttp *http;
 	struct page pages[PAGES];
+	struct admin_wish wishes[ADMIN_WISHES];
 };
 
 static void answer(struct evhttp_request *request, int code, const char *reason, const char *type,
@@ -109,30 +111,6 @@ static void on_page(struct evhttp_request *request, void *ctx)
 		evhttp_send_error(request, HTTP_BADMETHOD, NULL);
 }
 
-/* Changes something, so it is a POST, and says what it costs: no crawler's accident. */
-static void on_recover(struct evhttp_request *request, void *ctx)
-{
-	struct admin *admin = ctx;
-	struct evbuffer *body = evbuffer_new();
-	const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(request));
-	const char *why = "ok: this replica forgets its log once its backend has all of it";
-	int code = HTTP_OK;
-
-	if (evhttp_request_get_command(request) != EVHTTP_REQ_POST || !query ||
-	    strcmp(query, "accept-loss") != 0) {
-		code = HTTP_BADREQUEST;
-		why = "POST /recover?accept-loss, and nothing else";
-	} else if (!replica_accept_loss(admin->replica, &why)) {
-		code = 409;
-	}
-	if (body)
-		evbuffer_add_printf(body, "%s\n", why);
-	answer(request, code, code == HTTP_OK ? "OK" : "Refused", "text/plain; charset=utf-8",
-	       body);
-	if (body)
-		evbuffer_free(body);
-}
-
 static const struct {
 	const char *path;
 	void (*show)(struct evhttp_request *, void *);
@@ -182,7 +160,7 @@ struct admin *admin_open(struct event_base *base, const struct conf *conf, struc
 		admin->pages[i] = (struct page){.admin = admin, .show = pages[i].show};
 		evhttp_set_cb(admin->http, pages[i].path, on_page, &admin->pages[i]);
 	}
-	evhttp_set_cb(admin->http, "/recover", on_recover, admin);
+	admin_wishes_serve(admin->wishes, admin->http, replica);
 	return admin;
 }
 

@@ -3,6 +3,7 @@
  *   GET /status   JSON: this replica, and the whole group as it sees it
  *   GET /healthz  200 "ok" if clients are served here, else 503 and the reason
  *   GET /metrics  the same and all counters, for Prometheus
+ * and what it does at an operator's wish: admin_wishes.h.
  * Runs in the thread of the event base it is given, never in the data thread.
  */
 #ifndef MUPROXY_ADMIN_H

@@ -12,17 +12,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "http_get.h"
 
 enum { EXIT_OK = 0, EXIT_UNREACHABLE = 1, EXIT_USAGE = 2 };
-enum { TIMEOUT_MS = 3000 };
+enum {
+	TIMEOUT_MS = 3000,
+	HANDOVER_MS = 10000, /* for another replica to lead */
+	POLL_MS = 10,
+};
 
 static const char usage_text[] =
 	"usage: muctl [--admin HOST:PORT] status [--json]\n"
+	"       muctl [--admin HOST:PORT] transfer-leader [ID]\n"
+	"       muctl [--admin HOST:PORT] drain [--end]\n"
 	"       muctl [--admin HOST:PORT] recover --accept-loss\n"
 	"\n"
 	"  status              a table of the group as that replica sees it\n"
+	"  transfer-leader     the leader, which --admin must name, makes way for replica\n"
+	"                      ID, or for whichever is fit; waits until that one leads\n"
+	"  drain               before maintenance: that replica hands over, if it leads,\n"
+	"                      and leads no more while others can; its /healthz says 503,\n"
+	"                      its clients are served until it is stopped. --end: no longer\n"
 	"  recover             go on where most replicas have lost their memory for\n"
 	"                      good: say it to each one that has not (all are to run).\n"
 	"                      The group starts anew from the server that has applied\n"
@@ -164,14 +176,12 @@ static int show_status(const char *admin, bool as_json)
 	return EXIT_OK;
 }
 
-static int recover(const char *admin, bool accept_loss)
+/* Ask for something to be done; the answer is shown. */
+static int wish(const char *admin, const char *path)
 {
 	char err[320], *body;
-	int code;
+	int code = http_post(admin, path, TIMEOUT_MS, &body, err, sizeof(err));
 
-	if (!accept_loss)
-		return usage_error("recover loses what only lost memories held: say --accept-loss");
-	code = http_post(admin, "/recover?accept-loss", TIMEOUT_MS, &body, err, sizeof(err));
 	if (code < 0) {
 		fprintf(stderr, "muctl: %s\n", err);
 		return strstr(err, "is not host:port") ? EXIT_USAGE : EXIT_UNREACHABLE;
@@ -184,16 +194,84 @@ static int recover(const char *admin, bool accept_loss)
 	return code == 200 ? EXIT_OK : EXIT_UNREACHABLE;
 }
 
+static int recover(const char *admin, bool accept_loss)
+{
+	if (!accept_loss)
+		return usage_error("recover loses what only lost memories held: say --accept-loss");
+	return wish(admin, "/recover?accept-loss");
+}
+
+/* Who leads as that replica sees it; 0: nobody, or it does not say. *self: its own id. */
+static int leader_seen(const char *admin, int *self)
+{
+	char err[320], *body;
+	json_error_t where;
+	json_t *status;
+	int leader, code = http_get(admin, "/status", TIMEOUT_MS, &body, err, sizeof(err));
+
+	if (code < 0)
+		return 0;
+	status = json_loads(body, 0, &where);
+	leader = (int)number_of(status, "leader");
+	*self = (int)number_of(status, "id");
+	json_decref(status);
+	free(body);
+	return leader;
+}
+
+/* Wait until another than that replica leads. */
+static int await_successor(const char *admin)
+{
+	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000};
+
+	for (int waited_ms = 0; waited_ms < HANDOVER_MS; waited_ms += POLL_MS) {
+		int self = 0, leader = leader_seen(admin, &self);
+
+		if (leader && leader != self) {
+			printf("replica %d leads\n", leader);
+			return EXIT_OK;
+		}
+		nanosleep(&pause, NULL);
+	}
+	fprintf(stderr, "muctl: %s: no other replica leads within %d ms\n", admin, HANDOVER_MS);
+	return EXIT_UNREACHABLE;
+}
+
+static int transfer_leader(const char *admin, const char *id)
+{
+	char path[64];
+	int rc;
+
+	if (id && (strlen(id) > 2 || strspn(id, "0123456789") != strlen(id) || *id == '0'))
+		return usage_error("transfer-leader takes the id of a replica");
+	snprintf(path, sizeof(path), "/transfer-leader%s%s", id ? "?to=" : "", id ? id : "");
+	rc = wish(admin, path);
+	return rc == EXIT_OK ? await_successor(admin) : rc;
+}
+
+static int drain(const char *admin, bool ends)
+{
+	int self = 0, rc = wish(admin, ends ? "/drain?end" : "/drain");
+
+	if (rc != EXIT_OK || ends || leader_seen(admin, &self) != self)
+		return rc;
+	return await_successor(admin);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"admin", required_argument, NULL, 'a'}, {"json", no_argument, NULL, 'j'},
-		{"accept-loss", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},     {NULL, 0, NULL, 0},
+		{"admin", required_argument, NULL, 'a'},
+		{"json", no_argument, NULL, 'j'},
+		{"accept-loss", no_argument, NULL, 'l'},
+		{"end", no_argument, NULL, 'e'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
 	};
 	const char *admin = "127.0.0.1:7301";
-	bool as_json = false, accept_loss = false;
-	int c;
+	bool as_json = false, accept_loss = false, ends = false;
+	int c, takes;
 
 	while ((c = getopt_long(argc, argv, "a:jhV", options, NULL)) != -1) {
 		switch (c) {
@@ -205,6 +283,9 @@ int main(int argc, char **argv)
 			break;
 		case 'l':
 			accept_loss = true;
+			break;
+		case 'e':
+			ends = true;
 			break;
 		case 'h':
 			fputs(usage_text, stdout);
@@ -218,8 +299,13 @@ int main(int argc, char **argv)
 	}
 	if (optind == argc)
 		return usage_error("no command given");
-	if (optind + 1 < argc)
+	takes = strcmp(argv[optind], "transfer-leader") == 0;
+	if (optind + 1 + takes < argc)
 		return usage_error("too many arguments");
+	if (takes)
+		return transfer_leader(admin, argv[optind + 1]);
+	if (strcmp(argv[optind], "drain") == 0)
+		return drain(admin, ends);
 	if (strcmp(argv[optind], "recover") == 0)
 		return recover(admin, accept_loss);
 	if (strcmp(argv[optind], "status") != 0) {

@@ -32,6 +32,8 @@ enum {
 	GATHER_TICKS = 4,
 	/* How long a draining leader waits to be rid of its role. */
 	RESIGN_NS = 50 * 1000 * 1000,
+	/* ...and for another one to take it over from one that is to stop. */
+	HAND_OVER_NS = 1000 * 1000 * 1000,
 };
 
 /* Connections for the proxy. */
@@ -76,7 +78,8 @@ struct replica {
 	pthread_mutex_t handed_lock;
 	struct handed handed;
 
-	_Atomic int stage; /* enum stage */
+	_Atomic bool rests; /* an operator's wish, see replica_rest() */
+	_Atomic int stage;  /* enum stage */
 	_Atomic bool background_stop;
 };
 
@@ -211,13 +214,30 @@ static bool run_events(struct replica *r, uint64_t deadline_ns, bool sleep)
 	return event_base_get_max_events(r->base, EVENT_BASE_COUNT_ACTIVE, 1) > r->own_events;
 }
 
+/* Who leads sees to another leader first, if there can be one: clients then hardly notice. */
+static bool is_rid_of_lead(struct replica *r, uint64_t now_ns, uint64_t *deadline_ns)
+{
+	struct mu_view view;
+	const char *why;
+
+	mu_view(r->mu, &view);
+	if (*deadline_ns == 0)
+		*deadline_ns =
+			mu_hand_over(r->mu, 0, &why) == MU_OK ? now_ns + HAND_OVER_NS : now_ns;
+	return view.role != MU_ROLE_LEADER || now_ns >= *deadline_ns;
+}
+
 /* Progress of stopping; true when the thread may end. */
-static bool step_drain(struct replica *r, uint64_t now_ns, uint64_t *deadline_ns, bool *resigned)
+static bool step_drain(struct replica *r, uint64_t now_ns, uint64_t *deadline_ns, bool *drains,
+		       bool *resigned)
 {
 	struct mu_view view;
 
-	if (*deadline_ns == 0) {
+	if (!*drains) {
+		if (!is_rid_of_lead(r, now_ns, deadline_ns))
+			return false;
 		mp_proxy_drain(r->proxy);
+		*drains = true;
 		*deadline_ns = now_ns + (uint64_t)r->conf->drain_timeout_ms * 1000000;
 	}
 	if (!*resigned) {
@@ -239,7 +259,7 @@ static void *run_data_thread(void *ctx)
 	bool spin_always = r->conf->wait == CONF_WAIT_SPIN;
 	uint64_t now = clock_ns(), spin_until = 0, next = now;
 	uint64_t drain_deadline = 0, latest;
-	bool resigned = false;
+	bool drains = false, resigned = false;
 
 	pthread_setname_np(pthread_self(), "mu-data");
 	for (;;) {
@@ -250,9 +270,10 @@ static void *run_data_thread(void *ctx)
 			spin_until = clock_ns() + r->conf->spin_ns;
 		now = clock_ns();
 		take_connections(r);
+		mp_proxy_rest(r->proxy, atomic_load_explicit(&r->rests, memory_order_relaxed));
 		next = mp_proxy_turn(r->proxy, now);
 		if (atomic_load_explicit(&r->stage, memory_order_relaxed) == STAGE_DRAINING &&
-		    step_drain(r, now, &drain_deadline, &resigned))
+		    step_drain(r, now, &drain_deadline, &drains, &resigned))
 			break;
 		/* Spinning is for what is about to come; whoever brings it may need this core. */
 		if (spin && !spin_always)
@@ -550,6 +571,32 @@ void replica_group_status(const struct replica *r, struct mu_group_status *statu
 bool replica_accept_loss(struct replica *r, const char **why)
 {
 	return mu_accept_loss(r->mu, why) == MU_OK;
+}
+
+bool replica_hand_over(struct replica *r, unsigned heir, const char **why)
+{
+	return mu_hand_over(r->mu, heir, why) == MU_OK;
+}
+
+bool replica_rest(struct replica *r, bool rests, const char **why)
+{
+	struct mu_group_status status;
+
+	mu_group_status(r->mu, &status);
+	if (rests && status.leader == 0) {
+		*why = "nobody leads: this replica may be needed";
+		return false;
+	}
+	if (rests && status.leader == status.id && !replica_hand_over(r, 0, why))
+		return false;
+	atomic_store(&r->rests, rests);
+	wake_data_thread(r);
+	return true;
+}
+
+bool replica_rests(const struct replica *r)
+{
+	return atomic_load(&r->rests);
 }
 
 void replica_proxy_stats(const struct replica *r, struct mp_proxy_stats *stats)

@@ -48,6 +48,17 @@ void replica_group_status(const struct replica *replica, struct mu_group_status 
  * False, with the reason, if nothing is to be done. Any thread.
  */
 bool replica_accept_loss(struct replica *replica, const char **why);
+/*
+ * Make another replica lead (mu_hand_over()); heir 0: whichever is fit. Goes on by
+ * itself: look who leads. False, with the reason, if that cannot be. Any thread.
+ */
+bool replica_hand_over(struct replica *replica, unsigned heir, const char **why);
+/*
+ * Before maintenance: hand over if this replica leads, and stay out of it until this
+ * is taken back; clients are served, but replica_rests() tells. Likewise.
+ */
+bool replica_rest(struct replica *replica, bool rests, const char **why);
+bool replica_rests(const struct replica *replica);
 void replica_proxy_stats(const struct replica *replica, struct mp_proxy_stats *stats);
 /* The fabric that it runs on: "shm", "tcp", ... */
 const char *replica_fabric(const struct replica *replica);

@@ -60,7 +60,7 @@ void report_take(struct report *report, const struct conf *conf, const struct re
 	replica_proxy_stats(replica, &report->proxy);
 	report->fabric = replica_fabric(replica);
 	report->uptime_s = replica_uptime_s(replica);
-	report->draining = replica_draining(replica);
+	report->draining = replica_draining(replica) || replica_rests(replica);
 }
 
 static const char *backend_state_name(int state)

@@ -16,8 +16,9 @@ from harness import PATIENCE, Disconnected, ServerError, wait_for
 UNKNOWN = object()  # the reply of a request that was executed, or is taken to have been
 
 # What to send, how to read the answer, and what state follows: then(state, reply),
-# which raises Wrong if that reply cannot be.
-Op = collections.namedtuple("Op", "wire read then")
+# which raises Wrong if that reply cannot be. mute: there is no reply to it, so that it
+# may have failed for all that can be told (a leader was missing for too long).
+Op = collections.namedtuple("Op", "wire read then mute", defaults=[False])
 
 
 class Wrong(Exception):
@@ -112,7 +113,8 @@ class Client(threading.Thread):
                 self._failed(replica, f"{op.wire[:40]!r}: {reply}")
                 self.states += self._after(self.states, n, op, UNKNOWN)
             else:
-                self.states = self._after(self.states, n, op, reply)
+                before = self.states if op.mute else []
+                self.states = before + self._after(self.states, n, op, reply)
             self.doubtful.pop(0)
             self.requests += 1
 

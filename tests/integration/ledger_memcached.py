@@ -33,9 +33,9 @@ class Counter(Thing):
         if kind == "incr":
             return Op(b"incr %s 1\r\n" % k, line, self._incremented)
         if kind == "noreply":
-            # The next one behind it tells; a second line, for there to be something to read.
+            # What follows tells; a second line, for there to be something to read.
             return Op(b"incr %s 1 noreply\r\nmn\r\n" % k, line,
-                      lambda state, reply: answers(state and state + 1, reply, b"MN"))
+                      lambda state, reply: answers(state and state + 1, reply, b"MN"), mute=True)
         if kind == "add":
             return Op(b"add %s 0 0 1\r\n1\r\n" % k, line, self._added)
         return Op(b"ma %s N0 J1 v\r\n" % k, self._arithmetic, self._incremented_or_made)

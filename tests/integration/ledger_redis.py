@@ -132,6 +132,7 @@ class Watched(Thing):
         def read(client):
             watched, value = client.reply(), client.reply()
             if isinstance(watched, ServerError) or isinstance(value, ServerError):
+                client.call("UNWATCH")
                 return watched if isinstance(watched, ServerError) else value
             client.send(b"".join(encode(*request) for request in [
                 ("MULTI",), ("SET", self.key, number(value) + 1), ("EXEC",)]))

@@ -285,11 +285,13 @@ static void breathe(struct node *node, enum mu_plane plane)
 }
 
 /* Asked to make way for somebody who cannot lead, it goes on. */
-static void resign(struct process *process)
+static void resign(struct node *node)
 {
+	struct process *process = &node->process;
 	const char *why;
 
 	process->wants_resign = false;
+	run_trace(node->run, node, "is asked to make way for %u", process->heir);
 	if (process->heir)
 		mu_hand_over(process->mu, process->heir, &why);
 	else
@@ -305,7 +307,7 @@ static uint64_t data_turn(struct node *node)
 	application_before_step(node);
 	client_before_step(node);
 	if (process->wants_resign)
-		resign(process);
+		resign(node);
 	breathe(node, MU_PLANE_DATA);
 	wanted_ns = world_time(node, step(node));
 	breathe(node, MU_PLANE_DATA);

@@ -1,0 +1,25 @@
+/*
+ * admin_wishes.h - what an operator may ask of a replica on its admin address:
+ *   POST /transfer-leader[?to=ID]  of the leader: that another replica leads
+ *   POST /drain[?end]              not to lead (again) while others can; 503 on /healthz
+ *   POST /recover?accept-loss      see mu_accept_loss()
+ * 200 or, with a line that says why, 400 and 409 (Refused).
+ */
+#ifndef MUPROXY_ADMIN_WISHES_H
+#define MUPROXY_ADMIN_WISHES_H
+
+#include <event2/http.h>
+
+#include "replica.h"
+
+enum { ADMIN_WISHES = 3 };
+struct admin_wish {
+	struct replica *replica;
+	unsigned index;
+};
+
+/* wish: room for them, as long as http serves. */
+void admin_wishes_serve(struct admin_wish wish[ADMIN_WISHES], struct evhttp *http,
+			struct replica *replica);
+
+#endif
