@@ -13,6 +13,7 @@ enum {
 	MAX_OPAQUE_BYTES = 32, /* its letter included */
 };
 
+#define KNOWN_FLAGS "bNTRFCMJDOqPLlkstcfvhuI"
 #define BAD_TOKEN "CLIENT_ERROR bad token in command line format"
 
 /* A flag with a time behind it. */
@@ -38,7 +39,7 @@ static const char *take_base64(struct mc_parser *p, struct mc_request *r)
 	return NULL;
 }
 
-/* NULL: well. */
+/* What stands behind a known flag. NULL: well. */
 static const char *take_flag(struct mc_parser *p, struct mp_slice word, struct mc_request *r)
 {
 	struct mp_slice token = {word.data + 1, word.len - 1};
@@ -73,37 +74,54 @@ static const char *take_flag(struct mc_parser *p, struct mp_slice word, struct m
 		r->quiet = true;
 		return NULL;
 	default:
-		return strchr("PLlkstcfvhuI", *word.data) ? NULL : "CLIENT_ERROR invalid flag";
+		return NULL; /* nothing stands behind it */
 	}
+}
+
+/*
+ * NULL: well. Of several errors the last one is told, as memcached does it, but
+ * an unknown flag ends it all, F has nothing to add, and opaques are looked at
+ * when everything else is well.
+ */
+static const char *take_flags_of(struct mc_parser *p, const struct mc_words *w, int n,
+				 struct mc_request *r, char *mode)
+{
+	const char *wrong = NULL, *long_opaque = NULL;
+
+	for (int i = n; i < w->count; i++) {
+		struct mp_slice word = w->word[i];
+		unsigned letter = (unsigned char)*word.data;
+		const char *error;
+
+		if (letter > 126 || (letter >= 'A' && letter <= 'z' && mc_has(r, *word.data)))
+			return "CLIENT_ERROR duplicate flag";
+		if (letter < 'A' || letter > 'z' || !strchr(KNOWN_FLAGS, *word.data))
+			return "CLIENT_ERROR invalid flag";
+		r->has |= UINT64_C(1) << (letter - 'A');
+		error = take_flag(p, word, r);
+		if (error && letter == 'O')
+			long_opaque = error;
+		else if (error && (!wrong || letter != 'F'))
+			wrong = error;
+		else if (!error && letter == 'M')
+			*mode = word.data[1];
+	}
+	return wrong ? wrong : long_opaque;
 }
 
 /* The flags, from the n-th word on. NULL: well. *mode: the letter behind M, 0: none. */
 static const char *take_flags(struct mc_parser *p, const struct mc_words *w, int n,
 			      struct mc_request *r, char *mode)
 {
+	const char *error;
+
 	*mode = '\0';
-	for (int i = n; i < w->count; i++) {
-		struct mp_slice word = w->word[i];
-		unsigned letter = (unsigned char)*word.data;
-		const char *error;
-
-		if (letter >= 'A' && letter <= 'z' && mc_has(r, *word.data))
-			return "CLIENT_ERROR duplicate flag";
-		if (letter < 'A' || letter > 'z')
-			return "CLIENT_ERROR invalid flag";
-		r->has |= UINT64_C(1) << (letter - 'A');
-		error = take_flag(p, word, r);
-		if (error)
-			return error;
-		if (letter == 'M')
-			*mode = word.data[1];
-	}
-	if (w->count > n) {
-		const struct mp_slice *last = &w->word[w->count - 1];
-
-		r->args.data = w->word[n].data;
-		r->args.len = (size_t)(last->data + last->len - r->args.data);
-	}
+	error = take_flags_of(p, w, n, r, mode);
+	if (error || w->count <= n)
+		return error;
+	r->args.data = w->word[n].data;
+	r->args.len =
+		(size_t)(w->word[w->count - 1].data + w->word[w->count - 1].len - r->args.data);
 	return NULL;
 }
 

@@ -9,7 +9,8 @@ from harness import Group
 from mc_requests import frame, frames
 from mc_support import PlainMemcached, contents, exchange
 
-ARGUMENTS = ["-I", "8m", "-m", "512"]
+# A server's background threads may move its memory, and evict an item for that.
+ARGUMENTS = ["-I", "8m", "-m", "1024", "-o", "no_lru_maintainer,no_lru_crawler,slab_automove=0"]
 LIMIT = 8 << 20
 # Beside a value its item holds 60 bytes, and 4 more if it has flags. In turn at both.
 CASES = [("leader", 5 << 20), ("follower", LIMIT - 64), ("leader", LIMIT - 60),
