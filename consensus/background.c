@@ -161,13 +161,11 @@ static void score(const struct mu_config *config, struct mu_watch *w, bool moved
 }
 
 /*
- * A reading is over. One that has arrived from who was given up meanwhile tells
- * nothing of the network: he had stopped. One that failed by its time-out does.
+ * A reading is over, also if its peer was given up meanwhile: whether he had
+ * stopped, or the network, or a busy machine in between, it may happen again.
  */
-static void note_pace(struct mu_watch *w, bool ok)
+static void note_pace(struct mu_watch *w)
 {
-	if (ok && w->overdue && !w->alive)
-		return;
 	if (w->pace_readings++ == PACE_READINGS) {
 		w->slowest_before = w->slowest;
 		w->slowest = w->pace_readings = 0;
@@ -231,7 +229,7 @@ static void completed(struct mu *mu, const struct mu_completion *c)
 
 	if (c->cookie == OP_READ_LINES) {
 		w->reading = false;
-		note_pace(w, ok);
+		note_pace(w);
 		if (ok)
 			took_lines(mu, c->peer);
 		else if (w->scored)
