@@ -12,7 +12,7 @@ import pytest
 from mc_requests import NO_TOKEN
 from mc_support import PlainMemcached, read_until
 
-JITTER_S = 3  # ages, and times to live, of two servers whose seconds begin at different moments
+JITTER_S = 8  # ages, and times to live, of two servers whose seconds begin at different moments
 
 # What there is when the command comes, and what makes it so.
 ITEMS = {
