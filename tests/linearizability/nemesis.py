@@ -7,6 +7,7 @@ import signal
 import time
 
 from harness import process_lives, thread_id, wait_for
+from heal import Servers
 
 PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
 WAIT_ALL = 0x40000000  # __WALL: threads, too
@@ -36,6 +37,7 @@ class Nemesis:
     def __init__(self, group, choose):
         self.group, self.choose = group, choose
         self.done = {}  # fault -> how often
+        self.servers = Servers(group)
 
     def one(self, names=None):
         """A fault of those named, or of all there are here; returns its name."""
@@ -47,8 +49,11 @@ class Nemesis:
 
     def names(self):
         on_hosts = ["part_leader", "part_any", "deaf_leader", "mute_leader", "lossy"]
+        # A server that is started here has no part in the namespaces of hosts.
+        here = ["empty_redis", "empty_leaders_redis", "empty_replica"]
         return ["kill_leader", "kill_any", "kill_all", "stop_leader", "stop_any", "stop_two",
-                "stop_data", "stop_background", "drain_any", "stop_backend"] + (on_hosts if hasattr(self.group, "cut") else [])
+                "stop_data", "stop_background", "drain_any", "stop_backend"] + (
+                    on_hosts if hasattr(self.group, "cut") else here)
 
     def whole(self):
         """Wait until the group is itself again."""
@@ -135,6 +140,23 @@ class Nemesis:
         server = self.choose.choice(["redis", "memcached"])
         with self._stopped((self._any(), f"{server}.pid")):
             self._some_time()
+
+    # -- servers that come back without what they held
+
+    def empty_redis(self):
+        self.servers.empty(self._any())
+
+    def empty_leaders_redis(self):
+        self.servers.empty(self._leader())
+
+    def empty_replica(self):
+        """Its proxy, too; that finds its log again, but the log may not reach back."""
+        i = self._any()
+        self.group.kill(i)
+        self.servers.kill(i)
+        self._some_time()
+        self.servers.start_empty(i)
+        self._restart(i)
 
     # -- faults of links, where each replica has a host of its own
 

@@ -17,7 +17,8 @@ class Violation(AssertionError):
 class Run:
     """Use as a context: the clients run within it; finish() judges what is left."""
 
-    def __init__(self, group, seed, client_timeout_s=2.0, say=print, only_reads=()):
+    def __init__(self, group, seed, client_timeout_s=2.0, say=print, only_reads=(),
+                 protocols=("redis", "memcached")):
         """only_reads: replicas at which clients change nothing."""
         self.group, self.say = group, say
         self.choose = random.Random(seed)
@@ -26,7 +27,8 @@ class Run:
         self.clients = [
             Client(group, self.book, replica, kind, self.choose.random(), client_timeout_s, think_s,
                    replica in only_reads)
-            for replica in group.ids for kind in range(len(KINDS)) for think_s in (0, 1.0)]
+            for replica in group.ids for kind in range(len(KINDS)) for think_s in (0, 1.0)
+            if KINDS[kind].protocol in protocols]
 
     def __enter__(self):
         for client in self.clients:
@@ -37,6 +39,7 @@ class Run:
         with contextlib.suppress(AssertionError):
             self._stop()
         self.book.close()
+        self.nemesis.servers.close()
 
     def lead_unawares(self, leader):
         """Its background thread stands still while others take over and go on.
