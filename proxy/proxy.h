@@ -86,6 +86,12 @@ void mp_proxy_drain(struct mp_proxy *proxy);
 void mp_proxy_rest(struct mp_proxy *proxy, bool rests);
 bool mp_proxy_drained(const struct mp_proxy *proxy);
 void mp_proxy_close(struct mp_proxy *proxy);
+/*
+ * An operator's word that what the own Redis holds may go, whatever it is: it is
+ * given another replica's state as soon as there is one. Any thread; wake the data
+ * thread then. False: there is no Redis.
+ */
+bool mp_proxy_replace_redis(struct mp_proxy *proxy);
 
 /*
  * Counters; readable by any thread (relaxed). clients and held are of now, all

@@ -55,7 +55,7 @@ static void show(struct mp_restore *restore)
 void mp_restore_stage(struct mp_restore *restore, enum mp_transfer_stage stage)
 {
 	restore->stage = stage;
-	restore->silent_ns = mp_now_ns(restore->proxy);
+	restore->stage_ns = restore->silent_ns = mp_now_ns(restore->proxy);
 	show(restore);
 }
 
@@ -161,9 +161,9 @@ void mp_restore_done(struct mp_restore *restore, uint64_t era, uint64_t lsn)
 static void tell_restored(struct mp_restore *restore, uint64_t now_ns)
 {
 	mp_info("%s: restored from replica %u at LSN %" PRIu64 ": %" PRIu64 " bytes in %" PRIu64
-		" ms",
+		" ms, of which the cut took %" PRIu64,
 		restore->target->name, restore->donor, restore->lsn, restore->bytes,
-		(now_ns - restore->begun_ns) / 1000000);
+		(now_ns - restore->begun_ns) / 1000000, (now_ns - restore->stage_ns) / 1000000);
 	STAT_ADD(restore->proxy, restores, 1);
 }
 
@@ -514,12 +514,34 @@ static uint64_t go_on(struct mp_restore *restore, uint64_t now_ns)
 	return next_ns < look_ns ? next_ns : look_ns;
 }
 
+bool mp_proxy_replace_redis(struct mp_proxy *proxy)
+{
+	if (!proxy->options.redis_backend)
+		return false;
+	__atomic_store_n(&proxy->transfer.replace_redis, true, __ATOMIC_RELEASE);
+	return true;
+}
+
+/* Whatever it holds, and however it stands to the log: it is out of service until then. */
+static void do_as_told(struct mp_proxy *proxy)
+{
+	const struct mp_target *target = &proxy->apply.target[mp_target_index(MP_REDIS)];
+
+	if (!__atomic_exchange_n(&proxy->transfer.replace_redis, false, __ATOMIC_ACQ_REL))
+		return;
+	mp_warn("redis: an operator has it replaced by another replica's state");
+	mp_transfer_want(proxy, target);
+	proxy->transfer.restore.replaced |= bit_of(target);
+	proxy->apply.stale = true;
+}
+
 uint64_t mp_transfer_turn(struct mp_proxy *proxy)
 {
 	struct mp_restore *restore = &proxy->transfer.restore;
 	uint64_t now_ns = mp_now_ns(proxy);
 	struct mp_target *target;
 
+	do_as_told(proxy);
 	mp_donations_turn(proxy);
 	if (!restore->target && restore->link)
 		release_when_read(restore, now_ns);

@@ -98,6 +98,7 @@ struct mp_restore {
 	uint64_t next_ns;            /* next attempt, or look at things */
 	uint64_t next_log_ns;
 	uint64_t silent_ns; /* since when nothing has moved */
+	uint64_t stage_ns;  /* since when it is at this stage */
 	bool is_failed, is_complaining;
 	bool is_done; /* ... at: */
 	uint64_t era, lsn;
@@ -181,6 +182,7 @@ void mp_donation_fail(struct mp_donation *donation, const char *format, ...)
 struct mp_transfer {
 	struct mp_restore restore;
 	struct mp_donation_list donations;
+	bool replace_redis;              /* an operator has said so; any thread sets it */
 	uint64_t gates;                  /* that were asked for (redis_transfer.h) */
 	struct mp_address redis_address; /* looked up once */
 };

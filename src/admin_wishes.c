@@ -38,6 +38,16 @@ static void recover(struct replica *replica, const char *query, struct answer *a
 		put_outcome(answer, replica_accept_loss(replica, &why), &why);
 }
 
+static void restore(struct replica *replica, const char *query, struct answer *answer)
+{
+	if (strcmp(query, "replace") != 0)
+		put(answer, HTTP_BADREQUEST, "POST /restore?replace, and nothing else");
+	else if (!replica_replace_redis(replica))
+		put(answer, REFUSED, "this replica has no redis");
+	else
+		put(answer, HTTP_OK, "ok: its redis is given another replica's state, see status");
+}
+
 /* "" or "to=ID". */
 static bool parse_heir(const char *query, unsigned *heir)
 {
@@ -96,6 +106,7 @@ static const struct {
 	void (*grant)(struct replica *replica, const char *query, struct answer *answer);
 } wishes[ADMIN_WISHES] = {
 	{"/recover", recover},
+	{"/restore", restore},
 	{"/transfer-leader", transfer_leader},
 	{"/drain", rest},
 };

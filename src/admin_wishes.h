@@ -2,6 +2,7 @@
  * admin_wishes.h - what an operator may ask of a replica on its admin address:
  *   POST /transfer-leader[?to=ID]  of the leader: that another replica leads
  *   POST /drain[?end]              not to lead (again) while others can; 503 on /healthz
+ *   POST /restore?replace          that its redis gets another replica's state
  *   POST /recover?accept-loss      see mu_accept_loss()
  * 200 or, with a line that says why, 400 and 409 (Refused).
  */
@@ -12,7 +13,7 @@
 
 #include "replica.h"
 
-enum { ADMIN_WISHES = 3 };
+enum { ADMIN_WISHES = 4 };
 struct admin_wish {
 	struct replica *replica;
 	unsigned index;

@@ -28,6 +28,7 @@ static const char usage_text[] =
 	"       muctl [--admin HOST:PORT] transfer-leader [ID]\n"
 	"       muctl [--admin HOST:PORT] drain [--end]\n"
 	"       muctl [--admin HOST:PORT] recover --accept-loss\n"
+	"       muctl [--admin HOST:PORT] restore --replace\n"
 	"\n"
 	"  status              a table of the group as that replica sees it\n"
 	"  transfer-leader     the leader, which --admin must name, makes way for replica\n"
@@ -39,6 +40,10 @@ static const char usage_text[] =
 	"                      good: say it to each one that has not (all are to run).\n"
 	"                      The group starts anew from the server that has applied\n"
 	"                      most; --accept-loss: what only lost memories held is lost\n"
+	"  restore             give that replica's redis the state of another one's, where\n"
+	"                      it does not come to that by itself: it is of another group,\n"
+	"                      ahead of the log, or was written to by somebody else;\n"
+	"                      --replace: what it holds now is lost\n"
 	"\n"
 	"  --admin HOST:PORT   the admin address of any replica (127.0.0.1:7301)\n"
 	"  --json              the same as JSON\n"
@@ -201,6 +206,13 @@ static int recover(const char *admin, bool accept_loss)
 	return wish(admin, "/recover?accept-loss");
 }
 
+static int restore(const char *admin, bool replace)
+{
+	if (!replace)
+		return usage_error("restore loses what its redis holds now: say --replace");
+	return wish(admin, "/restore?replace");
+}
+
 /* Who leads as that replica sees it; 0: nobody, or it does not say. *self: its own id. */
 static int leader_seen(const char *admin, int *self)
 {
@@ -261,16 +273,13 @@ static int drain(const char *admin, bool ends)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"admin", required_argument, NULL, 'a'},
-		{"json", no_argument, NULL, 'j'},
-		{"accept-loss", no_argument, NULL, 'l'},
-		{"end", no_argument, NULL, 'e'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
+		{"admin", required_argument, NULL, 'a'}, {"json", no_argument, NULL, 'j'},
+		{"accept-loss", no_argument, NULL, 'l'}, {"end", no_argument, NULL, 'e'},
+		{"replace", no_argument, NULL, 'r'},     {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},     {NULL, 0, NULL, 0},
 	};
 	const char *admin = "127.0.0.1:7301";
-	bool as_json = false, accept_loss = false, ends = false;
+	bool as_json = false, accept_loss = false, ends = false, replace = false;
 	int c, takes;
 
 	while ((c = getopt_long(argc, argv, "a:jhV", options, NULL)) != -1) {
@@ -286,6 +295,9 @@ int main(int argc, char **argv)
 			break;
 		case 'e':
 			ends = true;
+			break;
+		case 'r':
+			replace = true;
 			break;
 		case 'h':
 			fputs(usage_text, stdout);
@@ -308,6 +320,8 @@ int main(int argc, char **argv)
 		return drain(admin, ends);
 	if (strcmp(argv[optind], "recover") == 0)
 		return recover(admin, accept_loss);
+	if (strcmp(argv[optind], "restore") == 0)
+		return restore(admin, replace);
 	if (strcmp(argv[optind], "status") != 0) {
 		fprintf(stderr, "muctl: unknown command '%s' (try muctl --help)\n", argv[optind]);
 		return EXIT_USAGE;

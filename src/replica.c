@@ -599,6 +599,14 @@ bool replica_rests(const struct replica *r)
 	return atomic_load(&r->rests);
 }
 
+bool replica_replace_redis(struct replica *r)
+{
+	if (!mp_proxy_replace_redis(r->proxy))
+		return false;
+	wake_data_thread(r);
+	return true;
+}
+
 void replica_proxy_stats(const struct replica *r, struct mp_proxy_stats *stats)
 {
 	mp_proxy_get_stats(r->proxy, stats);

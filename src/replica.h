@@ -59,6 +59,8 @@ bool replica_hand_over(struct replica *replica, unsigned heir, const char **why)
  */
 bool replica_rest(struct replica *replica, bool rests, const char **why);
 bool replica_rests(const struct replica *replica);
+/* The operator's word to have the Redis here given another's state (proxy.h). Any thread. */
+bool replica_replace_redis(struct replica *replica);
 void replica_proxy_stats(const struct replica *replica, struct mp_proxy_stats *stats);
 /* The fabric that it runs on: "shm", "tcp", ... */
 const char *replica_fabric(const struct replica *replica);

@@ -34,6 +34,8 @@ class Servers:
                  "--dir", self.group.path(i, ""), *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "LC_ALL": "C"})
+        with open(self.group.path(i, "redis.pid"), "w") as file:
+            file.write(f"{self.processes[i].pid}\n")
         return self.processes[i]
 
     def empty(self, i):

@@ -1,10 +1,10 @@
 """A state transfer whose donor, target or link is lost midway begins again, elsewhere."""
 
-import signal
+import subprocess
 
 import pytest
 
-from harness import FABRIC, Group, wait_for
+from harness import FABRIC, MUCTL, Group, wait_for
 from heal import (Servers, a_follower, check, fill_bulk, log_of, outrun, transfer_of,
                   wait_restored)
 from test_failures import more_work, start_loads
@@ -38,8 +38,18 @@ class Midway:
             lambda: (lambda t: t and t["bytes"] > 0 and t)(transfer_of(self.group, self.victim)),
             "it to be told of")
         assert transfer["stage"] == "receiving" and 0 < transfer["percent"] < 100, transfer
-        assert not self.group.serves(self.victim)
+        self._is_shown()
         return transfer["donor"]
+
+    def _is_shown(self):
+        words = "redis is being restored: receiving from replica "
+        said = subprocess.run([MUCTL, "--admin", self.group.admin(self.victim), "status"],
+                              capture_output=True, text=True, check=True).stdout
+        assert words in said and " % of " in said, said
+        code, health = self.group.http(self.victim, "/healthz")
+        assert code == 503 and "being restored: receiving" in health, health
+        metrics = self.group.http(self.victim, "/metrics")[1]
+        assert "\nmuproxy_restoring 1\n" in metrics
 
     def _to_victim(self):
         return [self.wires[self.victim, j] for j in self.group.ids if j != self.victim]
@@ -80,6 +90,9 @@ def test_lost_midway(midway, lost):
         before = {"restores": 0, "failures": 0}
     elif lost == "target's server":
         midway.servers.kill(victim)
+    if lost == "link":
+        wait_for(lambda: "info  r%d redis: receiving from replica %d" % (victim, donor)
+                 in log_of(group, victim), "the log to tell of progress")
     midway.go_on()
     if lost == "link":
         midway.wires[victim, donor].cut_wanted.set()

@@ -1,9 +1,12 @@
 """A Redis that the log cannot bring level is given another replica's state."""
 
+import subprocess
+
 import pytest
 
-from harness import Group, wait_for
-from heal import Servers, a_follower, check, equal_everywhere, fill, outrun, wait_restored
+from harness import MUCTL, Group, wait_for
+from heal import (Servers, a_follower, check, equal_everywhere, fill, log_of, outrun,
+                  wait_restored)
 from test_failures import more_work, start_loads
 
 
@@ -121,3 +124,30 @@ def test_what_it_leads_with_afterwards(group, servers):
         wait_for(lambda: not client.call("KEYS", "short:*"), "short ones to expire")
         assert client.call("DBSIZE") > 0 and client.call("EXISTS", "long", "persists") == 2
         assert client.call("XREAD", "STREAMS", "stream", "0")
+
+
+def test_replaced_at_an_operators_word(group, servers):
+    """Data of somebody else's: refused, until he who can tell says that it may go."""
+    victim = a_follower(group)
+    group.kill(victim)
+    with group.redis_backend(victim) as backend:
+        backend.call("FLUSHALL")
+        backend.call("SET", "foreign", "x")
+    group.start_replica(victim)
+    with group.redis(group.wait_leader()) as client:
+        fill(client, "k", 100)
+    wait_for(lambda: "holds data that is not of this group's log" in log_of(group, victim),
+             "it to be refused")
+    assert not group.serves(victim)
+
+    def muctl(*arguments):
+        return subprocess.run([MUCTL, "--admin", group.admin(victim), *arguments],
+                              capture_output=True, text=True, check=False)
+    assert muctl("restore").returncode == 2
+    assert group.http(victim, "/restore?replace")[0] == 400, "a GET changes nothing"
+    said = muctl("restore", "--replace")
+    assert said.returncode == 0 and said.stdout.startswith("ok"), said
+    wait_restored(group, victim)
+    equal_everywhere(group)
+    with group.redis_backend(victim) as backend:
+        assert backend.call("EXISTS", "foreign") == 0
