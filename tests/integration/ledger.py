@@ -213,7 +213,12 @@ class Party:
 
         def done():
             return self.wrong() or all(client.requests >= goal for client, goal in goals)
-        wait_for(done, "every client to be answered", deadline_s)
+        try:
+            wait_for(done, "every client to be answered", deadline_s)
+        except AssertionError as error:
+            late = [f"{client.name} ({goal - client.requests} short, {len(client.doubtful)} "
+                    "under way)" for client, goal in goals if client.requests < goal]
+            raise AssertionError(f"{error}: {', '.join(late)}") from None
         self.judge()
 
     def judge(self):
