@@ -50,6 +50,7 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 		meta->blind = mp_command_is_blind(found, request);
 		meta->rewrite = mp_needs_rewrite(found, request);
 		meta->publish = found->rewrite == MP_REWRITE_PUBLISH;
+		meta->speaks = mp_command_speaks(found);
 		meta->settings = found->rewrite == MP_REWRITE_SETTINGS;
 		meta->denyoom = found->denyoom;
 		meta->blocks = mp_blocking_form_of(found, request, &form);

@@ -245,6 +245,9 @@ static struct mp_command *command_from(const redisReply *reply)
 	command->key_step = (int)reply->element[F_STEP]->integer;
 	command->movable_keys = list_has(reply, F_FLAGS, "movablekeys");
 	command->denyoom = list_has(reply, F_FLAGS, "denyoom");
+	command->is_admin = list_has(reply, F_FLAGS, "admin");
+	command->touches_keys =
+		list_has(reply, F_FLAGS, "readonly") || list_has(reply, F_FLAGS, "write");
 	classify(command, reply);
 	if (reply->elements > F_SUBCOMMANDS && reply->element[F_SUBCOMMANDS]->elements > 0) {
 		command->subcommands = table_from(reply->element[F_SUBCOMMANDS]);

@@ -67,6 +67,8 @@ struct mp_command {
 	bool blind;
 	bool movable_keys; /* where its keys are depends on its arguments */
 	bool denyoom;
+	bool is_admin;       /* by the flag of that name */
+	bool touches_keys;   /* it reads or writes data, by its flags */
 	const char *refusal; /* e.g. "blocking commands are not served yet" */
 
 	/* The rest is command.c's own. */
@@ -102,6 +104,12 @@ void mp_commands_each(const struct mp_commands *,
  */
 const struct mp_command *mp_command_find(const struct mp_commands *, const struct resp_request *,
 					 char *error, size_t error_bytes);
+
+/* May it publish? Any script may. */
+static inline bool mp_command_speaks(const struct mp_command *command)
+{
+	return command->rewrite == MP_REWRITE_PUBLISH || command->rewrite == MP_REWRITE_SCRIPT;
+}
 
 /* Is this very request a blind write (options looked at)? Only for class WRITE. */
 bool mp_command_is_blind(const struct mp_command *, const struct resp_request *);

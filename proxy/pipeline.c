@@ -323,7 +323,7 @@ static void add_redis(struct mp_proxy *proxy, struct mp_request *r)
 	}
 	if (r->meta.settings)
 		record.flags |= MP_RECORD_SETTINGS;
-	if (r->meta.publish)
+	if (r->meta.speaks)
 		record.flags |= MP_RECORD_SPEAKS;
 	assert(commands > 0);
 	record.commands = (uint32_t)commands;

@@ -183,11 +183,54 @@ void mp_client_unblock(struct mp_session *s, const struct resp_request *r)
 			s, unblock(s->proxy, id, r->argc == 4 && mp_arg_is(r->argv[3], "error")));
 }
 
+/* What it turns off begins with its own reply; SKIP is about the next request. */
+void mp_client_reply(struct mp_session *s, const struct resp_request *r)
+{
+	if (mp_arg_is(r->argv[2], "on")) {
+		s->wants_no_replies = s->is_silent = false;
+		mp_say(s, "+OK\r\n");
+	} else if (mp_arg_is(r->argv[2], "off")) {
+		s->wants_no_replies = true;
+	} else if (mp_arg_is(r->argv[2], "skip")) {
+		s->skips_next = !s->wants_no_replies;
+	} else {
+		mp_say(s, MP_SYNTAX_ERROR);
+	}
+}
+
+/* Which keys a client has read nobody knows: any replica answers, and any may be asked. */
+void mp_client_tracking(struct mp_session *s, const struct resp_request *r)
+{
+	if (mp_arg_is(r->argv[2], "off"))
+		mp_say(s, "+OK\r\n");
+	else if (mp_arg_is(r->argv[2], "on"))
+		mp_say(s, "-ERR muproxy: CLIENT TRACKING is not served: no invalidations would be "
+			  "sent\r\n");
+	else
+		mp_say(s, MP_SYNTAX_ERROR);
+}
+
+void mp_client_trackinginfo(struct mp_session *s, const struct resp_request *r)
+{
+	(void)r;
+	mp_say(s, s->resp == 3 ? "%3\r\n$5\r\nflags\r\n~1\r\n$3\r\noff\r\n$8\r\nredirect\r\n"
+				 ":-1\r\n$8\r\nprefixes\r\n*0\r\n"
+			       : "*6\r\n$5\r\nflags\r\n*1\r\n$3\r\noff\r\n$8\r\nredirect\r\n"
+				 ":-1\r\n$8\r\nprefixes\r\n*0\r\n");
+}
+
+void mp_client_caching(struct mp_session *s, const struct resp_request *r)
+{
+	(void)r;
+	mp_say(s, "-ERR CLIENT CACHING can be called only when the client is in tracking mode with "
+		  "OPTIN or OPTOUT mode enabled\r\n");
+}
+
 /* ---------------------------------------------------------------- about others */
 
-enum { ADDRESS_BYTES = 64, LINE_BYTES = 512 };
+enum { LINE_BYTES = 512 };
 
-static void address_of(const struct mp_session *s, bool own, char out[ADDRESS_BYTES])
+static void address_of(const struct mp_session *s, bool own, char out[MP_CLIENT_ADDRESS_BYTES])
 {
 	struct sockaddr_storage address;
 	socklen_t len = sizeof(address);
@@ -196,7 +239,12 @@ static void address_of(const struct mp_session *s, bool own, char out[ADDRESS_BY
 
 	out[0] = '\0';
 	if (result == 0)
-		mp_sockaddr_text((const struct sockaddr *)&address, out, ADDRESS_BYTES);
+		mp_sockaddr_text((const struct sockaddr *)&address, out, MP_CLIENT_ADDRESS_BYTES);
+}
+
+void mp_client_address(const struct mp_session *s, char out[MP_CLIENT_ADDRESS_BYTES])
+{
+	address_of(s, false, out);
 }
 
 static size_t describe(const struct mp_session *s, char line[LINE_BYTES])
@@ -207,7 +255,7 @@ static size_t describe(const struct mp_session *s, char line[LINE_BYTES])
 				  s->multi.is_open];
 	const uint32_t *told = s->subscriber ? s->subscriber->told : none;
 	uint64_t now_ms = mp_now_ms(s->proxy);
-	char from[ADDRESS_BYTES], to[ADDRESS_BYTES];
+	char from[MP_CLIENT_ADDRESS_BYTES], to[MP_CLIENT_ADDRESS_BYTES];
 	int len;
 
 	address_of(s, false, from);
@@ -254,7 +302,7 @@ static bool is_id(const struct filter *f, uint32_t id)
 
 static bool is_address(const struct mp_session *s, bool own, struct mp_slice wanted)
 {
-	char address[ADDRESS_BYTES];
+	char address[MP_CLIENT_ADDRESS_BYTES];
 
 	address_of(s, own, address);
 	return strlen(address) == wanted.len && memcmp(address, wanted.data, wanted.len) == 0;

@@ -21,5 +21,13 @@ void mp_client_kill(struct mp_session *s, const struct resp_request *request);
 void mp_client_on_off(struct mp_session *s, const struct resp_request *request);
 void mp_client_getredir(struct mp_session *s, const struct resp_request *request);
 void mp_client_unblock(struct mp_session *s, const struct resp_request *request);
+void mp_client_reply(struct mp_session *s, const struct resp_request *request);
+void mp_client_tracking(struct mp_session *s, const struct resp_request *request);
+void mp_client_trackinginfo(struct mp_session *s, const struct resp_request *request);
+void mp_client_caching(struct mp_session *s, const struct resp_request *request);
+
+/* Where it comes from: "127.0.0.1:49152". */
+enum { MP_CLIENT_ADDRESS_BYTES = 64 };
+void mp_client_address(const struct mp_session *s, char out[MP_CLIENT_ADDRESS_BYTES]);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "local_reads.h"
+#include "monitor.h"
 #include "redis_client.h"
 #include "redis_say.h"
 #include "state.h"
@@ -57,6 +58,8 @@ static void reset(struct mp_session *s, const struct resp_request *r)
 	(void)r;
 	mp_multi_reset(&s->multi);
 	mp_pubsub_unsubscribe_all(s);
+	mp_monitor_end(s);
+	s->wants_no_replies = s->is_silent = false;
 	s->database = 0;
 	s->resp = 2;
 	mp_local_reads_begin(s);
@@ -160,6 +163,11 @@ static const struct {
 	{"client|no-touch", mp_client_on_off},
 	{"client|getredir", mp_client_getredir},
 	{"client|unblock", mp_client_unblock},
+	{"client|reply", mp_client_reply},
+	{"client|tracking", mp_client_tracking},
+	{"client|trackinginfo", mp_client_trackinginfo},
+	{"client|caching", mp_client_caching},
+	{"monitor", mp_monitor_begin},
 };
 
 void mp_redis_local(struct mp_session *s, const struct mp_command *command,

@@ -191,6 +191,7 @@ static void send_exec(struct mp_session *s)
 	}
 	mp_buffer_free(&out);
 	meta.tokens = multi->has_scan;
+	meta.noreply = s->is_silent;
 	if (multi->is_moved) {
 		meta.gates = true;
 		meta.next_database = (uint8_t)multi->database;

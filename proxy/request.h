@@ -62,6 +62,7 @@ struct mp_request_meta {
 	bool config;           /* CONFIG GET (redis_config.h) */
 	bool denyoom;          /* it may need memory (memory.h) */
 	bool settings;         /* CONFIG SET (memory.h) */
+	bool speaks;           /* subscribers may hear of it (pubsub.h) */
 	bool publish;          /* PUBLISH, SPUBLISH (pubsub.h) */
 	bool local;            /* a read that may be answered with the past (local_reads.h) */
 	uint8_t ttl;           /* a read of a deadline: enum mp_rewrite (ttl.h); 0: none */

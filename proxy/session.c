@@ -8,6 +8,7 @@
 
 #include "answer.h"
 #include "local_reads.h"
+#include "monitor.h"
 #include "session_parts.h"
 #include "state.h"
 
@@ -24,6 +25,7 @@ void mp_sessions_init(struct mp_sessions *sessions)
 	TAILQ_INIT(&sessions->dead);
 	TAILQ_INIT(&sessions->dirty);
 	TAILQ_INIT(&sessions->halted);
+	TAILQ_INIT(&sessions->monitors);
 }
 
 bool mp_sessions_open(struct mp_sessions *sessions)
@@ -103,6 +105,7 @@ void mp_session_kill(struct mp_session *s)
 	close(s->fd);
 	s->fd = -1;
 	mp_router_forget(s->proxy, s);
+	mp_monitor_end(s);
 	if (s->is_dirty)
 		TAILQ_REMOVE(&sessions->dirty, s, dirty);
 	if (s->is_halted)

@@ -30,10 +30,11 @@ struct mp_proxy;
 struct mp_subscriber;
 
 struct mp_session {
-	TAILQ_ENTRY(mp_session) all;    /* every session, or the dead of this turn */
-	TAILQ_ENTRY(mp_session) ready;  /* router.h: `unsent` may go as soon as there is a way */
-	TAILQ_ENTRY(mp_session) dirty;  /* has output to send at the end of the turn */
-	TAILQ_ENTRY(mp_session) halted; /* not read from because of all the others */
+	TAILQ_ENTRY(mp_session) all;      /* every session, or the dead of this turn */
+	TAILQ_ENTRY(mp_session) ready;    /* router.h: `unsent` may go as soon as there is a way */
+	TAILQ_ENTRY(mp_session) dirty;    /* has output to send at the end of the turn */
+	TAILQ_ENTRY(mp_session) monitors; /* monitor.h */
+	TAILQ_ENTRY(mp_session) halted;   /* not read from because of all the others */
 	bool is_ready, is_dirty, is_halted;
 	bool dead;    /* over; freed at the end of the turn */
 	bool closing; /* takes no more requests; over when all replies are out */
@@ -53,6 +54,10 @@ struct mp_session {
 	bool is_gated;         /* not read on from before an answer is there (redis_multi.h) */
 	char *name;            /* CLIENT SETNAME, or NULL */
 	bool reads_locally;    /* Redis: see local_reads.h */
+	bool is_monitor;       /* monitor.h */
+	bool wants_no_replies; /* CLIENT REPLY OFF */
+	bool skips_next;       /* CLIENT REPLY SKIP: the next request is not replied to */
+	bool is_silent;        /* the request being dealt with is not replied to */
 	bool is_logged_in;     /* Memcached: it has proved to be one of the users */
 	struct mp_subscriber *subscriber; /* pubsub.h; NULL: it never was one */
 	union {
@@ -79,7 +84,7 @@ struct mp_session {
 TAILQ_HEAD(mp_session_list, mp_session);
 
 struct mp_sessions {
-	struct mp_session_list all, dead, dirty, halted;
+	struct mp_session_list all, dead, dirty, halted, monitors;
 	uint32_t count[MP_MEMCACHED + 1]; /* by protocol */
 	uint32_t last_id;
 	uint32_t lingering;    /* sessions that linger */

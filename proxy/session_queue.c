@@ -290,6 +290,8 @@ void mp_session_say(struct mp_session *s, struct mp_slice reply)
 		return;
 	}
 	STAT_ADD(s->proxy, local, 1);
+	if (s->is_silent)
+		return;
 	if (!s->head) {
 		mp_session_put(s, reply);
 		return;

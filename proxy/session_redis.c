@@ -4,6 +4,7 @@
 #include "answer.h"
 #include "classify.h"
 #include "local_reads.h"
+#include "monitor.h"
 #include "redis_local.h"
 #include "session.h"
 #include "state.h"
@@ -46,9 +47,16 @@ static void handle(struct mp_session *s, const struct resp_request *request)
 	verdict = mp_classify_redis(s->proxy, request, s->database, &meta, &command, error);
 	if (command && mp_pubsub_forbids(s, command, error))
 		verdict = MP_VERDICT_ERROR;
+	if (s->is_monitor && command && command->touches_keys && verdict != MP_VERDICT_ERROR) {
+		snprintf(error, sizeof(error), "ERR Replica can't interact with the keyspace");
+		verdict = MP_VERDICT_ERROR;
+	}
+	if (mp_monitor_is_on(&s->proxy->sessions) && verdict != MP_VERDICT_ERROR)
+		mp_monitor_show(s, command, request);
 	switch (verdict) {
 	case MP_VERDICT_SERVE:
 		meta.resp = s->resp;
+		meta.noreply = s->is_silent;
 		meta.local = mp_local_reads_wanted(s, &meta);
 		if (mp_multi_queue(s, command, request))
 			break;
@@ -86,7 +94,11 @@ bool mp_redis_input(struct mp_session *s, const char *data, size_t len, size_t *
 	case RESP_DONE:
 		break;
 	}
-	if (request.argc > 0)
+	if (request.argc > 0) {
+		s->is_silent = s->wants_no_replies || s->skips_next;
+		s->skips_next = false;
 		handle(s, &request);
+		s->is_silent = false;
+	}
 	return !s->dead && !s->closing;
 }

@@ -224,7 +224,7 @@ static void make_write(struct making *m, const struct mp_command *command,
 	mp_watch_touch(proxy, m->database, command, request);
 	mp_blocking_touch(proxy, m->database, command, request);
 	m->denyoom = m->denyoom || command->denyoom;
-	if (command->rewrite == MP_REWRITE_PUBLISH)
+	if (mp_command_speaks(command))
 		m->flags |= MP_RECORD_SPEAKS;
 	if (command->rewrite == MP_REWRITE_SETTINGS)
 		m->flags |= MP_RECORD_SETTINGS;
