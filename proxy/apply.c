@@ -474,9 +474,9 @@ void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)
 	struct mp_target *target = target_of(proxy, r->meta.protocol);
 	struct mp_backend *backend = target->backend;
 	bool question = r->state == MP_REQUEST_DECIDING;
-	struct mp_slice bytes = mp_bytes_slice(question ? &r->question : &r->raw);
+	struct mp_slice bytes = mp_bytes_slice(question || r->meta.blocks ? &r->question : &r->raw);
 
-	assert(target->state == MP_BACKEND_READY);
+	assert(target->state == MP_BACKEND_READY && bytes.len > 0);
 	if (!question && r->meta.translate) {
 		bytes = mp_memcached_question(proxy, r);
 		if (bytes.len == 0) {

@@ -59,6 +59,10 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 		mp_lock_answer(proxy, r, reply);
 		return;
 	}
+	if (r->meta.blocks && r->asked) {
+		mp_blocking_take_ids(proxy, r, reply);
+		return;
+	}
 	if (r->purpose != MP_PURPOSE_CLIENT) {
 		mp_question_answer(proxy, r, reply);
 		return;
@@ -80,8 +84,8 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 static bool needs_whole(const struct mp_request *r)
 {
 	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.translate ||
-	       r->shadow || r->meta.ttl || r->meta.info || r->meta.config ||
-	       r->purpose != MP_PURPOSE_CLIENT ||
+	       r->shadow || (r->meta.blocks && r->asked) || r->meta.ttl || r->meta.info ||
+	       r->meta.config || r->purpose != MP_PURPOSE_CLIENT ||
 	       (r->meta.protocol == MP_MEMCACHED && mp_request_writes(r));
 }
 
@@ -121,7 +125,7 @@ static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)
 	bool gathering = mp_buffer_len(&target->gathered) > 0;
 
 	assert(r->state == MP_REQUEST_RUNNING || r->state == MP_REQUEST_DECIDING);
-	if (r->meta.blocks && !r->shadow && on_attempt(target, r, piece, last))
+	if (r->meta.blocks && !r->shadow && !r->asked && on_attempt(target, r, piece, last))
 		return;
 	if (!needs_whole(r)) {
 		if (r->meta.scan && !r->is_begun)

@@ -16,6 +16,7 @@ enum {
 	TRIES = 4,              /* where nobody knows how many elements a key got */
 	SWEEP_US_PER_KEY = 200, /* of keys that are waited for */
 	ATTEMPT_BYTES = 128,    /* of an attempt, besides its key and the request's options */
+	ALL_KEYS = -1,
 };
 
 /* Somebody waits for this key. */
@@ -52,7 +53,9 @@ struct mp_waiter {
 	TAILQ_ENTRY(mp_waiter) due;
 	struct mp_wait_key *key; /* of the attempt under way; NULL: it is for all keys */
 	bool is_unsure;          /* more may have come to that key than is tried for */
-	int next_link;           /* is_due: the key to be tried next */
+	int next_link;           /* is_due: the key to be tried next; ALL_KEYS: all at once */
+	struct mp_bytes
+		resolved; /* a read of streams with its last IDs; empty: the request itself */
 	int count;
 	struct mp_wait_link links[];
 };
@@ -159,8 +162,10 @@ static void remove_link(struct mp_blocking *blocking, struct mp_wait_link *link)
 
 /* ----------------------------------------------------------------- waiters */
 
-static void free_waiter(struct mp_blocking *blocking, struct mp_waiter *w)
+static void free_waiter(struct mp_proxy *proxy, struct mp_waiter *w)
 {
+	struct mp_blocking *blocking = &proxy->blocking;
+
 	for (int i = 0; i < w->count; i++)
 		remove_link(blocking, &w->links[i]);
 	if (w->is_due)
@@ -168,6 +173,7 @@ static void free_waiter(struct mp_blocking *blocking, struct mp_waiter *w)
 	blocking->blocked -= w->is_proven;
 	HASH_DEL(blocking->waiters, w);
 	w->r->waiter = NULL;
+	mp_bytes_release(&proxy->chunks, &w->resolved);
 	free(w);
 }
 
@@ -212,8 +218,28 @@ static struct mp_waiter *add_waiter(struct mp_proxy *proxy, struct mp_request *r
 	HASH_ADD(hh, blocking->waiters, id, sizeof(w->id), w);
 	if (add_links(blocking, w, request))
 		return w;
-	free_waiter(blocking, w);
+	free_waiter(proxy, w);
 	return NULL;
+}
+
+/* What a read is sent as: wire, for now. */
+static bool set_question(struct mp_proxy *proxy, struct mp_request *r)
+{
+	mp_bytes_release(&proxy->chunks, &r->question);
+	return mp_chunks_copy(&proxy->chunks, mp_buffer_slice(&proxy->blocking.wire), &r->question);
+}
+
+/* The first that is asked on behalf of a read of streams. */
+static bool put_first(struct mp_proxy *proxy, struct mp_request *r,
+		      const struct mp_blocking_form *form, const struct resp_request *request)
+{
+	struct mp_buffer *wire = &proxy->blocking.wire;
+
+	r->asked = mp_blocking_has_last_ids(form, request);
+	mp_buffer_clear(wire);
+	return (r->asked ? mp_blocking_put_question(form, request, wire)
+			 : mp_blocking_put_read(form, request, wire)) &&
+	       set_question(proxy, r);
 }
 
 bool mp_blocking_enter(struct mp_proxy *proxy, struct mp_request *r)
@@ -230,6 +256,10 @@ bool mp_blocking_enter(struct mp_proxy *proxy, struct mp_request *r)
 		mp_answer_error(proxy, r, "ERR muproxy: not understood by the leader");
 		return false;
 	}
+	if (form.kind == MP_WAIT_STREAM && !put_first(proxy, r, &form, &request)) {
+		mp_answer_error(proxy, r, "ERR muproxy: out of memory");
+		return false;
+	}
 	if (add_waiter(proxy, r, &form, &request))
 		return true;
 	mp_answer_error(proxy, r,
@@ -241,7 +271,7 @@ bool mp_blocking_enter(struct mp_proxy *proxy, struct mp_request *r)
 void mp_blocking_end(struct mp_proxy *proxy, struct mp_request *r)
 {
 	if (r->waiter)
-		free_waiter(&proxy->blocking, r->waiter);
+		free_waiter(proxy, r->waiter);
 }
 
 /* ------------------------------------------------------------------- feeding */
@@ -343,22 +373,40 @@ static void touch(struct mp_proxy *proxy, const struct mp_waiter *w,
 		set_due(&proxy->blocking, destination, MP_WAIT_LIST, 1);
 }
 
+/* key NULL: a read of all streams. */
 static void attempt(struct mp_proxy *proxy, struct mp_waiter *w, struct mp_wait_key *key)
 {
+	bool reads = w->form.kind == MP_WAIT_STREAM;
 	struct mp_blocking *blocking = &proxy->blocking;
 	struct mp_request *r = w->r;
 	struct resp_request request;
 
 	mp_buffer_clear(&blocking->wire);
-	if (!mp_reparse_redis(proxy, mp_bytes_slice(&r->raw), &request) ||
-	    !mp_blocking_put_attempt(&w->form, &request, bytes_of(key), &blocking->wire)) {
+	if (!mp_reparse_redis(proxy, mp_bytes_slice(w->resolved.len ? &w->resolved : &r->raw),
+			      &request) ||
+	    !(key ? mp_blocking_put_attempt(&w->form, &request, bytes_of(key), &blocking->wire)
+		  : mp_blocking_put_read(&w->form, &request, &blocking->wire)) ||
+	    (reads && !set_question(proxy, r))) {
 		mp_answer_error(proxy, r, "ERR muproxy: out of memory; nothing was executed");
 		return;
 	}
 	w->is_under_way = true;
 	w->key = key;
+	if (reads) {
+		r->wakes = true;
+		mp_pipeline_add_reading(proxy, r);
+		return;
+	}
 	touch(proxy, w, &request);
 	mp_pipeline_add_attempt(proxy, r, mp_buffer_slice(&blocking->wire));
+}
+
+static void attempt_again(struct mp_proxy *proxy, struct mp_waiter *w)
+{
+	int i = w->next_link;
+
+	w->next_link = i == ALL_KEYS ? w->count : i + 1;
+	attempt(proxy, w, i == ALL_KEYS ? NULL : w->links[i].key);
 }
 
 void mp_blocking_run(struct mp_proxy *proxy)
@@ -375,7 +423,7 @@ void mp_blocking_run(struct mp_proxy *proxy)
 		if (w->is_under_way)
 			w->again = true;
 		else if (is_there(w->r))
-			attempt(proxy, w, w->links[w->next_link++].key);
+			attempt_again(proxy, w);
 	}
 	sweep(proxy);
 	/* To ask for room may propose a batch, and cost the request of any waiter. */
@@ -387,7 +435,8 @@ void mp_blocking_run(struct mp_proxy *proxy)
 			clear_due(blocking, key);
 			continue;
 		}
-		w->is_unsure = --key->tries == 0 && key->is_unsure;
+		key->tries -= w->form.kind != MP_WAIT_STREAM;
+		w->is_unsure = key->tries == 0 && key->is_unsure;
 		attempt(proxy, w, key);
 	}
 }
@@ -476,6 +525,33 @@ void mp_blocking_served(struct mp_proxy *proxy, struct mp_request *r, struct mp_
 	if (w->form.destination && !is_error)
 		feed_destination(proxy, w);
 	mp_blocking_end(proxy, r);
+}
+
+void mp_blocking_take_ids(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice answer)
+{
+	struct mp_buffer *wire = &proxy->blocking.wire;
+	struct mp_waiter *w = r->waiter;
+	struct resp_request request;
+
+	if (!w) {
+		mp_blocking_unserved(proxy, r); /* whoever leads now will ask again */
+		return;
+	}
+	if (answer.len > 0 && answer.data[0] == '-') {
+		mp_answer(proxy, r, answer, true);
+		return;
+	}
+	mp_buffer_clear(wire);
+	if (!mp_reparse_redis(proxy, mp_bytes_slice(&r->raw), &request) ||
+	    !mp_blocking_put_resolved(&w->form, &request, answer, wire) ||
+	    !mp_chunks_copy(&proxy->chunks, mp_buffer_slice(wire), &w->resolved)) {
+		mp_answer_error(proxy, r, "ERR muproxy: out of memory");
+		return;
+	}
+	r->asked = false;
+	w->again = false; /* what has come meanwhile is found by what follows */
+	w->next_link = ALL_KEYS;
+	mp_blocking_unserved(proxy, r);
 }
 
 /* ---------------------------------------------------------------------- ends */

@@ -27,6 +27,10 @@
  * key by key, if it comes back with nothing and one of them was fed meanwhile. So nobody
  * gets two elements, and nothing that is there is overlooked.
  *
+ * XREAD with BLOCK takes nothing away, so its attempts are plain reads, at the same
+ * places, and all who wait for a stream are tried. "$" is the last ID when the
+ * request comes: that is asked for first, and stays so while the same replica leads.
+ *
  * Who dies when. Attempts carry the origin of their request, so an element that
  * was popped for a client of another replica is found by that replica in the
  * log, although the leader died before it said so (doubt.h): its own server's
@@ -111,6 +115,8 @@ void mp_blocking_run(struct mp_proxy *proxy);
 /* When somebody will be due (monotonic ns), UINT64_MAX: nobody knows. */
 uint64_t mp_blocking_deadline_ns(const struct mp_proxy *proxy);
 
+/* The answer to the question for IDs is here; r is in no list. It may be gone afterwards. */
+void mp_blocking_take_ids(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice answer);
 /* An attempt came back with nothing; r, which is in no list, waits on. It may be gone afterwards.
  */
 void mp_blocking_unserved(struct mp_proxy *proxy, struct mp_request *r);

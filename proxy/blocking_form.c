@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "command_special.h"
+#include "decimal.h"
 #include "redis_wire.h"
 
 /* ------------------------------------------------------------ who waits for what */
@@ -61,6 +62,33 @@ static bool take_move(const struct resp_request *r, struct mp_blocking_form *for
 	return true;
 }
 
+/*
+ * [COUNT n] [BLOCK ms] STREAMS key [key ...] id [id ...]. What is false here
+ * although it has BLOCK must be an error to a server: it is sent there as it is.
+ */
+static bool take_xread(const struct resp_request *r, struct mp_blocking_form *form)
+{
+	bool blocks = false;
+	int i = 1;
+
+	for (; i + 1 < r->argc && !mp_arg_is(r->argv[i], "streams"); i += 2) {
+		if (mp_arg_is(r->argv[i], "count")) {
+			form->count = i + 1;
+		} else if (mp_arg_is(r->argv[i], "block")) {
+			blocks = true;
+			if (!mp_parse_i64(r->argv[i + 1], &form->timeout_ms) ||
+			    form->timeout_ms < 0)
+				return false;
+		} else {
+			return false;
+		}
+	}
+	form->first_key = i + 1;
+	form->keys = (r->argc - form->first_key) / 2;
+	form->ids = form->first_key + form->keys;
+	return blocks && form->keys > 0 && (r->argc - form->first_key) % 2 == 0;
+}
+
 static const struct {
 	const char *command;
 	enum mp_wait_kind kind;
@@ -70,6 +98,7 @@ static const struct {
 	{"blmpop", MP_WAIT_LIST, take_mpop},     {"blmove", MP_WAIT_LIST, take_move},
 	{"brpoplpush", MP_WAIT_LIST, take_move}, {"bzpopmin", MP_WAIT_ZSET, take_pop},
 	{"bzpopmax", MP_WAIT_ZSET, take_pop},    {"bzmpop", MP_WAIT_ZSET, take_mpop},
+	{"xread", MP_WAIT_STREAM, take_xread},
 };
 
 bool mp_blocking_form_of(const struct mp_command *command, const struct resp_request *request,
@@ -112,6 +141,34 @@ static bool put_move(const struct mp_blocking_form *form, const struct resp_requ
 	return redis_put_request(out, 7, argv);
 }
 
+/* XREAD [COUNT n] STREAMS */
+static int put_head(const struct mp_blocking_form *form, const struct resp_request *request,
+		    struct mp_slice argv[4])
+{
+	int argc = 0;
+
+	argv[argc++] = mp_slice_of("XREAD");
+	if (form->count) {
+		argv[argc++] = mp_slice_of("COUNT");
+		argv[argc++] = request->argv[form->count];
+	}
+	argv[argc++] = mp_slice_of("STREAMS");
+	return argc;
+}
+
+static bool put_read_of(const struct mp_blocking_form *form, const struct resp_request *request,
+			struct mp_slice key, struct mp_buffer *out)
+{
+	struct mp_slice argv[6];
+	int argc = put_head(form, request, argv), i = 0;
+
+	while (i + 1 < form->keys && !mp_slice_equal(request->argv[form->first_key + i], key))
+		i++;
+	argv[argc++] = key;
+	argv[argc++] = request->argv[form->ids + i];
+	return redis_put_request(out, argc, argv);
+}
+
 bool mp_blocking_put_attempt(const struct mp_blocking_form *form,
 			     const struct resp_request *request, struct mp_slice key,
 			     struct mp_buffer *out)
@@ -121,6 +178,8 @@ bool mp_blocking_put_attempt(const struct mp_blocking_form *form,
 
 	if (form->destination)
 		return put_move(form, request, out);
+	if (form->ids)
+		return put_read_of(form, request, key, out);
 	if (!form->options) {
 		argv[argc++] = key;
 		argv[argc++] = mp_slice_of("0");
@@ -133,6 +192,108 @@ bool mp_blocking_put_attempt(const struct mp_blocking_form *form,
 	for (int i = 0; i < options && argc < 8; i++)
 		argv[argc++] = request->argv[form->options + i];
 	return redis_put_request(out, argc, argv);
+}
+
+/* ------------------------------------------------------------ reads of streams */
+
+bool mp_blocking_has_last_ids(const struct mp_blocking_form *form,
+			      const struct resp_request *request)
+{
+	for (int i = 0; form->ids && i < form->keys; i++)
+		if (mp_slice_is(request->argv[form->ids + i], "$"))
+			return true;
+	return false;
+}
+
+/* A command of a head, and of arguments of the request. */
+static bool put_command(int head, const struct mp_slice *words, const struct resp_request *request,
+			int first, int count, struct mp_buffer *out)
+{
+	struct mp_slice *argv = malloc((size_t)(head + count) * sizeof(*argv));
+	bool ok;
+
+	if (!argv)
+		return false;
+	memcpy(argv, words, (size_t)head * sizeof(*argv));
+	memcpy(argv + head, &request->argv[first], (size_t)count * sizeof(*argv));
+	ok = redis_put_request(out, head + count, argv);
+	free(argv);
+	return ok;
+}
+
+bool mp_blocking_put_read(const struct mp_blocking_form *form, const struct resp_request *request,
+			  struct mp_buffer *out)
+{
+	struct mp_slice words[4];
+	int head = put_head(form, request, words);
+
+	return put_command(head, words, request, form->first_key, 2 * form->keys, out);
+}
+
+/* KEYS and ARGV: the streams and their IDs. Answers the last one where it is "$". */
+static const char last_ids_script[] =
+	"local ids = {} "
+	"for i, key in ipairs(KEYS) do "
+	"ids[i] = '' "
+	"if ARGV[i] == '$' then "
+	"ids[i] = '0-0' "
+	"if redis.call('EXISTS', key) == 1 then "
+	"local info = redis.pcall('XINFO', 'STREAM', key) "
+	"if info.err then return info end "
+	"for k = 1, #info, 2 do "
+	"if info[k] == 'last-generated-id' then ids[i] = info[k + 1] end "
+	"end end end end "
+	"return ids";
+
+bool mp_blocking_put_question(const struct mp_blocking_form *form,
+			      const struct resp_request *request, struct mp_buffer *out)
+{
+	char number[MP_DECIMAL_BYTES];
+	struct mp_slice words[3] = {{"EVAL", 4},
+				    {last_ids_script, sizeof(last_ids_script) - 1},
+				    {number, mp_format_i64(number, form->keys)}};
+
+	return put_command(3, words, request, form->first_key, 2 * form->keys, out);
+}
+
+/* The next line of what is left, without its end. */
+static struct mp_slice next_line(struct mp_slice *rest)
+{
+	const char *end = memchr(rest->data, '\r', rest->len);
+	struct mp_slice line = {rest->data, end ? (size_t)(end - rest->data) : rest->len};
+	size_t used = line.len + 2 < rest->len ? line.len + 2 : rest->len;
+
+	rest->data += used;
+	rest->len -= used;
+	return line;
+}
+
+bool mp_blocking_put_resolved(const struct mp_blocking_form *form,
+			      const struct resp_request *request, struct mp_slice answer,
+			      struct mp_buffer *out)
+{
+	struct mp_slice line = next_line(&answer), *argv;
+	bool ok = true;
+	int64_t count;
+
+	if (line.len < 2 || line.data[0] != '*' ||
+	    !mp_parse_i64((struct mp_slice){line.data + 1, line.len - 1}, &count) ||
+	    count != form->keys)
+		return false;
+	argv = malloc((size_t)request->argc * sizeof(*argv));
+	if (!argv)
+		return false;
+	memcpy(argv, request->argv, (size_t)request->argc * sizeof(*argv));
+	for (int i = 0; i < form->keys; i++) {
+		ok = ok && answer.len > 0 && answer.data[0] == '$';
+		next_line(&answer);
+		line = next_line(&answer);
+		if (line.len > 0)
+			argv[form->ids + i] = line;
+	}
+	ok = ok && redis_put_request(out, request->argc, argv);
+	free(argv);
+	return ok;
 }
 
 /* ------------------------------------------------------------- who brings what */
@@ -162,6 +323,7 @@ static const struct feeder {
 	{"rpoplpush", SECOND, MP_WAIT_LIST, 2, 1},
 	{"brpoplpush", SECOND, MP_WAIT_LIST, 3, 1},
 	{"sort", STORE, MP_WAIT_LIST, 0, 0},
+	{"xadd", FIRST, MP_WAIT_STREAM, 2, 1},
 	{"zadd", FIRST, MP_WAIT_ZSET, 2, 2},
 	{"zincrby", FIRST, MP_WAIT_ZSET, 3, 1},
 	{"geoadd", FIRST, MP_WAIT_ZSET, 2, 3},

@@ -17,7 +17,8 @@
 enum mp_wait_kind {
 	MP_WAIT_LIST = 1,
 	MP_WAIT_ZSET = 2,
-	MP_WAIT_ANY = 3,
+	MP_WAIT_STREAM = 4, /* it gets something: to read is all that is wanted */
+	MP_WAIT_ANY = 7,
 };
 
 /* Places are those of arguments. */
@@ -26,6 +27,8 @@ struct mp_blocking_form {
 	int first_key, keys;
 	int destination;    /* that a list's element goes to; 0: to the client alone */
 	int options;        /* behind the keys, up to the end; 0: there are none */
+	int ids;            /* of streams: behind the keys, as many; 0: there are none */
+	int count;          /* of streams: what stands behind COUNT; 0: nothing does */
 	int64_t timeout_ms; /* 0: for ever */
 };
 
@@ -39,6 +42,21 @@ bool mp_blocking_form_of(const struct mp_command *command, const struct resp_req
 bool mp_blocking_put_attempt(const struct mp_blocking_form *form,
 			     const struct resp_request *request, struct mp_slice key,
 			     struct mp_buffer *out);
+
+/* The same on behalf of all its keys, as a read of streams that does not wait. */
+bool mp_blocking_put_read(const struct mp_blocking_form *form, const struct resp_request *request,
+			  struct mp_buffer *out);
+
+/* Has a read of streams IDs that are "$": the last one that there is when it comes? */
+bool mp_blocking_has_last_ids(const struct mp_blocking_form *form,
+			      const struct resp_request *request);
+/* Append the question for them. False: out of memory. */
+bool mp_blocking_put_question(const struct mp_blocking_form *form,
+			      const struct resp_request *request, struct mp_buffer *out);
+/* Append the request with the IDs of that answer. False: it is none, or out of memory. */
+bool mp_blocking_put_resolved(const struct mp_blocking_form *form,
+			      const struct resp_request *request, struct mp_slice answer,
+			      struct mp_buffer *out);
 
 enum { MP_FEED_UNKNOWN = 0 };
 struct mp_feed {

@@ -35,6 +35,8 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 		return MP_VERDICT_ERROR;
 	*command = found;
 	*meta = (struct mp_request_meta){.protocol = MP_REDIS, .database = database};
+	meta->blocks = mp_blocking_form_of(found, request, &form);
+	meta->moves = meta->blocks && form.destination;
 	switch (found->class) {
 	case MP_CLASS_READ:
 		meta->class = MP_REQUEST_READ;
@@ -42,7 +44,8 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 		meta->info = found->rewrite == MP_REWRITE_INFO;
 		meta->config = found->rewrite == MP_REWRITE_CONFIG;
 		meta->scan = found->rewrite == MP_REWRITE_SCAN;
-		if (!meta->watch && !meta->info && !meta->config && !meta->scan)
+		if (!meta->watch && !meta->info && !meta->config && !meta->scan &&
+		    found->rewrite != MP_REWRITE_BLOCK)
 			meta->ttl = (uint8_t)found->rewrite;
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_WRITE:
@@ -53,8 +56,6 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 		meta->speaks = mp_command_speaks(found);
 		meta->settings = found->rewrite == MP_REWRITE_SETTINGS;
 		meta->denyoom = found->denyoom;
-		meta->blocks = mp_blocking_form_of(found, request, &form);
-		meta->moves = meta->blocks && form.destination;
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_LOCAL:
 		return MP_VERDICT_LOCAL;

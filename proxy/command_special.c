@@ -9,7 +9,8 @@
 #include <string.h>
 
 /* Why not. A reason ends a sentence that begins with the command's name. */
-#define BLOCKING "blocking commands are not served yet"
+#define LOCAL_FSYNC \
+	"it is about the file of one server: an acknowledged write is on a majority already"
 #define CONNECTION "it would change a connection that many clients share"
 #define BACKEND_CLIENTS "it concerns the backend's connections, which are not the clients'"
 #define OPERATOR "it concerns one server alone: send it to the backend itself"
@@ -34,18 +35,6 @@ bool mp_arg_is(struct mp_slice arg, const char *word)
 		if (c == '\0')
 			return true;
 	}
-}
-
-/* XREAD [COUNT n] [BLOCK ms] STREAMS ...: what else precedes STREAMS is a syntax error. */
-static bool xread_blocks(const struct resp_request *r)
-{
-	for (int i = 1; i < r->argc; i += 2) {
-		if (mp_arg_is(r->argv[i], "block"))
-			return true;
-		if (!mp_arg_is(r->argv[i], "count"))
-			return false;
-	}
-	return false;
 }
 
 int mp_xadd_star(const struct resp_request *r)
@@ -289,9 +278,9 @@ static const struct mp_special specials[] = {
 	REWRITE("bzpopmin", BLOCK),
 	REWRITE("bzpopmax", BLOCK),
 	REWRITE("bzmpop", BLOCK),
-	/* XREAD carries the flag of those that block, too, but only BLOCK blocks. */
-	UNLESS("xread", READ, xread_blocks, BLOCKING),
-	REFUSE("waitaof", BLOCKING),
+	/* Of these only requests with BLOCK wait; as attempts they are reads. */
+	{"xread", MP_CLASS_READ, MP_REWRITE_BLOCK, false, NULL, NULL},
+	REFUSE("waitaof", LOCAL_FSYNC),
 
 	LOCAL("multi"),
 	LOCAL("exec"),

@@ -13,7 +13,8 @@ void mp_local_reads_begin(struct mp_session *s)
 bool mp_local_reads_wanted(const struct mp_session *s, const struct mp_request_meta *meta)
 {
 	/* A scan that is asked now here, now there, would begin anew each time. */
-	return s->reads_locally && meta->class == MP_REQUEST_READ && !meta->watch && !meta->scan;
+	return s->reads_locally && meta->class == MP_REQUEST_READ && !meta->watch && !meta->scan &&
+	       !meta->blocks;
 }
 
 static bool can_be_asked(const struct mp_proxy *proxy, const struct mp_target *target)

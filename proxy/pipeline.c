@@ -394,6 +394,14 @@ static void add_unlogged(struct mp_proxy *proxy, struct mp_request *r)
 	TAILQ_INSERT_TAIL(&batch->requests, r, place);
 }
 
+void mp_pipeline_add_reading(struct mp_proxy *proxy, struct mp_request *r)
+{
+	assert(r->state == MP_REQUEST_BLOCKED);
+	r->state = MP_REQUEST_BATCHED;
+	r->logged = false;
+	add_unlogged(proxy, r);
+}
+
 void mp_pipeline_add(struct mp_proxy *proxy, struct mp_request *r)
 {
 	assert(proxy->pipeline.ballot && !proxy->pipeline.stuck);
@@ -408,7 +416,8 @@ void mp_pipeline_add(struct mp_proxy *proxy, struct mp_request *r)
 		if (r->meta.ttl)
 			r->now_ms = mp_expiry_now_ms(proxy);
 		STAT_ADD(proxy, reads, 1);
-		add_unlogged(proxy, r);
+		if (!r->meta.blocks || mp_blocking_enter(proxy, r))
+			add_unlogged(proxy, r);
 		break;
 	case MP_REQUEST_WRITE:
 		STAT_ADD(proxy, writes, 1);

@@ -82,8 +82,9 @@ enum mp_rewriting mp_pipeline_rewrite(struct mp_proxy *proxy, const struct mp_or
  */
 void mp_pipeline_add_transaction(struct mp_proxy *proxy, struct mp_request *r, uint32_t commands,
 				 unsigned flags);
-/* Put another attempt of a BLOCKED request in (blocking.h). */
+/* Put another attempt of a BLOCKED request in (blocking.h): a write of these bytes; a read. */
 void mp_pipeline_add_attempt(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice wire);
+void mp_pipeline_add_reading(struct mp_proxy *proxy, struct mp_request *r);
 /*
  * Put a write of our own in: nobody waits for it. flags: BLIND, SPEAKS (record.h).
  * is_open: the clock stops until it is committed.

@@ -272,11 +272,6 @@ static struct mp_slice take_word(struct mp_slice *rest)
 	return word;
 }
 
-static bool is_same(struct mp_slice a, struct mp_slice b)
-{
-	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
-}
-
 /* A key is watched from the first time on; as in Redis, to look costs what is watched already. */
 static bool is_watched(const struct mp_multi *multi, struct mp_slice database, struct mp_slice key)
 {
@@ -287,8 +282,8 @@ static bool is_watched(const struct mp_multi *multi, struct mp_slice database, s
 
 		take_word(&rest); /* ballot */
 		take_word(&rest); /* touches */
-		same = is_same(take_word(&rest), database);
-		if (is_same(take_word(&rest), key) && same)
+		same = mp_slice_equal(take_word(&rest), database);
+		if (mp_slice_equal(take_word(&rest), key) && same)
 			return true;
 	}
 	return false;

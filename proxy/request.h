@@ -107,7 +107,7 @@ struct mp_request {
 	bool logged;    /* BATCHED: it has a record in the batch */
 	bool is_begun;  /* a scan: the beginning of its reply was seen */
 	bool is_here;   /* a local read, with the own backend (local_reads.h) */
-	bool asked;     /* DECIDING: its question is with the backend */
+	bool asked;     /* DECIDING: its question is with the backend; blocks: so are its IDs */
 	bool wakes;     /* blocks: the attempt under way is not its first */
 	bool is_served; /* blocks: what comes of a reply is its answer */
 	uint8_t give_up;      /* blocks: enum mp_give_up, once the attempt under way has failed */
@@ -116,14 +116,15 @@ struct mp_request {
 	uint32_t handle;      /* the pool's name of it */
 	uint32_t peer_handle; /* remote: the relaying replica's */
 	struct mp_origin origin;
-	struct mp_bytes raw;      /* the request in wire form */
-	struct mp_bytes question; /* DECIDING: what to ask the backend first */
-	struct mp_bytes canned;   /* the reply, if it is not what the backend answers */
-	struct mp_buffer reply;   /* of what cannot be passed on yet */
-	uint64_t ballot;          /* DOUBT: what it was relayed, or proposed, under */
-	uint64_t lsn;             /* of the entry that executes it, 0: none known */
-	uint64_t since_ms;        /* when it came; DOUBT: since when */
-	size_t charged;           /* bytes it is accounted for */
+	struct mp_bytes raw; /* the request in wire form */
+	struct mp_bytes
+		question; /* DECIDING: what to ask the backend first; blocks: a read's attempt */
+	struct mp_bytes canned; /* the reply, if it is not what the backend answers */
+	struct mp_buffer reply; /* of what cannot be passed on yet */
+	uint64_t ballot;        /* DOUBT: what it was relayed, or proposed, under */
+	uint64_t lsn;           /* of the entry that executes it, 0: none known */
+	uint64_t since_ms;      /* when it came; DOUBT: since when */
+	size_t charged;         /* bytes it is accounted for */
 };
 TAILQ_HEAD(mp_request_list, mp_request);
 

@@ -21,6 +21,11 @@ static inline bool mp_slice_is(struct mp_slice slice, const char *text)
 	return slice.len == strlen(text) && memcmp(slice.data, text, slice.len) == 0;
 }
 
+static inline bool mp_slice_equal(struct mp_slice a, struct mp_slice b)
+{
+	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+}
+
 static inline bool mp_starts_with(struct mp_slice slice, const char *start)
 {
 	size_t len = strlen(start);

@@ -273,7 +273,8 @@ static void make_read(struct making *m, const struct mp_command *command,
 	size_t len;
 	char *room;
 
-	if (command->rewrite == MP_REWRITE_NONE || command->rewrite == MP_REWRITE_INFO) {
+	if (command->rewrite == MP_REWRITE_NONE || command->rewrite == MP_REWRITE_INFO ||
+	    command->rewrite == MP_REWRITE_BLOCK) {
 		put_wire(m, request->raw);
 		step(m, (struct step){.kind = STEP_REPLY}, (struct mp_slice){0});
 		return;

@@ -251,9 +251,51 @@ def leaving(stage):
     stage.ask("p", ("RPUSH", "k", "x"), ("LLEN", "k"))
 
 
+def streams(stage):
+    """XREAD takes nothing: all who wait get it."""
+    stage.ask("p", ("XADD", "s", "5-0", "f", "old"))
+    for name in ("r1", "r2"):
+        stage.wait(name, "XREAD", "BLOCK", 0, "STREAMS", "s", "$")
+    stage.wait("r3", "XREAD", "COUNT", 1, "BLOCK", 0, "STREAMS", "t", "s", "0", "5-1")
+    stage.ask("p", ("XADD", "s", "5-1", "f", "1"), ("XLEN", "s"))
+    stage.served("r1", "r2")
+    stage.ask("p", ("MULTI",), ("XADD", "s", "6-1", "f", "2"), ("XADD", "s", "6-2", "f", "3"), ("EXEC",))
+    stage.served("r3")
+    stage.ask("r1", ("XREAD", "BLOCK", 0, "STREAMS", "t", "s", "$", "5-1"),
+              ("XREAD", "COUNT", 1, "BLOCK", 0, "STREAMS", "s", "0"))
+    stage.wait("r1", "XREAD", "BLOCK", 0, "STREAMS", "t", "u", "$", "$")
+    stage.ask("p", ("XADD", "u", "1-1", "f", "1"), ("DEL", "u"))
+    stage.served("r1")
+    stage.wait("r1", "XREAD", "BLOCK", 0, "STREAMS", "s", "t", "$", "$")
+    stage.ask("p", ("XADD", "v", "1-1", "f", "v"), ("RENAME", "v", "t"))
+    stage.served("r1")
+    stage.wait("r1", "XREAD", "BLOCK", 0, "STREAMS", "s", "7-7")
+    stage.ask("p", ("XADD", "s", "7-7", "f", "not yet"), ("XADD", "s", "7-8", "f", "now"))
+    stage.served("r1")
+    stage.wait("r1", "XREAD", "BLOCK", 0, "STREAMS", "s", "$")
+    stage.wait("r2", "XREAD", "BLOCK", 0, "STREAMS", "s", "$")
+    stage.leave("r2")
+    stage.ask("p", ("EVAL", "return redis.call('XADD', KEYS[1], '9-9', 'f', 'x')", 1, "s"))
+    stage.served("r1")
+
+
+def streams_without_waiting(stage):
+    stage.ask("p", ("XADD", "s", "5-0", "f", "old"), ("SET", "k", "x"))
+    stage.ask("w", ("XREAD", "BLOCK", 10, "STREAMS", "s", "$"), ("XREAD", "BLOCK", 1, "STREAMS", "n", "0"),
+              ("XREAD", "BLOCK", 10, "COUNT", 1, "STREAMS", "n", "s", "$", "$"),
+              ("XREAD", "BLOCK", "x", "STREAMS", "s", "$"), ("XREAD", "BLOCK", -1, "STREAMS", "s", "$"),
+              ("XREAD", "BLOCK", "1.5", "STREAMS", "s", "$"), ("XREAD", "BLOCK", 0, "STREAMS", "s", "x"),
+              ("XREAD", "BLOCK", 0, "STREAMS", "k", "0"), ("XREAD", "BLOCK", 0, "STREAMS", "k", "$"),
+              ("XREAD", "BLOCK", 0, "STREAMS", "s", "k", "$"), ("XREAD", "BLOCK", 0, "NONSENSE", "s", "$"),
+              ("XREAD", "BLOCK", 0, "STREAMS"), ("XREAD", "BLOCK", 0, "COUNT", "x", "STREAMS", "s", "$"),
+              ("XREAD", "BLOCK", 0, "STREAMS", "s", "x\r\ny"), ("XREAD", "BLOCK", 0, "STREAMS", "s", ">"),
+              ("XREAD", "BLOCK", 0, "GROUP", "a", "b", "STREAMS", "s", "0"), ("XREAD", "STREAMS", "s", "$"),
+              ("MULTI",), ("XREAD", "BLOCK", 0, "STREAMS", "s", "$"), ("EXEC",))
+
+
 SCENES = [every_command, nothing_comes_in_between, several_at_once, by_way_of_others,
           what_feeds_nobody, first_key_fed, chains, timeouts, order_of_a_connection,
-          inside_transactions, leaving]
+          inside_transactions, leaving, streams, streams_without_waiting]
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

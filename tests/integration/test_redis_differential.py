@@ -39,7 +39,8 @@ TIMES = {b"ttl": 10, b"pttl": 10000, b"expiretime": 10, b"pexpiretime": 10000}
 
 def also(choose):
     """Requests that COMMAND DOCS would make too seldom, or too often, of use."""
-    key = f"k{choose.randrange(12)}"
+    key, other = (f"k{choose.randrange(12)}" for _ in range(2))
+    where = choose.choice(["LEFT", "RIGHT"])
     return choose.choice([
         ("SELECT", choose.randrange(3)), ("SWAPDB", choose.randrange(3), choose.randrange(3)),
         ("MOVE", key, choose.randrange(4)), ("FLUSHDB",), ("RPUSH", key, *"bca"),
@@ -49,6 +50,11 @@ def also(choose):
         ("XADD", key, "MAXLEN", 5, f"{choose.randrange(40, 90)}-1", "f", "v"),
         ("SETEX", key, 5000 + 10 * choose.randrange(100), "v"), ("TTL", key), ("PEXPIRETIME", key),
         ("EXPIRE", key, -1), ("SET", key, "v", "PXAT", 1), ("DEL", *(f"k{n}" for n in range(6))),
+        # Commands that wait, but not for long; test_blocking has what waits.
+        ("BLPOP", key, other, "0.001"), ("BRPOP", key, "0.001"),
+        ("BLMOVE", key, other, where, "LEFT", "0.001"), ("BRPOPLPUSH", key, other, "0.001"),
+        ("BLMPOP", "0.001", 2, key, other, where, "COUNT", 2), ("BZPOPMIN", key, other, "0.001"),
+        ("BZPOPMAX", key, "0.001"), ("BZMPOP", "0.001", 1, key, "MIN", "COUNT", 3),
         ("SORT", key, "ALPHA", "DESC"), ("SORT", key, "ALPHA", "STORE", "k0"),
     ])
 
