@@ -238,8 +238,8 @@ static void commands_are_found(void **state)
 		/* By their arguments. */
 		{"xread streams k 0", "xread", MP_CLASS_READ},
 		{"xread count 2 streams block 0", "xread", MP_CLASS_READ},
-		{"xread block 0 streams k $", "xread", MP_CLASS_REFUSED},
-		{"xread count 2 BLOCK 0 streams k $", "xread", MP_CLASS_REFUSED},
+		{"xread block 0 streams k $", "xread", MP_CLASS_READ},
+		{"xread count 2 BLOCK 0 streams k $", "xread", MP_CLASS_READ},
 		{"sort k by w_* alpha", "sort", MP_CLASS_WRITE},
 		{"sort k by w_* store d", "sort", MP_CLASS_WRITE},
 		{"sort k alpha store d", "sort", MP_CLASS_WRITE},
