@@ -21,18 +21,9 @@ struct mp_sending {
 	void *owner;           /* the caller's */
 };
 
-struct io_uring_sqe;
-struct io_uring_cqe;
+struct io_uring;
 struct mp_sender {
-	bool is_open; /* there is a ring; false (zeroed): a call for each send */
-	int fd;
-	/* All of the ring is memory shared with the kernel. */
-	char *queues;
-	size_t queues_bytes, sqes_bytes;
-	struct io_uring_sqe *sqes;
-	const struct io_uring_cqe *cqes;
-	unsigned *sq_head, *sq_tail, *cq_head, *cq_tail;
-	unsigned sq_mask, cq_mask;
+	struct io_uring *ring; /* NULL (zeroed): a call for each send */
 };
 
 /* Whether there is a ring or not is for sender alone to know: it works in any case. */
