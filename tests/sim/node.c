@@ -221,10 +221,11 @@ static void check_space(struct node *node)
 	mu_view(node->process.mu, &view);
 	mu_group_status(node->process.mu, &now);
 	for (unsigned id = 1; id <= run->plan.replicas; id++) {
-		if (!now.replica[id].log_only || before->replica[id].log_only)
-			continue;
-		run->written_off++;
-		run->node[id].backend.intact = false; /* the log goes on without it */
+		if (now.replica[id].log_only && !before->replica[id].log_only)
+			run->written_off++;
+		/* The log goes on without it; a candidate may not live to tell. */
+		if (now.replica[id].log_only || node->process.mu->data.peer[id].written_off)
+			run->node[id].backend.intact = false;
 	}
 	if (view.ballot == 0 || view.ballot != last->ballot || view.end_lsn == last->end_lsn)
 		return;
