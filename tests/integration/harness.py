@@ -229,6 +229,15 @@ class Group:
         with open(self.conf(i), "a") as file:
             file.write(text)
 
+    def kill_and_restart_all(self, timeout_s=60):
+        """kill -9 of all proxies, their servers live; returns when all serve again."""
+        for i in self.ids:
+            self.kill(i)
+        for i in self.ids:
+            self.start_replica(i)
+        for i in self.ids:
+            wait_for(lambda j=i: self.serves(j), f"replica {i} to serve again", timeout_s)
+
     def restart_with(self, i, text):
         """End a replica, extend its configuration, start it, wait until it serves."""
         pid = self.kill(i, signal.SIGTERM)

@@ -107,12 +107,7 @@ def test_all_replicas_killed_and_started(group):
         for n in range(200):
             client.call("SET", f"all:{n}", n)
         client.call("INCR", "all")
-    for i in group.ids:
-        group.kill(i)
-    for i in group.ids:
-        group.start_replica(i)
-    for i in group.ids:
-        wait_for(lambda j=i: group.serves(j), f"replica {i} to serve again", 30)
+    group.kill_and_restart_all()
     with group.redis(2) as client:
         assert [int(v) for v in client.call("MGET", *[f"all:{n}" for n in range(200)])] == \
             list(range(200))

@@ -230,10 +230,7 @@ def test_settings_outlive_leaders_and_everybody(group):
         assert int(info(client, "stats")["evicted_keys"]) > 300
     group.start_replica(leader)
     group.wait_level()
-    for i in group.ids:
-        group.kill(i)
-    for i in group.ids:
-        group.start_replica(i)
+    group.kill_and_restart_all()
     group.wait_level()
     with group.redis(leader, timeout=30) as client:
         assert int(client.call("CONFIG", "GET", "maxmemory")[1]) == limit

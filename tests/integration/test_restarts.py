@@ -20,12 +20,7 @@ def test_all_proxies_killed_in_the_middle_of_it(group):
     with Party(group, 5, MAKERS) as party:
         for _ in range(2):
             party.work()
-            for i in group.ids:
-                group.kill(i)
-            for i in group.ids:
-                group.start_replica(i)
-            for i in group.ids:
-                wait_for(lambda j=i: group.serves(j), f"replica {i} to serve again", 60)
+            group.kill_and_restart_all()
         everybody_reconnects(party)
     backends_agree(group)
 
