@@ -188,12 +188,14 @@ static bool read_value(struct mp_slice value, uint64_t *number)
 /* How long a new counter is to live: of N and T the flag that comes last has its way. */
 static int64_t first_exptime(const struct mc_request *r)
 {
-	const char *s = r->args.data, *end = s + r->args.len;
 	int64_t exptime = r->vivify_exptime;
+	const char *s, *end;
 	struct mp_slice word;
 
 	if (r->dialect != MC_META || !mc_has(r, 'T'))
 		return exptime;
+	s = r->args.data;
+	end = s + r->args.len;
 	while ((word = mc_next_word(&s, end)).len > 0) {
 		if (*word.data == 'N')
 			exptime = r->vivify_exptime;

@@ -71,7 +71,7 @@ static const struct hunt hunts[MU_MUTANTS_END] = {
 	[MU_MUTANT_grant_before_stopped] = {.seed = 7},
 	[MU_MUTANT_tail_rule] = {.schedule = "leftovers"},
 	[MU_MUTANT_old_ballot_commits] = {.schedule = "figure-8"},
-	[MU_MUTANT_count_denied_write] = {.schedule = "usurper", .seed = 25},
+	[MU_MUTANT_count_denied_write] = {.schedule = "usurper", .seed = 737},
 	[MU_MUTANT_keep_failed_follower] = {.by = STUCK, .seed = 5},
 	[MU_MUTANT_never_steps_down] = {.by = BIT(FOUND_MISUSE)},
 	[MU_MUTANT_leads_without_majority] = {.by = STUCK, .schedule = "split"},
