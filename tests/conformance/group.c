@@ -50,7 +50,8 @@ uint64_t group_op_timeout_ns(void)
 
 bool group_may_fork(void)
 {
-#ifdef __SANITIZE_THREAD__
+/* A sanitizer's allocator does not survive the fork of a process that has threads. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 	return fabric_under_test->concurrent && !fabric_under_test->has_threads;
 #else
 	return fabric_under_test->concurrent;
