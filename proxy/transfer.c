@@ -185,7 +185,10 @@ static void finish_attempt(struct mp_restore *restore, uint64_t now_ns)
 	restore->wanted &= ~bit_of(target);
 	restore->replaced &= ~bit_of(target);
 	restore->tried = restore->attempt = 0;
-	proxy->apply.stale = false;
+	/*
+	 * Stale still, until the log is here so far (seek()): the leader holds off whom it takes
+	 * for a backend that is far behind, and would write nothing to this log.
+	 */
 	proxy->apply.seek_wanted = true;
 	end_attempt(restore, true);
 	restore->next_ns = 0;

@@ -22,7 +22,7 @@ from mc_support import HERE
 # see MEMCACHED.md.
 TESTS = ["binary-get", "bogus-commands", "cas", "evictions", "flags",
          "getandtouch", "getset", "incrdecr", "issue_108", "issue_14", "issue_152",
-         "issue_192", "issue_22", "issue_3", "issue_41", "issue_42", "issue_68", "issue_70",
+         "issue_192", "issue_22", "issue_3", "issue_41", "issue_68", "issue_70",
          "line-lengths", "malicious-commands", "multiversioning", "noreply", "quit",
          "strtol-testing", "touch"]
 # Some minutes on a busy machine.
