@@ -488,8 +488,11 @@ void mp_blocking_unserved(struct mp_proxy *proxy, struct mp_request *r)
 	} else {
 		w->is_under_way = false;
 		w->is_unsure = false;
-		blocking->blocked += !w->is_proven;
-		w->is_proven = true;
+		/* Who knows its last IDs by now has not looked at its streams yet. */
+		if (!w->is_proven && w->next_link != ALL_KEYS) {
+			blocking->blocked++;
+			w->is_proven = true;
+		}
 		if (w->again)
 			w->next_link = 0;
 		w->again = false;

@@ -344,3 +344,16 @@ def test_client_unblock(shared, how, answer):
             assert other.call("CLIENT", "UNBLOCK", number) == 0
             assert client.call("RPUSH", "nobody", "x") == 1
             assert client.call("LPOP", "nobody") == b"x"
+
+
+def test_who_counts_as_waiting_has_looked(shared):
+    """What comes then and does not last is got, however soon it comes."""
+    with contextlib.closing(Stage(lambda number: shared.redis(shared.ids[number % len(shared.ids)]))) as stage:
+        for _ in range(500):
+            stage.client("w").send(encode("XREAD", "BLOCK", 0, "STREAMS", "s", "t", "$", "$"))
+            while not stage.blocked():  # without a pause: the moment is short
+                pass
+            stage.ask("p", ("XADD", "t", "1-1", "f", "v"), ("DEL", "t"))
+            assert b"1-1" in raw_reply(stage.client("w"))
+            while stage.blocked():
+                pass
