@@ -88,8 +88,9 @@ static bool sort_may_tie(const struct resp_request *r)
 }
 
 /*
- * CONFIG SET of what decides about data, durability, connections or memory is
- * the operator's, server by server. These only show, or cost, something.
+ * CONFIG SET of what decides about data, connections or memory is the operator's,
+ * server by server. These only show, or cost, something. (When servers write their
+ * files is no matter of an acknowledged write's: it is in the log of a majority.)
  */
 static bool config_matters(const struct resp_request *r)
 {
@@ -119,7 +120,19 @@ static bool config_matters(const struct resp_request *r)
 		"lazyfree-lazy-user-flush",
 		"lazyfree-lazy-server-del",
 		"lazyfree-lazy-expire",
+		"lazyfree-lazy-eviction",
 		"activedefrag",
+		"active-defrag-ignore-bytes",
+		"active-defrag-threshold-lower",
+		"active-defrag-threshold-upper",
+		"active-defrag-cycle-min",
+		"active-defrag-cycle-max",
+		"active-defrag-max-scan-fields",
+		"latency-tracking-info-percentiles",
+		"lfu-log-factor",
+		"lfu-decay-time",
+		"save",
+		"rdbcompression",
 		"loglevel",
 		"notify-keyspace-events",
 		"maxmemory",
@@ -137,13 +150,25 @@ static bool config_matters(const struct resp_request *r)
 	return false;
 }
 
-/* DEBUG of what only shows something goes as far as the servers allow it (enable-debug-command). */
+/*
+ * DEBUG goes as far as the servers allow it (enable-debug-command), and to all of
+ * them, but not where it changes data, loads a server's files or ends it, and not
+ * where it breaks the order of replies (PROTOCOL PUSH).
+ */
 static bool debug_matters(const struct resp_request *r)
 {
-	static const char *const harmless[] = {"help",     "object",  "digest-value",
-					       "sdslen",   "htstats", "htstats-key",
-					       "listpack", "ziplist", "stringmatch-len"};
+	static const char *const harmless[] = {
+		"help",         "object",
+		"digest-value", "sdslen",
+		"htstats",      "htstats-key",
+		"listpack",     "ziplist",
+		"protocol",     "stringmatch-len",
+		"sleep",        "quicklist-packed-threshold",
+		"log",          "set-active-expire",
+	};
 
+	if (r->argc > 2 && mp_arg_is(r->argv[1], "protocol") && mp_arg_is(r->argv[2], "push"))
+		return true;
 	for (size_t i = 0; r->argc > 1 && i < sizeof(harmless) / sizeof(harmless[0]); i++)
 		if (mp_arg_is(r->argv[1], harmless[i]))
 			return false;
@@ -338,7 +363,7 @@ static const struct mp_special specials[] = {
 	REFUSE("shutdown", OPERATOR),
 	REFUSE("module", OPERATOR),
 	READ("module|list"),
-	UNLESS("debug", READ, debug_matters, OPERATOR),
+	UNLESS("debug", WRITE, debug_matters, OPERATOR),
 	LOCAL("monitor"),
 	WRITE("memory|purge"),
 	REFUSE("pfdebug", INTERNAL),

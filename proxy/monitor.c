@@ -115,6 +115,8 @@ void mp_monitor_show(struct mp_session *s, const struct mp_command *command,
 	if (put_line(&line, s, r)) {
 		for (monitor = TAILQ_FIRST(&sessions->monitors); monitor; monitor = next) {
 			next = TAILQ_NEXT(monitor, monitors);
+			if (monitor == s && strcmp(command->name, "reset") == 0)
+				continue; /* to Redis, it is none any more */
 			mp_session_say(monitor, mp_buffer_slice(&line));
 		}
 	}

@@ -724,11 +724,13 @@ shadow.math = behind(math, {
 	randomseed = function(value) seed = floor(tonumber(value) or 0) % 2147483646 + 1 end,
 })
 
-local SETTERS = ' encode_sparse_array encode_max_depth decode_max_depth encode_keep_buffer encode_number_precision '
+local SETTERS = ' encode_sparse_array encode_max_depth decode_max_depth encode_number_precision '
 	.. 'encode_invalid_numbers decode_invalid_numbers decode_array_with_array_mt '
 
 shadow.cjson = setmetatable({}, {
 	__index = function(_, name)
+		-- It changes no result.
+		if name == 'encode_keep_buffer' then return function(value) return value == nil or value end end
 		if type(name) ~= 'string' or not find(SETTERS, ' ' .. name .. ' ', 1, true) then return cjson[name] end
 		return function()
 			fail('muproxy: cjson.' .. name .. ' is not served: it would hold for later scripts, too', 2)
@@ -1249,8 +1251,8 @@ end
 local reply = tasks[task]()
 tell_deadlines()
 if broken then return {err = broken.err} end
--- What a client made up is not to be taken for a failure (redis_reply.c).
-if type(reply) == 'table' and type(reply.err) == 'string' and (is_failure(reply.err) or sub(reply.err, 1, 1) == '\1') then
-	return {err = '\1' .. reply.err}
-end
+-- What a client made up is not to be taken for a failure (redis_reply.c). Servers, too, look at a
+-- table without its metatable.
+local text = type(reply) == 'table' and rawget(reply, 'err')
+if type(text) == 'string' and (is_failure(text) or sub(text, 1, 1) == '\1') then return {err = '\1' .. text} end
 return reply

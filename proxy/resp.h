@@ -69,14 +69,13 @@ size_t resp_parser_wants(const struct resp_parser *);
  * Finds the end of a reply (RESP2; RESP3 types are framed as well). A zeroed
  * framer is ready. Feeds on any pieces: *used bytes of data belong to the
  * current reply; RESP_DONE when they end it (and the framer is ready for the
- * next). Nested arrays of any size; depth is bounded by 32.
+ * next). Nested arrays of any size and depth: how many values are still to come
+ * is known without knowing which array they are in. (Scripts nest thousands.)
  */
-#define RESP_MAX_DEPTH 32
 struct resp_framer {
-	uint64_t remaining[RESP_MAX_DEPTH]; /* elements still to come, per level */
-	uint64_t skip;                      /* bytes of a bulk payload still to pass over */
-	uint32_t depth;
-	char line[32]; /* the number of a header line, as far as seen */
+	uint64_t pending; /* values still to come; 0: no array has begun */
+	uint64_t skip;    /* bytes of a bulk payload still to pass over */
+	char line[32];    /* the number of a header line, as far as seen */
 	uint8_t line_len;
 	uint8_t in_line; /* the line's type byte, while its end is not yet seen */
 };

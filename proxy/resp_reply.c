@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-/* A value is complete: it may complete the aggregates that it ends. True: the reply is whole. */
+/* A value is complete. True: so is the reply. */
 static bool end_value(struct resp_framer *f)
 {
-	while (f->depth > 0 && --f->remaining[f->depth - 1] == 0)
-		f->depth--;
-	return f->depth == 0;
+	if (f->pending > 0)
+		f->pending--;
+	return f->pending == 0;
 }
 
 /* An aggregate's header: `count` values follow. RESP_MORE: go on with them. */
@@ -20,20 +20,15 @@ static enum resp_result begin_aggregate(struct resp_framer *f, char type, int64_
 		return RESP_ERROR;
 	if (type == '%' || type == '|')
 		values *= 2;
-	if (type == '|') {
-		/* Attributes are no value of their own: they only precede one. */
-		if (f->depth > 0) {
-			f->remaining[f->depth - 1] += values;
-			return RESP_MORE;
-		}
-		values++;
-	}
-	if (values == 0)
-		return end_value(f) ? RESP_DONE : RESP_MORE;
-	if (f->depth == RESP_MAX_DEPTH)
+	if (f->pending == 0)
+		f->pending = 1; /* the reply itself */
+	if (f->pending > INT64_MAX - values)
 		return RESP_ERROR;
-	f->remaining[f->depth++] = values;
-	return RESP_MORE;
+	f->pending += values;
+	/* Attributes are no value of their own: they only precede one. */
+	if (type == '|')
+		return RESP_MORE;
+	return end_value(f) ? RESP_DONE : RESP_MORE;
 }
 
 /* What a type byte begins. */

@@ -57,7 +57,9 @@ void mp_watch_touch(struct mp_proxy *proxy, uint32_t database, const struct mp_c
 	struct mp_watch *watch = &proxy->watch;
 	int last = command->last_key < 0 ? request->argc + command->last_key : command->last_key;
 
-	if (!watch->touched)
+	/* PUBLISH, CONFIG SET and the like are about no keys; scripts may be, whatever they name.
+	 */
+	if (!watch->touched || (!command->touches_keys && !command->movable_keys))
 		return;
 	/* What it writes is not to be told from its arguments' places alone, or is in two
 	 * databases. */

@@ -73,7 +73,7 @@ static void take(struct load_client *client, const char *data, size_t len)
 {
 	while (len > 0) {
 		size_t used;
-		bool starts = client->framer.resp.depth == 0 && client->framer.resp.skip == 0;
+		bool starts = client->framer.resp.pending == 0 && client->framer.resp.skip == 0;
 		enum resp_result result;
 
 		if (starts && data[0] == '-')

@@ -1,7 +1,10 @@
 """Fixtures: groups of real replicas with real backends."""
 
+import os
+
 import pytest
 
+from debian_source import NotFetched, sources_of
 from harness import Group, need_build
 
 need_build()
@@ -21,3 +24,15 @@ def group():
     with Group() as group:
         yield group.wait_ready()
         group.print_logs()  # pytest shows it if the test failed
+
+
+@pytest.fixture(scope="session")
+def debian_sources():
+    """sources_of(), but tests are skipped where sources cannot be had: in CI that is a failure."""
+    def find(package):
+        try:
+            return sources_of(package)
+        except NotFetched as error:
+            assert not os.environ.get("CI"), str(error)
+            return pytest.skip(f"NOT RUN: {error}")
+    return find

@@ -109,8 +109,8 @@ class Group:
     """`muproxy dev`, its ports and files."""
 
     def __init__(self, replicas=3, ring_size="16M", directory=None, fabric=FABRIC,
-                 memcached=None):
-        """memcached: the command of the memcacheds, with what is to stand behind dev's options."""
+                 memcached=None, redis=None):
+        """memcached, redis: the servers' commands, with what is to stand behind dev's options."""
         need_build()
         self.replicas = replicas
         self.ids = range(1, replicas + 1)
@@ -134,14 +134,17 @@ class Group:
         with open(self.out_path, "wb") as out:
             self.dev = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                env=self._with_memcached(memcached) if memcached else None)
+                env=self._with_servers({"memcached": memcached, "redis-server": redis}))
 
-    def _with_memcached(self, command):
-        """An environment in which `memcached` is that one, with these arguments."""
-        path = os.path.join(self._temporary.name, "memcached")
-        with open(path, "w") as script:
-            script.write(f'#!/bin/sh\nexec {command[0]} "$@" {" ".join(command[1:])}\n')
-        os.chmod(path, 0o755)
+    def _with_servers(self, commands):
+        """An environment in which programs of these names are those, with their arguments."""
+        for name, command in commands.items():
+            if not command:
+                continue
+            path = os.path.join(self._temporary.name, name)
+            with open(path, "w") as script:
+                script.write(f'#!/bin/sh\nexec {command[0]} "$@" {" ".join(command[1:])}\n')
+            os.chmod(path, 0o755)
         return {**os.environ, "PATH": f"{self._temporary.name}:{os.environ['PATH']}"}
 
     # -- life

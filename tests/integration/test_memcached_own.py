@@ -7,14 +7,13 @@ starts servers of its own with special arguments, or counts what a fresh server
 has counted.
 """
 
-import glob
 import os
 import shutil
 import subprocess
 
 import pytest
 
-from harness import BUILD, PATIENCE
+from harness import PATIENCE
 from mc_support import HERE
 
 # Skipped by themselves on plain memcached as well: binary-sasl, issue_140, issue_260, misbehave,
@@ -32,42 +31,9 @@ if os.environ.get("MUPROXY_LONG"):
 IN_A_FULL_SERVER = {"evictions", "issue_22"}
 
 
-def run(*command, **options):
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300,
-                          **options).stdout
-
-
-def fetch(directory):
-    """The upstream sources of the installed memcached, unpacked."""
-    lists = os.path.join(directory, "lists")
-    os.makedirs(os.path.join(lists, "partial"), exist_ok=True)
-    sources = os.path.join(directory, "sources.list")
-    suite = run("sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME").strip()
-    with open(sources, "w") as file:
-        for name in (suite, suite + "-updates"):
-            file.write("deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] "
-                       f"http://deb.debian.org/debian {name} main\n")
-    apt = ["apt-get", "-q", "-o", f"Dir::Etc::SourceList={sources}", "-o",
-           "Dir::Etc::SourceParts=-", "-o", f"Dir::State::Lists={lists}", "-o",
-           "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
-    run(*apt, "update")
-    run(*apt, "source", "--download-only", "memcached", cwd=directory)
-    archive = glob.glob(os.path.join(directory, "memcached_*.orig.tar.*"))[0]
-    run("tar", "xf", archive, "-C", directory, "--exclude=*/.git*")
-    shutil.rmtree(lists)
-
-
 @pytest.fixture(scope="module")
-def sources():
-    directory = os.path.join(BUILD, "memcached-source")
-    os.makedirs(directory, exist_ok=True)
-    if not glob.glob(os.path.join(directory, "memcached-*", "t", "lib")):
-        try:
-            fetch(directory)
-        except (subprocess.CalledProcessError, IndexError, OSError) as error:
-            assert not os.environ.get("CI"), f"memcached's sources: {error}"
-            pytest.skip(f"NOT RUN: memcached's sources cannot be had: {error}")
-    top = glob.glob(os.path.join(directory, "memcached-*", "t"))[0].rpartition("/")[0]
+def sources(debian_sources):
+    top = debian_sources("memcached")
     program = os.path.join(top, "memcached-debug")
     if not os.path.exists(program):  # it is asked what it can do, but not started
         os.symlink(shutil.which("memcached"), program)

@@ -83,7 +83,7 @@ def test_protocols_do_not_get_mixed_up(shared):
 
 def test_config_set_is_for_every_replica(shared):
     with shared.redis(2) as client:
-        assert client.call("CONFIG", "SET", "hz", 33) == b"OK"
+        assert client.call("CONFIG", "SET", "hz", 33, "save", "3600 1") == b"OK"
         with pytest.raises(ServerError, match="operator"):
             client.call("CONFIG", "SET", "hz", 10, "maxclients", 1000000)
         with pytest.raises(ServerError, match="operator"):
@@ -92,6 +92,9 @@ def test_config_set_is_for_every_replica(shared):
     for i in shared.ids:
         with shared.redis_backend(i) as backend:
             assert backend.call("CONFIG", "GET", "hz") == [b"hz", b"33"]
+            assert backend.call("CONFIG", "GET", "save") == [b"save", b"3600 1"]
+    with shared.redis(2) as client:
+        client.call("CONFIG", "SET", "save", "")
 
 
 def test_info(shared):

@@ -69,6 +69,8 @@ SAME = [
     "local t = {} for i, v in ipairs({5, 6}) do t[i] = v end return t", "return next({}) == nil",
     "local f = loadstring('return 1 + ...') return f(2)", "return loadstring('x y') == nil",
     "return _G.redis.call('ping')", "return tostring(nil) .. tostring(1.5)", "return cjson.encode({1, 'x'})",
+    "return _G", "return setmetatable({}, {__index = function() error('x') end})",
+    "return cjson.encode_keep_buffer(false) == nil",
     "local t = setmetatable({}, {__tostring = function() return 'T' end}) return tostring(t)",
     "return cmsgpack.unpack(cmsgpack.pack({1, 2}))", "local c = redis.call return c('echo', 'x')",
     "return select('#', ...)", "return string.rep('ab', 3)", "return redis.REDIS_VERSION_NUM > 0",
@@ -250,6 +252,22 @@ def test_a_script_comes_out_the_same_everywhere(shared):
     with shared.redis(3) as client:
         assert client.call("LRANGE", "seeded", 0, -1) == client.call("LRANGE", "seeded", 0, 0) * 3
         assert client.call("LRANGE", "address", 0, 0)[0].startswith(b"table: 0x")
+
+
+@pytest.mark.parametrize("code", [
+    "local t = {} t[1] = t return t", "local t = {} t[1], t[2] = t, 'behind' return t"])
+def test_a_table_that_contains_itself(shared, plain, code):
+    """Thousands of arrays in each other, which is more than our client can take apart."""
+    leader = shared.wait_leader()
+    wire = {}
+    for name, client in [("ours", shared.redis(3)), ("theirs", plain.client())]:
+        with client:
+            client.send(encode("EVAL", code, 0) + encode("ECHO", "the end"))
+            wire[name] = bytearray()
+            while not wire[name].endswith(b"$7\r\nthe end\r\n"):
+                wire[name] += client.line() + b"\r\n"
+    assert wire["ours"] == wire["theirs"] and len(wire["ours"]) > 10000
+    assert shared.wait_leader() == leader, "its server was taken for a broken one"
 
 
 def test_what_would_outlive_a_script_does_not(shared):

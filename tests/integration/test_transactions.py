@@ -168,6 +168,7 @@ def test_watched_keys(shared):
         assert exec_after()
         assert exec_after(("SET", "unrelated", 2), ("GET", "w"), ("TTL", "w"))
         assert exec_after(("SELECT", 1), ("SET", "w", 3), ("SELECT", 0))
+        assert exec_after(("PUBLISH", "c", "w"), ("CONFIG", "SET", "hz", 10), ("SLOWLOG", "RESET"))
         for request in [("SET", "w", 1), ("DEL", "w"), ("EXPIRE", "w", 100), ("RENAME", "w", "v"),
                         ("MSET", "a", 1, "w", 2), ("FLUSHALL",), ("COPY", "unrelated", "w", "REPLACE"),
                         ("BITOP", "NOT", "w", "unrelated")]:

@@ -227,7 +227,7 @@ static void commands_are_found(void **state)
 		{"GeT k", "get", MP_CLASS_READ},
 		{"SET k v", "set", MP_CLASS_WRITE},
 		{"config GET save", "config|get", MP_CLASS_READ},
-		{"CONFIG set save x", "config|set", MP_CLASS_REFUSED},
+		{"CONFIG set dir x", "config|set", MP_CLASS_REFUSED},
 		{"command", "command", MP_CLASS_READ},
 		{"COMMAND DOCS", "command|docs", MP_CLASS_READ},
 		{"object encoding k", "object|encoding", MP_CLASS_READ},

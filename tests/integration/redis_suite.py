@@ -1,0 +1,121 @@
+"""Runs Redis's own test suite (tests/ of its sources) against a server that runs already.
+
+The suite talks Tcl; each of its units (files) is run by itself here, so that one that ends
+early, or does not end, costs the others nothing. See redis-suite.md.
+"""
+
+import collections
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+from debian_source import sources_of
+from harness import RawRedis, free_ports
+
+# "err": it ran and failed. "skip": it wants a server of its own, by its tags.
+Case = collections.namedtuple("Case", "unit name outcome why ms", defaults=(0,))
+
+# Programs that the suite looks for where they are built.
+PROGRAMS = ("redis-server", "redis-cli", "redis-benchmark")
+# Many cases look into the server.
+SERVER_OPTIONS = ("--enable-debug-command", "yes")
+# SYNC is refused: replication is muproxy's own.
+TAGS = ("--tags", "-needs:repl")
+DEFAULTS = [("CONFIG", "SET", *setting) for setting in (
+    ("maxmemory", 0), ("maxmemory-policy", "noeviction"), ("notify-keyspace-events", ""),
+    ("slowlog-log-slower-than", 10000), ("slowlog-max-len", 128), ("latency-tracking", "yes"),
+    ("latency-monitor-threshold", 0))] + [("FLUSHALL",), ("FUNCTION", "FLUSH")]
+# They look for the server's process, and spoil what follows where it is not their own.
+NEVER = ("SRANDMEMBER with a dict containing long chain",)
+COLOUR = re.compile(r"\x1b\[[0-9;]*m|\[0(?:;\d+)*m")
+VERDICT = re.compile(r"^\[(ok|err|ignore|skip|exception|TIMEOUT)\]:? ?(.*)$")
+
+
+def prepare():
+    """The top directory of the sources, ready to run."""
+    top = sources_of("redis")
+    for program in PROGRAMS:
+        link = os.path.join(top, "src", program)
+        if not os.path.lexists(link):
+            os.symlink(shutil.which(program), link)
+    return top
+
+
+def units(top):
+    """The suite's own list of its units."""
+    return subprocess.run(["tclsh", "tests/test_helper.tcl", "--list-tests"], cwd=top, check=True,
+                          capture_output=True, text=True, timeout=60).stdout.split()
+
+
+def _numbered(cases):
+    """The second case of a name is "name (2)": they are told apart by their order."""
+    seen = collections.Counter()
+    for case in cases:
+        seen[case.name] += 1
+        number = seen[case.name]
+        yield case._replace(name=f"{case.name} ({number})") if number > 1 else case
+
+
+def parse(unit, text):
+    """The cases in what a run of one unit has printed."""
+    cases, lines = [], [COLOUR.sub("", line) for line in text.splitlines()]
+    at = 0
+    while at < len(lines):
+        verdict = VERDICT.match(lines[at])
+        at += 1
+        if not verdict:
+            continue
+        outcome, name = verdict.groups()
+        why, ms = [], 0
+        if outcome in ("err", "exception", "TIMEOUT"):
+            while at < len(lines) and not re.match(r"^\[|^$|^\s+The End", lines[at]):
+                why.append(lines[at])
+                at += 1
+        if outcome == "ok":
+            name, ms = re.fullmatch(r"(.*) \((\d+) ms\)", name).groups()
+        elif outcome == "err":
+            name = re.sub(r" in tests/\S+\.tcl$", "", name)
+        elif outcome == "ignore":
+            name, _, reason = name.rpartition(": ")
+            outcome, why = "skip", [reason]
+            if not name or name == "Tag":
+                continue  # a whole block of cases, unnamed
+        else:
+            # The unit ended early: what came behind it was not run.
+            outcome, why, name = "err", [name, *why], "(the unit ends early)"
+        cases.append(Case(unit, name, outcome, "\n".join(why), int(ms)))
+    return list(_numbered(cases))
+
+
+def calm(host, port):
+    """What a unit that ended early may have left behind would spoil the next one."""
+    with RawRedis((host, port)) as client:
+        for request in DEFAULTS:
+            client.call(*request)
+
+
+def run_unit(top, host, port, unit, timeout_s=300, arguments=()):
+    """Run one unit against the server there; returns its cases."""
+    calm(host, port)
+    command = ["tclsh", "tests/test_helper.tcl", "--host", host, "--port", str(port), "--single",
+               unit, "--durable", "--baseport", str(free_ports(64) + 32), *TAGS, *arguments,
+               *(word for name in NEVER for word in ("--skiptest", name))]
+    with subprocess.Popen(command, cwd=top, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace",
+                          start_new_session=True, env={**os.environ, "TERM": "dumb"}) as process:
+        try:
+            output = process.communicate(timeout=timeout_s)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output = process.communicate()[0] + "\n[TIMEOUT]: not ended\n"
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)  # the client it started, if it has died
+            except ProcessLookupError:
+                pass
+    cases = parse(unit, output)
+    if "All tests passed" not in output and not any(case.outcome == "err" for case in cases):
+        cases.append(Case(unit, "(the unit ends early)", "err", output[-2000:]))
+    return cases
