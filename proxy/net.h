@@ -55,7 +55,8 @@ int mp_connect_result(int fd);
  * by a process that is gone is replaced, one that somebody answers is not.
  */
 int mp_listen(const char *text, int backlog, char *err, size_t err_bytes);
-/* Accept one connection, tuned as by mp_tune. -1: errno (EAGAIN: none there). */
+/* Accept one connection at what mp_listen() returned, tuned as by mp_tune. -1: errno (EAGAIN:
+ * none there). */
 int mp_accept(int listener);
 /* The port a TCP socket is bound to (useful after ":0"); 0 if it has none. */
 int mp_local_port(int fd);

@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -118,11 +120,17 @@ static void raise_file_limit(void)
 }
 
 /* Every client needs a file; what the process itself needs is few. */
-static void check_file_limit(const struct conf *conf)
+static rlim_t files_wanted(const struct conf *conf)
 {
 	unsigned protocols =
 		(conf->proxy.redis_listen != NULL) + (conf->proxy.memcached_listen != NULL);
-	rlim_t wanted = (rlim_t)protocols * conf->proxy.max_clients + 128;
+
+	return (rlim_t)protocols * conf->proxy.max_clients + 128;
+}
+
+static void check_file_limit(const struct conf *conf)
+{
+	rlim_t wanted = files_wanted(conf);
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted)
@@ -130,6 +138,24 @@ static void check_file_limit(const struct conf *conf)
 			"need %llu",
 			(unsigned long long)limit.rlim_cur, conf->proxy.max_clients,
 			(unsigned long long)wanted);
+}
+
+/*
+ * Once there are threads, Linux lets whoever opens the 65th file, the 129th, and so on wait
+ * for some milliseconds while it makes its table of files larger, and all clients with him.
+ * So the table has room for all of them before there are threads.
+ */
+static void reserve_files(const struct conf *conf)
+{
+	rlim_t last = files_wanted(conf) - 1;
+	struct rlimit limit;
+	int fd;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur <= last)
+		last = limit.rlim_cur - 1;
+	fd = last <= INT_MAX ? fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)last) : -1;
+	if (fd >= 0)
+		close(fd);
 }
 
 static bool watch_choice(struct daemon *d)
@@ -179,6 +205,7 @@ static bool start(struct daemon *d, const char *file, char *err, size_t err_byte
 		}
 	}
 	raise_file_limit();
+	reserve_files(&d->conf);
 	d->replica = replica_open(&d->conf, err, err_bytes);
 	if (!d->replica || !open_main_loop(d, err, err_bytes))
 		return false;

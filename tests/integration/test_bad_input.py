@@ -178,6 +178,16 @@ def test_a_value_of_64_mb():
                 print(f"replica {i}: {rss_bytes(group.read_pid(i)) / MB:.0f} MB")
 
 
+def test_room_for_the_files_of_all_clients(group):
+    """A table of files that grows while clients connect stops everybody for milliseconds."""
+    pid = group.read_pid(1)
+    with open(f"/proc/{pid}/limits") as file:
+        limit = int(next(line for line in file if line.startswith("Max open files")).split()[3])
+    with open(f"/proc/{pid}/status") as file:
+        room = int(next(line for line in file if line.startswith("FDSize:")).split()[1])
+    assert room >= min(limit, 2 * 10000)
+
+
 def test_10000_half_open_connections(group):
     """Each sends half a request and then nothing. They are closed in time; others are served."""
     count = 10000

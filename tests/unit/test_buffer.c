@@ -2,6 +2,8 @@
 #include "config.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -214,6 +216,15 @@ static int meet(const char *text, int listener, int *client)
 	return server;
 }
 
+static int option_of(int fd, int level, int option)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	assert_int_equal(getsockopt(fd, level, option, &value, &len), 0);
+	return value;
+}
+
 static void test_listening_over_tcp(void **state)
 {
 	char err[256], text[64];
@@ -226,6 +237,10 @@ static void test_listening_over_tcp(void **state)
 	assert_int_equal(errno, EAGAIN);
 	snprintf(text, sizeof(text), "127.0.0.1:%d", port);
 	server = meet(text, listener, &client);
+	assert_int_equal(option_of(server, IPPROTO_TCP, TCP_NODELAY), 1);
+	assert_int_equal(option_of(server, SOL_SOCKET, SO_KEEPALIVE), 1);
+	assert_int_equal(option_of(server, IPPROTO_TCP, TCP_KEEPIDLE),
+			 option_of(client, IPPROTO_TCP, TCP_KEEPIDLE));
 	assert_int_equal(mp_listen(text, 8, err, sizeof(err)), -1);
 	assert_non_null(strstr(err, text));
 	assert_non_null(strstr(err, "in use"));
