@@ -79,9 +79,10 @@ struct mp_backend_options {
  * and what lies between is one unit: either all its writes and the applied LSN
  * are in the server, or none. `blind` = every write of the unit is blind; then
  * the adapter may spare the atomic wrapping and store the LSN later, as long as
- * it does so before or with the next unit that is not. Reads outside of a unit
- * are allowed. The bytes given are copied or sent before the call returns. A
- * unit is given in one go, without going back to the event loop.
+ * it does so before or with the next unit that is not. Units given between two
+ * flush() may become one. Reads outside of a unit are allowed. The bytes given
+ * are copied or sent before the call returns. A unit is given in one go, without
+ * going back to the event loop, and so are a run of units and the flush() behind it.
  *
  * begin, write, read, end and skip may be called while the state, as last
  * told, is READY. If the connection turns out broken meanwhile, they go on

@@ -111,7 +111,7 @@ void mp_base_refuse(struct mp_base *base, const char *format, ...)
 	mp_wire_break(&base->wire, base->failure);
 }
 
-/* The entry that the head belongs to: the LSN is with the entry's last slot. */
+/* The (last) entry that the head belongs to: the LSN is with its last slot. */
 static uint64_t head_lsn(const struct mp_base *base)
 {
 	size_t i;
@@ -132,7 +132,7 @@ void mp_base_fail(struct mp_base *base, struct mp_slice reply)
 	while (len > 0 && (reply.data[len - 1] == '\n' || reply.data[len - 1] == '\r'))
 		len--;
 	base->failed_lsn = head_lsn(base);
-	mp_base_refuse(base, "refused the entry at LSN %llu: %.*s",
+	mp_base_refuse(base, "refused the entry at LSN %llu, or one given with it: %.*s",
 		       (unsigned long long)base->failed_lsn, len < 160 ? (int)len : 160,
 		       reply.data);
 }

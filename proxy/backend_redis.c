@@ -8,7 +8,12 @@
 
 #include "redis_wire.h"
 
-enum { LARGE_BYTES = 64 << 10 }; /* what is larger is sent at once, rather than copied */
+enum {
+	LARGE_BYTES = 64 << 10, /* what is larger is sent at once, rather than copied */
+	/* No unit joins a transaction from here on: the server does nothing else meanwhile. */
+	JOINED_BYTES = 64 << 10,
+	JOINED_COMMANDS = 256,
+};
 
 /* ------------------------------------------------------------------ handshake */
 
@@ -89,14 +94,19 @@ static void select_database(struct redis *redis, uint32_t database)
 	redis->database = database;
 }
 
+static struct redis_applied applied_of(const struct redis *redis, uint64_t lsn)
+{
+	return (struct redis_applied){redis->base.group_id, redis->base.backend.era, lsn};
+}
+
 /* SET applied; the connection is in the hidden database. */
 static void put_applied(struct redis *redis, uint64_t lsn)
 {
+	struct redis_applied applied = applied_of(redis, lsn);
 	char command[REDIS_SET_APPLIED_BYTES];
 
 	assert(redis->database == redis_hidden_database(redis));
-	redis_put_set_applied(command, &(struct redis_applied){redis->base.group_id,
-							       redis->base.backend.era, lsn});
+	redis_put_set_applied(command, &applied);
 	mp_wire_put(&redis->base.wire, command, sizeof(command));
 }
 
@@ -136,6 +146,7 @@ static void open_unit(struct redis *redis)
 	redis->is_open = true;
 	if (redis->database == redis_hidden_database(redis)) {
 		expect(redis, NULL, MP_TAKE_OWN);
+		redis->stored_offset = mp_buffer_len(&redis->base.wire.out);
 		put_applied(redis, redis->base.unit_lsn);
 		redis->is_stored = true;
 	}
@@ -169,12 +180,26 @@ static void put_command(struct redis *redis, uint32_t database, struct mp_slice 
 		redis->database = -1;
 }
 
+/* Units have joined since SET applied was put: it is to store the last one's LSN. */
+static void correct_applied(struct redis *redis)
+{
+	struct mp_buffer *out = &redis->base.wire.out;
+	struct redis_applied applied = applied_of(redis, redis->base.unit_lsn);
+
+	/* Given up meanwhile: nothing of it will be sent. */
+	if (mp_buffer_len(out) < redis->stored_offset + REDIS_SET_APPLIED_BYTES)
+		return;
+	redis_put_set_applied(mp_buffer_data(out) + redis->stored_offset, &applied);
+}
+
 static void close_unit(struct redis *redis)
 {
 	struct mp_base *base = &redis->base;
 	struct mp_slot *slot;
 
-	if (!redis->is_stored) {
+	if (redis->is_stored) {
+		correct_applied(redis);
+	} else {
 		select_database(redis, redis_hidden_database(redis));
 		expect(redis, NULL, MP_TAKE_OWN);
 		put_applied(redis, base->unit_lsn);
@@ -197,6 +222,8 @@ void redis_begin(struct redis *redis, uint64_t lsn, bool blind)
 	redis->base.unit_lsn = lsn;
 	redis->in_unit = true;
 	redis->is_blind = blind;
+	if (redis->is_open)
+		return; /* joins */
 	redis->is_stored = redis->is_unproven = false;
 	redis->given = 0;
 }
@@ -217,17 +244,33 @@ void redis_transaction(struct redis *redis, uint32_t database, struct mp_slice b
 
 void redis_read(struct redis *redis, uint32_t database, struct mp_slice bytes, void *owner)
 {
+	if (!redis->in_unit)
+		redis_settle(redis);
 	put_command(redis, database, bytes, 1, false, owner, MP_TAKE_READ);
+}
+
+void redis_settle(struct redis *redis)
+{
+	assert(!redis->in_unit);
+	if (redis->is_open)
+		close_unit(redis);
+}
+
+/* What waits for its proof waits alone. */
+static bool may_be_joined(const struct redis *redis)
+{
+	return !redis->is_unproven && redis->given < JOINED_COMMANDS &&
+	       mp_buffer_len(&redis->base.wire.out) < redis->unit_offset + JOINED_BYTES;
 }
 
 void redis_end(struct redis *redis)
 {
 	assert(redis->in_unit);
 	redis->in_unit = false;
-	if (redis->is_open)
-		close_unit(redis);
-	else
+	if (!redis->is_open)
 		mp_base_mark(&redis->base, redis->base.unit_lsn);
+	else if (!may_be_joined(redis))
+		close_unit(redis);
 }
 
 /* The hook: a stored LSN that lags behind. One command, so it needs no transaction. */
@@ -236,7 +279,7 @@ static bool store_applied(struct mp_base *base)
 	struct redis *redis = (struct redis *)base;
 	uint64_t lsn = base->backend.applied_lsn;
 
-	if (redis->in_unit || redis->is_waiting)
+	if (redis->in_unit || redis->is_open || redis->is_waiting)
 		return false;
 	select_database(redis, redis_hidden_database(redis));
 	mp_base_expect(base, REDIS_SLOT_REPLY, NULL, MP_TAKE_OWN)->stored_lsn = lsn;
@@ -313,6 +356,12 @@ static void op_skip(struct mp_backend *backend, uint64_t lsn)
 		mp_base_mark(&redis->base, lsn);
 }
 
+static void op_flush(struct mp_backend *backend)
+{
+	redis_settle((struct redis *)backend);
+	mp_base_flush(backend);
+}
+
 static size_t op_backlog(const struct mp_backend *backend)
 {
 	const struct redis *redis = (const struct redis *)backend;
@@ -343,7 +392,7 @@ static const struct mp_backend_ops ops = {
 	.end = op_end,
 	.speak = op_speak,
 	.skip = op_skip,
-	.flush = mp_base_flush,
+	.flush = op_flush,
 	.backlog = op_backlog,
 	.oldest_ms = mp_base_oldest_ms,
 	.hold = mp_base_hold,

@@ -18,6 +18,12 @@
  * so in a run of such units the database is switched once a unit, not twice.
  * A unit of blind writes is sent bare, and the LSN stored some time later
  * (backend_base.c). Reads go between, or stand in the unit, as they come.
+ *
+ * What surrounds the commands costs as much as two or three of them, so units that
+ * follow each other before a flush() share it: a transaction is left open at the end
+ * of its unit, the next one joins it, blind or not, and the LSN that it stores
+ * becomes that one's. It is closed by flush(), by a read outside of any unit, or
+ * because it has grown large enough.
  */
 #ifndef MP_REDIS_H
 #define MP_REDIS_H
@@ -61,11 +67,12 @@ struct redis {
 
 	/* the unit being given */
 	bool in_unit, is_blind;
-	bool is_open;       /* MULTI was sent */
-	bool is_stored;     /* SET applied was sent */
-	bool is_unproven;   /* it has commands that may be refused when queued */
-	uint32_t given;     /* members */
-	size_t unit_offset; /* where it begins in wire.out */
+	bool is_open;         /* MULTI was sent; if not in_unit, the next unit may join */
+	bool is_stored;       /* SET applied was sent */
+	bool is_unproven;     /* it has commands that may be refused when queued */
+	uint32_t given;       /* members */
+	size_t unit_offset;   /* where it begins in wire.out */
+	size_t stored_offset; /* where SET applied is there */
 
 	/* the head's replies */
 	enum redis_phase phase;
@@ -99,6 +106,8 @@ void redis_transaction(struct redis *redis, uint32_t database, struct mp_slice b
 		       void *owner);
 void redis_read(struct redis *redis, uint32_t database, struct mp_slice bytes, void *owner);
 void redis_end(struct redis *redis);
+/* Close the transaction that the next unit could have joined, if there is one. */
+void redis_settle(struct redis *redis);
 
 /* redis_reply.c: the hooks. */
 void redis_take_bytes(struct mp_base *base);

@@ -272,6 +272,7 @@ void redis_take_bytes(struct mp_base *base)
 	}
 	if (base->slots.count == 0 && mp_buffer_len(&base->wire.in) > 0)
 		mp_wire_break(&base->wire, "the server sent what nobody asked for");
+	redis_settle(redis); /* what was held may have gone on */
 }
 
 void redis_lose(struct mp_base *base)
@@ -279,7 +280,7 @@ void redis_lose(struct mp_base *base)
 	struct redis *redis = (struct redis *)base;
 	size_t i;
 
-	assert(!redis->in_unit);
+	redis_settle(redis);
 	for (i = 0; i < base->slots.count; i++) {
 		const struct mp_slot *slot = mp_fifo_at(&base->slots, i);
 		uint32_t members = slot->members;

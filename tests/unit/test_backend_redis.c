@@ -111,6 +111,79 @@ static void test_units_in_a_row(void **state)
 	test_backend_close(t);
 }
 
+/* How often the server has executed a command. */
+static unsigned calls_of(struct test_backend_fixture *f, const char *command)
+{
+	const char *stats =
+		test_exchange(&f->server, "INFO commandstats\r\nECHO end\r\n", "$3\r\nend\r\n");
+	char field[64];
+	const char *at;
+
+	snprintf(field, sizeof(field), "cmdstat_%s:calls=", command);
+	at = strstr(stats, field);
+	return at ? (unsigned)strtoul(at + strlen(field), NULL, 10) : 0;
+}
+
+/* Units up to a flush() share a transaction, which stores the last one's LSN. */
+static void test_units_are_joined(void **state)
+{
+	struct test_backend_fixture *f = *state;
+	struct test_backend *t = start(f, "");
+	int i;
+
+	for (i = 1; i <= 2; i++) { /* by then the commands are known */
+		test_redis_apply(t, (uint64_t)i, false, "INCR n", i);
+		test_until_answers(t, (unsigned)i);
+	}
+	assert_int_equal(calls_of(f, "exec"), 2);
+	for (i = 3; i <= 12; i++) {
+		test_begin(t, (uint64_t)i, i == 7);
+		test_redis_write(t, (uint32_t)i % 3, i == 7 ? "SET s x" : "INCR n", i);
+		test_end(t);
+	}
+	test_skip(t, 13);
+	test_until_answers(t, 12);
+	assert_int_equal(calls_of(f, "exec"), 3);
+	assert_int_equal(t->durable_lsn, 13);
+	expect_stored(f, 13);
+	expect_server(f, 0, "GET n", "$1\r\n6\r\n");
+	/* A read between units is not made part of what surrounds it. */
+	test_redis_apply(t, 20, false, "INCR n", 13);
+	test_redis_read(t, 0, "GET n", 14);
+	test_redis_apply(t, 21, false, "INCR n", 15);
+	test_until_answers(t, 15);
+	assert_non_null(strstr(t->transcript, "13::7 14:$1 7 15::8 "));
+	assert_int_equal(calls_of(f, "exec"), 5);
+	expect_stored(f, 21);
+	test_backend_close(t);
+}
+
+/* No more join than a server should do in one go, in number and in size. */
+static void test_joined_units_are_bounded(void **state)
+{
+	struct test_backend_fixture *f = *state;
+	struct test_backend *t = start(f, "");
+	char large[3900];
+	int i, before;
+
+	test_redis_apply(t, 1, false, "INCR n", 1);
+	test_until_answers(t, 1);
+	for (i = 2; i <= 1001; i++)
+		test_redis_apply(t, (uint64_t)i, false, "INCR n", i);
+	test_until_answers(t, 1001);
+	assert_in_range(calls_of(f, "exec"), 1 + 4, 1 + 8);
+	expect_stored(f, 1001);
+	test_redis_apply(t, 1002, false, "APPEND a x", 1002);
+	test_until_answers(t, 1002);
+	snprintf(large, sizeof(large), "APPEND a %0*d", (int)sizeof(large) - 10, 1);
+	before = (int)calls_of(f, "exec");
+	for (i = 1003; i <= 1042; i++)
+		test_redis_apply(t, (uint64_t)i, false, large, i);
+	test_until_answers(t, 1042);
+	assert_int_equal(calls_of(f, "exec"), before + 3); /* 17 of them are 64 KiB */
+	test_backend_close(t);
+}
+
 /* Of a record of several commands the last one's reply is the client's. */
 static void test_several_commands_in_a_write(void **state)
 {
@@ -893,11 +966,12 @@ static void test_oom_fails_the_backend(void **state)
 		test_until_answers(t, 1);
 		test_exchange(&f->server, "CONFIG SET maxmemory 1\r\n", "\n");
 		test_redis_apply(t, lsn + 10, blind, "SET a 1", 2);
+		t->backend->ops->flush(t->backend);
 		test_redis_apply(t, lsn + 20, false, "INCR n", 3);
 		test_redis_read(t, 0, "GET n", 4);
 		t->backend->ops->flush(t->backend);
-		test_until_failed(t, "refused the entry at LSN");
-		assert_non_null(strstr(t->why, blind ? "LSN 120: -OOM" : "LSN 20: -OOM"));
+		test_until_failed(t, blind ? "refused the entry at LSN 120" : "LSN 20");
+		assert_non_null(strstr(t->why, ": -OOM"));
 		assert_int_equal(t->backend->applied_lsn, lsn);
 		assert_non_null(strstr(t->transcript, "2:lost 3:lost 4:lost "));
 		/* Asked again, it is told to have no limit; nothing was executed since. */
@@ -923,9 +997,10 @@ static void test_gap_is_remembered(void **state)
 	test_until_answers(t, 2);
 	test_exchange(&f->server, "ACL SETUSER default -incr\r\n", "\n");
 	test_redis_apply(t, 20, false, "INCR n", 3);
+	t->backend->ops->flush(t->backend);
 	test_redis_apply(t, 30, false, "APPEND a x", 4);
 	t->backend->ops->flush(t->backend);
-	test_until_failed(t, "refused the entry at LSN 20: -NOPERM");
+	test_until_failed(t, "refused the entry at LSN 20, or one given with it: -NOPERM");
 	test_expect(t, "1::1 2::1 3:lost 4:lost ");
 	test_until_failed(t, "");
 	test_until(t, strstr(t->why, "behind LSN 20, which it refused"));
@@ -948,7 +1023,7 @@ static void test_readonly_fails_the_backend(void **state)
 	test_exchange(&f->server, "REPLICAOF 127.0.0.1 1\r\n", "\n");
 	test_redis_apply(t, 10, true, "SET a 1", 1);
 	t->backend->ops->flush(t->backend);
-	test_until_failed(t, "LSN 10: -READONLY");
+	test_until_failed(t, "LSN 10, or one given with it: -READONLY");
 	test_until(t, strstr(t->why, "its role is slave"));
 	test_exchange(&f->server, "REPLICAOF NO ONE\r\n", "\n");
 	test_until_ready(t, 0);
@@ -998,6 +1073,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_unit_replies_are_spliced),
 		TEST(test_units_in_a_row),
+		TEST(test_units_are_joined),
+		TEST(test_joined_units_are_bounded),
 		TEST(test_several_commands_in_a_write),
 		TEST(test_blind_units_are_stored_lazily),
 		TEST(test_empty_server_is_ours_at_once),
