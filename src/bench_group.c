@@ -11,6 +11,7 @@
 #define LEAD_TIMEOUT_NS 15000000000u
 #define REST_MIN_NS 20000u
 #define REST_MAX_NS 1000000u
+#define REST_SHARE 64u /* of the ring: after more than that rests are short */
 
 /* ----------------------------------------------------------- one replica */
 
@@ -21,7 +22,7 @@
  */
 static bool begin(struct bench_replica *replica, const struct bench_run *run, unsigned id)
 {
-	if (!bench_replica_open(replica, run, id, run->options->ring_bytes))
+	if (!bench_replica_open(replica, run, id, bench_extra_bytes(run->options)))
 		return false;
 	mu_set_backend(replica->mu, id == BENCH_LEADER ? MU_BACKEND_LEVEL : MU_BACKEND_DOWN);
 	bench_apply(replica);
@@ -37,11 +38,10 @@ static void end(struct bench_replica *replica)
 	bench_replica_close(replica);
 }
 
-unsigned bench_apply(struct bench_replica *replica)
+void bench_apply(struct bench_replica *replica)
 {
 	struct mu_entry entry;
 	struct mu_view view;
-	unsigned applied = 0;
 
 	if (mu_stale(replica->mu)) {
 		/* Left behind and written anew. Here is no state to transfer: go on from now. */
@@ -49,20 +49,26 @@ unsigned bench_apply(struct bench_replica *replica)
 		mu_seek(replica->mu, view.era, view.commit_lsn);
 	}
 	replica->placed = replica->placed || mu_seek(replica->mu, 0, 0) == MU_OK;
-	for (; mu_next(replica->mu, &entry); applied++)
+	while (mu_next(replica->mu, &entry))
 		mu_applied(replica->mu, entry.lsn);
-	return applied;
 }
 
-/* Rests ever longer while there is nothing to do: cores are few. */
+/*
+ * Rests ever longer while there is little to do, as a muproxy that follows does:
+ * cores are few. The ring must not be full before it wakes.
+ */
 static void follow(struct bench_replica *replica)
 {
-	uint64_t rest_ns = REST_MIN_NS;
+	uint64_t rest_ns = REST_MIN_NS, seen_lsn = 0;
+	struct mu_view view;
 
 	while (!bench_run_is_over(replica->run)) {
 		mu_step(replica->mu, clock_ns());
-		if (bench_apply(replica) > 0)
+		bench_apply(replica);
+		mu_view(replica->mu, &view);
+		if (view.commit_lsn - seen_lsn > replica->config.ring_bytes / REST_SHARE)
 			rest_ns = REST_MIN_NS;
+		seen_lsn = view.commit_lsn;
 		bench_rest(rest_ns);
 		rest_ns = rest_ns * 2 < REST_MAX_NS ? rest_ns * 2 : REST_MAX_NS;
 	}

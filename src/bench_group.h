@@ -33,7 +33,7 @@ bool bench_group_is_whole(const struct bench_group *group);
 /* End all processes and delete their memory. */
 void bench_group_stop(struct bench_group *group);
 
-/* Hand out and apply what is committed; returns how many entries that were. */
-unsigned bench_apply(struct bench_replica *replica);
+/* Hand out and apply what is committed. */
+void bench_apply(struct bench_replica *replica);
 
 #endif

@@ -74,8 +74,9 @@ struct bench_measure *bench_measure_new(struct bench_group *group)
 	for (unsigned id = 2; id <= options->replicas && ready; id++) {
 		if (options->fabric->map_floor == NULL)
 			break;
-		measure->floor[id] = options->fabric->map_floor(
-			group->run.directory, id, measure->floor_offset, options->ring_bytes);
+		measure->floor[id] =
+			options->fabric->map_floor(group->run.directory, id, measure->floor_offset,
+						   bench_extra_bytes(options));
 		ready = measure->floor[id] != NULL;
 	}
 	if (ready)
@@ -88,7 +89,7 @@ void bench_measure_free(struct bench_measure *measure)
 {
 	for (unsigned id = 0; id < MU_ID_SLOTS; id++)
 		if (measure->floor[id] != NULL)
-			munmap(measure->floor[id], measure->group->run.options->ring_bytes);
+			munmap(measure->floor[id], bench_extra_bytes(measure->group->run.options));
 	bench_samples_free(&measure->commit);
 	bench_samples_free(&measure->write);
 	bench_samples_free(&measure->copy);

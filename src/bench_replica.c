@@ -51,13 +51,22 @@ static void configure(struct mu_config *config, const struct bench_options *opti
 	config->random_seed = random_u64();
 }
 
+static size_t extra_aligned(size_t bytes)
+{
+	return (bytes + EXTRA_ALIGN - 1) & ~(size_t)(EXTRA_ALIGN - 1);
+}
+
 uint64_t bench_extra_offset(const struct bench_options *options)
 {
 	struct mu_config config;
 
 	configure(&config, options, 1);
-	return (mu_region_bytes(&config, MU_REGION_REPLICATION) + EXTRA_ALIGN - 1) &
-	       ~(uint64_t)(EXTRA_ALIGN - 1);
+	return extra_aligned(mu_region_bytes(&config, MU_REGION_REPLICATION));
+}
+
+size_t bench_extra_bytes(const struct bench_options *options)
+{
+	return extra_aligned(options->ring_bytes);
 }
 
 bool bench_replica_open(struct bench_replica *replica, const struct bench_run *run, unsigned id,

@@ -34,6 +34,8 @@ void bench_replica_close(struct bench_replica *replica);
 
 /* Where `extra_bytes` begin in the replication region. */
 uint64_t bench_extra_offset(const struct bench_options *options);
+/* How many there must be for the floor's copies of as much as the ring; whole huge pages. */
+size_t bench_extra_bytes(const struct bench_options *options);
 
 /* Sleep for a while. */
 void bench_rest(uint64_t ns);

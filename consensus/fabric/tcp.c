@@ -263,6 +263,7 @@ static int tcp_poll(struct mu_fabric *fabric, enum mu_plane which, struct mu_com
 	int taken = 0;
 
 	note_arrivals(plane);
+	tcp_flush(fabric, which); /* all of them, before looking at anybody's answers */
 	for (unsigned i = 0; i < MU_MAX_REPLICAS; i++) {
 		unsigned peer = 1 + (plane->next + i) % MU_MAX_REPLICAS;
 
