@@ -354,7 +354,7 @@ static bool seek(struct mp_proxy *proxy)
 	const struct mp_target *last = hindmost(apply);
 	enum mu_error error;
 
-	if (!last)
+	if (!last || proxy->adopt.is_wanted)
 		return false;
 	error = read_from(proxy, last);
 	if (error == MU_ERR_FULL)

@@ -120,6 +120,7 @@ struct mp_proxy *mp_proxy_open(struct event_base *base, struct mu *mu,
 	} else if (mp_relay_open(proxy, err, err_bytes) &&
 		   mp_listeners_open(proxy, err, err_bytes) &&
 		   mp_transfer_open(proxy, err, err_bytes) &&
+		   mp_adopt_open(proxy, err, err_bytes) &&
 		   mp_backends_open(proxy, err, err_bytes)) {
 		mu_view(mu, &proxy->view);
 		return proxy;
@@ -136,6 +137,7 @@ void mp_proxy_close(struct mp_proxy *proxy)
 	mp_sessions_close(proxy);
 	mp_pipeline_close(proxy);
 	mp_transfer_close(proxy);
+	mp_adopt_close(proxy);
 	mp_backends_close(proxy);
 	mp_pubsub_close(proxy);
 	mp_relay_close(proxy);
@@ -255,6 +257,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	mp_pipeline_follow(proxy);
 	leave_when_idle(proxy);
 	next_ns = earlier(next_ns, mp_transfer_turn(proxy));
+	next_ns = earlier(next_ns, mp_adopt_turn(proxy));
 	mp_backends_watch(proxy);
 	mp_pubsub_turn(proxy);
 	mp_relay_in_turn(proxy);
@@ -305,5 +308,6 @@ void mp_proxy_get_stats(const struct mp_proxy *proxy, struct mp_proxy_stats *sta
 	TAKE(restores);
 	TAKE(restores_failed);
 	TAKE(donations);
+	TAKE(adopting);
 #undef TAKE
 }

@@ -37,6 +37,8 @@ struct mp_proxy_options {
 	const char *memcached_listen; /* host:port, NULL: Memcached is off */
 	const char *redis_backend;    /* unix:/path or host:port; NULL if Redis is off */
 	const char *redis_password;   /* of the backend, or NULL */
+	/* Whose data a new group begins with (adopt.h), host:port, or NULL; and as whom. */
+	const char *redis_seed, *redis_seed_user, *redis_seed_password;
 	const char *memcached_backend;
 	uint32_t read_mode; /* enum mp_read_mode: what Redis connections begin with */
 	/* Who may use memcached_listen, NULL: everybody. Has to outlive the proxy, too. */
@@ -117,6 +119,7 @@ struct mp_proxy_stats {
 	unsigned restore_donor;
 	uint64_t restore_bytes, restore_total_bytes, restore_ms;
 	uint64_t restores, restores_failed, donations;
+	bool adopting; /* what is restored here is from the seed (adopt.h) */
 };
 void mp_proxy_get_stats(const struct mp_proxy *proxy, struct mp_proxy_stats *stats);
 

@@ -102,8 +102,14 @@ void redis_console_ask(struct redis_console *console, redis_console_answer *answ
 	va_end(args);
 	if (len < 0)
 		abort(); /* out of memory for a line: as in fifo.h */
-	mp_stream_put(&console->stream, wire, (size_t)len);
+	redis_console_send(console, answer, (struct mp_slice){wire, (size_t)len});
 	free(wire);
+}
+
+void redis_console_send(struct redis_console *console, redis_console_answer *answer,
+			struct mp_slice wire)
+{
+	mp_stream_put(&console->stream, wire.data, wire.len);
 	*(redis_console_answer **)mp_fifo_push(&console->asked) = answer;
 	mp_stream_flush(&console->stream);
 }

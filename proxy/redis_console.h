@@ -36,5 +36,8 @@ void redis_console_close(struct redis_console *console);
 /* format as redisCommand()'s. answer NULL: whatever it is, it is all one. */
 void redis_console_ask(struct redis_console *console, redis_console_answer *answer,
 		       const char *format, ...);
+/* One command in wire form. */
+void redis_console_send(struct redis_console *console, redis_console_answer *answer,
+			struct mp_slice wire);
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "adopt.h"
 #include "apply.h"
 #include "blocking.h"
 #include "blocking_home.h"
@@ -63,6 +64,7 @@ struct mp_proxy {
 	struct mp_memcached memcached;
 	struct mp_pubsub pubsub;
 	struct mp_transfer transfer;
+	struct mp_adopt adopt;
 
 	struct mp_commands *commands; /* NULL: not known yet */
 	int databases;                /* that clients see */

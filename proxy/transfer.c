@@ -137,12 +137,10 @@ static void give_up_attempt(struct mp_restore *restore, uint64_t now_ns)
 	end_attempt(restore, false);
 }
 
-/*
- * What the proxy knew of the contents was of the former ones; and entries that
- * are passed over may hold the records of requests that are under way.
- */
-static void forget_contents(struct mp_proxy *proxy, struct mp_target *target, uint64_t lsn)
+void mp_transfer_replaced(struct mp_proxy *proxy, struct mp_target *target, uint64_t era,
+			  uint64_t lsn)
 {
+	target->backend->era = era;
 	target->unread_sequence = proxy->requests.sequence;
 	target->passed_lsn = target->handed_lsn = target->durable_lsn = lsn;
 	if (target->protocol != MP_REDIS)
@@ -172,8 +170,7 @@ static void finish_attempt(struct mp_restore *restore, uint64_t now_ns)
 	struct mp_proxy *proxy = restore->proxy;
 	struct mp_target *target = restore->target;
 
-	forget_contents(proxy, target, restore->lsn);
-	target->backend->era = restore->era;
+	mp_transfer_replaced(proxy, target, restore->era, restore->lsn);
 	/* At once: what comes behind it must not leave the log before the backend is there. */
 	if (mu_seek(proxy->mu, restore->era, restore->lsn) == MU_ERR_STALE) {
 		mp_restore_fail(restore, "at LSN %" PRIu64 " the log has gone on already",

@@ -210,6 +210,13 @@ uint64_t mp_transfer_turn(struct mp_proxy *proxy);
 bool mp_transfer_want(struct mp_proxy *proxy, const struct mp_target *target);
 /* The log reaches back to all of them after all. */
 void mp_transfer_unwant(struct mp_proxy *proxy);
+/*
+ * That target's server has other contents, as of that LSN of that era. What the proxy
+ * knew of it was of the former ones; and entries that are passed over may hold the records
+ * of requests that are under way.
+ */
+void mp_transfer_replaced(struct mp_proxy *proxy, struct mp_target *target, uint64_t era,
+			  uint64_t lsn);
 /* Nothing is to be applied now. */
 bool mp_transfer_is_on(const struct mp_proxy *proxy);
 /* Entries up to here may leave the log as far as this replica's backends go. */

@@ -54,12 +54,16 @@ void mp_proxy_restore_words(const struct mp_proxy_stats *stats, char out[MP_PROG
 
 	if (stats->restore_stage <= MP_TRANSFER_WAITING) {
 		snprintf(out, MP_PROGRESS_BYTES, "%s",
-			 stats->restore_stage == MP_TRANSFER_NONE
-				 ? stage
-				 : "waiting for a replica to be restored from");
+			 stats->restore_stage == MP_TRANSFER_NONE ? stage
+			 : stats->adopting ? "waiting to adopt the seed's data"
+					   : "waiting for a replica to be restored from");
 		return;
 	}
-	len = snprintf(out, MP_PROGRESS_BYTES, "%s from replica %u", stage, stats->restore_donor);
+	if (stats->adopting)
+		len = snprintf(out, MP_PROGRESS_BYTES, "%s from the seed", stage);
+	else
+		len = snprintf(out, MP_PROGRESS_BYTES, "%s from replica %u", stage,
+			       stats->restore_donor);
 	if (stats->restore_bytes > 0)
 		len += put_size(out + len, MP_PROGRESS_BYTES - (size_t)len, stats);
 	if (left_ms >= 0)

@@ -205,6 +205,23 @@ static bool check_protocol(struct reading *r, const char *section, int *count)
 	return true;
 }
 
+static bool check_seed(struct reading *r)
+{
+	bool has_seed = is_given(r->conf, "redis", "seed");
+	bool has_user = is_given(r->conf, "redis", "seed-user");
+	bool has_password = is_given(r->conf, "redis", "seed-password");
+
+	if (has_seed && !r->conf->proxy.redis_listen)
+		return fail(r, line_of(r->conf, "redis", "seed"),
+			    "[redis] has a seed but no listen");
+	if (!has_seed && (has_user || has_password))
+		return fail(r, line_of(r->conf, "redis", has_user ? "seed-user" : "seed-password"),
+			    "there is no seed that this is for");
+	if (has_user && !has_password)
+		return fail(r, line_of(r->conf, "redis", "seed-user"), "it has no seed-password");
+	return true;
+}
+
 static bool read_memcached_users(struct reading *r)
 {
 	struct conf *conf = r->conf;
@@ -376,7 +393,8 @@ static bool check_whole(struct reading *r)
 	if (!require(r, "replica", "id") || !require(r, "replica", "group") ||
 	    !require(r, "replica", "memory-dir") || !check_key(r) || !check_members(r) ||
 	    !check_protocol(r, "redis", &protocols) ||
-	    !check_protocol(r, "memcached", &protocols) || !read_memcached_users(r))
+	    !check_protocol(r, "memcached", &protocols) || !check_seed(r) ||
+	    !read_memcached_users(r))
 		return false;
 	if (protocols == 0)
 		return fail(r, conf->lines,

@@ -304,6 +304,8 @@ static void print_conf(FILE *out, const struct dev_files *files, const struct de
 	dev_path(files, id, "redis.sock", path);
 	fprintf(out, "\n[redis]\nlisten = 127.0.0.1:%d\nbackend = unix:%s\n",
 		options->redis_port + (int)id - 1, path);
+	if (options->seed && id == 1)
+		fprintf(out, "seed = %s\n", options->seed);
 	dev_path(files, id, "memcached.sock", path);
 	fprintf(out, "\n[memcached]\nlisten = 127.0.0.1:%d\nbackend = unix:%s\n",
 		options->memcached_port + (int)id - 1, path);

@@ -41,6 +41,7 @@ static const char usage_text[] =
 	"  --peer-port PORT      of replica 1, for the other replicas unless --fabric shm (7401)\n"
 	"  --log-level LEVEL     error, warn, info or debug (info)\n"
 	"  --ring-size SIZE      of each replica's log, e.g. 64M (up to 256M, as there is room)\n"
+	"  --seed HOST:PORT      begin with the data of that Redis\n"
 	"  --keep                leave configurations and logs in DIR when it stops\n";
 
 static bool take_number(const char *option, const char *text, int least, int most, int *number)
@@ -63,6 +64,8 @@ static bool take_option(struct dev_options *o, const char *name, const char *val
 
 	if (strcmp(name, "dir") == 0) {
 		o->dir = value;
+	} else if (strcmp(name, "seed") == 0) {
+		o->seed = value;
 	} else if (strcmp(name, "log-level") == 0) {
 		o->log_level = value;
 	} else if (strcmp(name, "ring-size") == 0) {
@@ -110,6 +113,7 @@ int dev_take_options(struct dev_options *o, int argc, char **argv)
 		{"peer-port", required_argument, NULL, 'o'},
 		{"log-level", required_argument, NULL, 'o'},
 		{"ring-size", required_argument, NULL, 'o'},
+		{"seed", required_argument, NULL, 'o'},
 		{"keep", no_argument, NULL, 'k'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},

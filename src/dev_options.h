@@ -13,6 +13,7 @@ struct dev_options {
 	int peer_port;                              /* ... with tcp */
 	const char *log_level;
 	uint64_t ring_bytes; /* 0: what the tmpfs has room for */
+	const char *seed;    /* NULL, or whose data the group begins with */
 	bool keep;           /* leave configurations and logs behind */
 };
 

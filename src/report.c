@@ -102,11 +102,11 @@ bool report_serving(const struct report *report, char *why, size_t why_bytes)
 
 	if (report->draining)
 		snprintf(why, why_bytes, "draining");
+	else if (is_restoring(report))
+		say_restoring(report, why, why_bytes);
 	else if (own->role == MU_ROLE_BLANK)
 		snprintf(why, why_bytes,
 			 "this replica's memory is blank: it waits to be readmitted");
-	else if (is_restoring(report))
-		say_restoring(report, why, why_bytes);
 	else if (report->proxy.stale || own->backend == MU_BACKEND_STALE)
 		snprintf(why, why_bytes,
 			 "the backend is stale: the log no longer reaches back to it");

@@ -109,8 +109,11 @@ class Group:
     """`muproxy dev`, its ports and files."""
 
     def __init__(self, replicas=3, ring_size="16M", directory=None, fabric=FABRIC,
-                 memcached=None, redis=None):
-        """memcached, redis: the servers' commands, with what is to stand behind dev's options."""
+                 memcached=None, redis=None, seed=None):
+        """memcached, redis: the servers' commands, with what is to stand behind dev's options.
+
+        seed: the port of a Redis of this machine whose data the group begins with.
+        """
         need_build()
         self.replicas = replicas
         self.ids = range(1, replicas + 1)
@@ -131,6 +134,8 @@ class Group:
         ]
         if ring_size:
             arguments += ["--ring-size", ring_size]
+        if seed:
+            arguments += ["--seed", f"127.0.0.1:{seed}"]
         with open(self.out_path, "wb") as out:
             self.dev = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
