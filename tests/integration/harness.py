@@ -333,8 +333,8 @@ class Group:
     def memcached(self, i, timeout=10):
         return RawMemcached(("127.0.0.1", self.memcached_port(i)), timeout)
 
-    def redis_backend(self, i):
-        return RawRedis(self.path(i, "redis.sock"))
+    def redis_backend(self, i, timeout=10):
+        return RawRedis(self.path(i, "redis.sock"), timeout)
 
     def memcached_backend(self, i):
         return RawMemcached(self.path(i, "memcached.sock"))

@@ -162,7 +162,7 @@ def equal_everywhere(group, ids=None):
         group.wait_level(ids)
         # A server that is restored meanwhile disconnects whoever is not its replica.
         with contextlib.suppress(Disconnected), contextlib.ExitStack() as stack:
-            backends = [stack.enter_context(group.redis_backend(i)) for i in ids]
+            backends = [stack.enter_context(group.redis_backend(i, 60)) for i in ids]
             digests = [digest(backend) for backend in backends]
             if all(other == digests[0] for other in digests[1:]):
                 return
