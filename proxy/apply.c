@@ -484,6 +484,8 @@ void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)
 			return;
 		}
 	}
+	if (r->meta.listing)
+		bytes = mp_listing_question();
 	start_running(proxy, target, r);
 	if (r->meta.ttl)
 		bytes = ask_deadline(proxy, r);

@@ -162,6 +162,8 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *, const struct m
 
 /* How large an item may be, in bytes (memcached -I); 0: not yet READY once. */
 uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *);
+/* By how many seconds its clock is ahead of Unix time, as far as that matters. */
+int64_t mp_backend_memcached_shift_s(const struct mp_backend *);
 /*
  * Drop everything that the server holds, and have it stand at that LSN of that
  * era: an empty cache is a state as good as any. Done on a new connection, so

@@ -500,6 +500,11 @@ uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *backend)
 	return ((const struct memcached *)backend)->greeting.item_size_max;
 }
 
+int64_t mp_backend_memcached_shift_s(const struct mp_backend *backend)
+{
+	return clock_shift_s((const struct memcached *)backend);
+}
+
 void mp_backend_memcached_empty(struct mp_backend *backend, uint64_t era, uint64_t lsn)
 {
 	struct memcached *mc = (struct memcached *)backend;

@@ -67,6 +67,10 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 		mp_question_answer(proxy, r, reply);
 		return;
 	}
+	if (r->meta.listing) {
+		mp_listing_begin(proxy, r);
+		return;
+	}
 	if (r->meta.info)
 		reply = mp_info_reply(proxy, r, reply, &target->rewritten);
 	if (r->meta.config)
@@ -85,7 +89,7 @@ static bool needs_whole(const struct mp_request *r)
 {
 	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.translate ||
 	       r->shadow || (r->meta.blocks && r->asked) || r->meta.ttl || r->meta.info ||
-	       r->meta.config || r->purpose != MP_PURPOSE_CLIENT ||
+	       r->meta.config || r->meta.listing || r->purpose != MP_PURPOSE_CLIENT ||
 	       (r->meta.protocol == MP_MEMCACHED && mp_request_writes(r));
 }
 

@@ -46,6 +46,10 @@ void mp_doubt_add(struct mp_proxy *proxy, struct mp_request *r, uint64_t ballot)
 		mp_drop(proxy, r); /* nobody waits for it any more */
 		return;
 	}
+	if (r->streamed && s->head == r && r->meta.listing) {
+		mp_listing_cut(proxy, r, "another replica leads now");
+		return;
+	}
 	if (r->streamed && s->head == r) {
 		/* A part of a reply cannot be taken back. */
 		mp_session_kill(s);

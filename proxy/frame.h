@@ -26,6 +26,7 @@ enum mp_frame_type {
 	MP_FRAME_REQUEST = 5,  /* follower: mp_frame_request, then the request in wire form */
 	MP_FRAME_REPLY = 6,    /* leader: mp_frame_reply, then a piece of the reply */
 	MP_FRAME_GIVE_UP = 12, /* follower: mp_frame_give_up */
+	MP_FRAME_TAKEN = 13,   /* follower: mp_frame_taken */
 	/* on links of purpose TRANSFER (transfer.h): */
 	MP_FRAME_WANT = 7,    /* the end that is to be restored, first: mp_frame_want */
 	MP_FRAME_AGREED = 8,  /* donor: no body */
@@ -86,6 +87,12 @@ struct mp_frame_give_up {
 	uint8_t pad[7];
 };
 
+/* So much more of a listing's reply was taken by its client (memcached_listing.h). */
+struct mp_frame_taken {
+	uint64_t ballot, sequence; /* of the request */
+	uint64_t bytes; /* 0: the client has left */
+};
+
 struct mp_frame_want {
 	uint8_t protocol; /* enum mp_protocol */
 	uint8_t attempt;
@@ -106,5 +113,6 @@ static_assert(sizeof(struct mp_frame_reply) == 24, "format of the link");
 static_assert(sizeof(struct mp_frame_want) == 8, "format of the link");
 static_assert(sizeof(struct mp_frame_note) == 24, "format of the link");
 static_assert(sizeof(struct mp_frame_give_up) == 24, "format of the link");
+static_assert(sizeof(struct mp_frame_taken) == 24, "format of the link");
 
 #endif

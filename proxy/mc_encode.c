@@ -17,6 +17,7 @@ enum mc_class mc_class_of(const struct mc_request *r)
 	case MC_GET:
 	case MC_GETS:
 	case MC_ME:
+	case MC_LISTING:
 	case MC_STATS:
 	case MC_VERSION:
 		return MC_CLASS_READ;
@@ -71,7 +72,8 @@ bool mc_needs_translation(const struct mc_request *r)
 bool mc_has_tokens(const struct mc_request *r)
 {
 	if (r->dialect == MC_TEXT)
-		return r->verb == MC_GETS || r->verb == MC_GATS || r->verb == MC_GATS_PART;
+		return r->verb == MC_GETS || r->verb == MC_GATS || r->verb == MC_GATS_PART ||
+		       r->verb == MC_LISTING;
 	return r->dialect == MC_BINARY ? !r->quiet || mc_class_of(r) == MC_CLASS_READ
 				       : mc_has(r, 'c');
 }
@@ -342,6 +344,7 @@ size_t mc_encode(const struct mc_request *r, int64_t now_s, struct mc_deadlines 
 		}
 		break;
 	case MC_ADMIN:
+	case MC_LISTING:
 		mc_put_slice(&w, r->args);
 		break;
 	case MC_STATS:

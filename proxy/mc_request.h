@@ -41,7 +41,8 @@ enum mc_verb {
 	MC_DECR,
 	MC_TOUCH,
 	MC_FLUSH_ALL,
-	MC_ADMIN, /* a setting of the server: request->args is the whole line */
+	MC_ADMIN,   /* a setting of the server: request->args is the whole line */
+	MC_LISTING, /* lru_crawler metadump, mgdump: likewise */
 	MC_VERSION,
 	MC_STATS,
 	MC_OWN_STATS, /* stats muproxy */

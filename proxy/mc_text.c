@@ -18,7 +18,6 @@
 
 /* Why not. A reason ends a sentence that begins with the command's name. */
 #define OPERATOR "it concerns one server alone: send it to the backend itself"
-#define DUMP "it would hold up everybody's requests: send it to the backend itself"
 
 static void split(const char *s, const char *end, struct mc_words *w)
 {
@@ -198,8 +197,10 @@ static enum mc_result parse_lru_crawler(struct mc_parser *p, const struct mc_wor
 	if (w->count < 2 ||
 	    (!mp_slice_is(w->word[1], "metadump") && !mp_slice_is(w->word[1], "mgdump")))
 		return parse_admin(p, w, r);
-	r->verb = MC_REFUSED;
-	r->refusal = DUMP;
+	if (w->count != 3)
+		return mc_bad(p, r, "ERROR");
+	r->verb = MC_LISTING;
+	r->args = words_from(w, r, 0);
 	return MC_DONE;
 }
 

@@ -17,12 +17,20 @@ void mp_memcached_init(struct mp_memcached *memcached)
 	TAILQ_INIT(&memcached->follow_ups);
 }
 
+bool mp_memcached_open(struct mp_proxy *proxy, char *err, size_t err_bytes)
+{
+	const char *address = proxy->options.memcached_backend;
+
+	return !address || mp_address_parse(address, &proxy->memcached.address, err, err_bytes);
+}
+
 /* Nobody is left to be told. */
 void mp_memcached_close(struct mp_proxy *proxy)
 {
 	struct mp_memcached *memcached = &proxy->memcached;
 	struct mp_request *r;
 
+	mp_listing_close(proxy);
 	while ((r = TAILQ_FIRST(&memcached->follow_ups))) {
 		TAILQ_REMOVE(&memcached->follow_ups, r, place);
 		mp_drop(proxy, r);

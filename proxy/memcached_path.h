@@ -9,6 +9,8 @@
 #include <stdbool.h>
 
 #include "buffer.h"
+#include "memcached_listing.h"
+#include "net.h"
 #include "request.h"
 #include "slice.h"
 
@@ -19,9 +21,13 @@ struct mp_memcached {
 	/* Executed here, and to be logged once more before they are answered; by `place`. */
 	struct mp_request_list follow_ups;
 	struct mp_buffer out; /* a form of a request or a reply on its way */
+	struct mp_listing listing;
+	struct mp_address address; /* of the server, looked up once */
 };
 
 void mp_memcached_init(struct mp_memcached *memcached);
+/* False: one line in err. */
+bool mp_memcached_open(struct mp_proxy *proxy, char *err, size_t err_bytes);
 void mp_memcached_close(struct mp_proxy *proxy);
 
 /* The values that the backend takes. */

@@ -121,6 +121,7 @@ struct mp_proxy *mp_proxy_open(struct event_base *base, struct mu *mu,
 		   mp_listeners_open(proxy, err, err_bytes) &&
 		   mp_transfer_open(proxy, err, err_bytes) &&
 		   mp_adopt_open(proxy, err, err_bytes) &&
+		   mp_memcached_open(proxy, err, err_bytes) &&
 		   mp_backends_open(proxy, err, err_bytes)) {
 		mu_view(mu, &proxy->view);
 		return proxy;
@@ -255,6 +256,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	mp_pipeline_follow(proxy);
 	more = mp_apply_run(proxy);
 	mp_pipeline_follow(proxy);
+	next_ns = earlier(next_ns, mp_listing_turn(proxy));
 	leave_when_idle(proxy);
 	next_ns = earlier(next_ns, mp_transfer_turn(proxy));
 	next_ns = earlier(next_ns, mp_adopt_turn(proxy));

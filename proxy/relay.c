@@ -10,7 +10,7 @@ void mp_relay_init(struct mp_relay *relay)
 	TAILQ_INIT(&relay->in.links);
 	TAILQ_INIT(&relay->closed);
 	TAILQ_INIT(&relay->out.relayed);
-	TAILQ_INIT(&relay->out.blocking);
+	TAILQ_INIT(&relay->out.patient);
 }
 
 bool mp_relay_open(struct mp_proxy *proxy, char *err, size_t err_bytes)

@@ -21,8 +21,11 @@ TAILQ_HEAD(mp_link_list, mp_link);
 struct mp_relay_out {
 	struct mp_link *link; /* NULL: none */
 	uint32_t dialling;    /* bit i: somebody was asked for a connection to replica i */
-	/* In the order in which they were sent; those that may wait for a key for ever apart. */
-	struct mp_request_list relayed, blocking;
+	/*
+	 * In the order in which they were sent; apart those that may take for ever: they
+	 * wait for a key, or for their client to read.
+	 */
+	struct mp_request_list relayed, patient;
 	struct mp_address address[MU_ID_SLOTS];
 	uint64_t next_try_ns;
 	uint64_t busy_since_ns; /* when relayed was empty last */
@@ -55,6 +58,8 @@ bool mp_relay_out_room(const struct mp_proxy *proxy);
 void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r);
 /* A relayed request that waits for a key is to wait no longer. */
 void mp_relay_out_give_up(struct mp_proxy *proxy, const struct mp_request *r, enum mp_give_up why);
+/* The client of a relayed listing has taken so much more of it; 0: has left. */
+void mp_relay_out_taken(struct mp_proxy *proxy, const struct mp_request *r, uint64_t bytes);
 /* The list that a RELAYED request is in. */
 struct mp_request_list *mp_relay_out_list(struct mp_proxy *proxy, const struct mp_request *r);
 /* The connection that was asked for (proxy.h), or -1. */

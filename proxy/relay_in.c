@@ -189,6 +189,15 @@ static bool on_give_up(struct mp_link *link, struct mp_slice body, const char **
 	return true;
 }
 
+static void on_taken(struct mp_link *link, struct mp_slice body)
+{
+	struct mp_frame_taken head;
+
+	memcpy(&head, body.data, sizeof(head));
+	if (link->proxy->pipeline.ballot && head.ballot == link->proxy->pipeline.ballot)
+		mp_listing_on_taken_there(link->proxy, link, head.sequence, head.bytes);
+}
+
 static bool on_frame(struct mp_link *link, enum mp_frame_type type, struct mp_slice body,
 		     const char **why)
 {
@@ -196,6 +205,10 @@ static bool on_frame(struct mp_link *link, enum mp_frame_type type, struct mp_sl
 		return on_request(link, body, why);
 	if (type == MP_FRAME_GIVE_UP && body.len == sizeof(struct mp_frame_give_up))
 		return on_give_up(link, body, why);
+	if (type == MP_FRAME_TAKEN && body.len == sizeof(struct mp_frame_taken)) {
+		on_taken(link, body);
+		return true;
+	}
 	*why = "a frame that a follower does not send";
 	return false;
 }

@@ -23,7 +23,7 @@ static void lose(struct mp_proxy *proxy, uint64_t ballot)
 	struct mp_request *r;
 
 	/* What may wait is the last that its session has sent. */
-	TAILQ_CONCAT(&out->relayed, &out->blocking, place);
+	TAILQ_CONCAT(&out->relayed, &out->patient, place);
 	while ((r = TAILQ_FIRST(&out->relayed))) {
 		TAILQ_REMOVE(&out->relayed, r, place);
 		mp_doubt_add(proxy, r, ballot);
@@ -90,6 +90,8 @@ static bool on_reply(struct mp_link *link, struct mp_slice body)
 	if (head.last) {
 		TAILQ_REMOVE(mp_relay_out_list(proxy, r), r, place);
 		r->lsn = head.lsn;
+	} else if (r->meta.listing) {
+		r->untaken += body.len;
 	}
 	mp_answer(proxy, r, body, head.last);
 	return true;
@@ -140,7 +142,7 @@ struct mp_request_list *mp_relay_out_list(struct mp_proxy *proxy, const struct m
 {
 	struct mp_relay_out *out = &proxy->relay.out;
 
-	return r->meta.blocks ? &out->blocking : &out->relayed;
+	return r->meta.blocks || r->meta.listing ? &out->patient : &out->relayed;
 }
 
 void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r)
@@ -157,7 +159,7 @@ void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r)
 		.resp = r->meta.resp,
 	};
 
-	if (!r->meta.blocks && TAILQ_EMPTY(&out->relayed))
+	if (mp_relay_out_list(proxy, r) == &out->relayed && TAILQ_EMPTY(&out->relayed))
 		out->busy_since_ns = mp_now_ns(proxy);
 	/* Before the frame: the link may turn out to be lost while it is queued. */
 	r->state = MP_REQUEST_RELAYED;
@@ -166,6 +168,15 @@ void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r)
 	if (r->give_up && r->state == MP_REQUEST_RELAYED)
 		mp_relay_out_give_up(proxy, r, (enum mp_give_up)r->give_up);
 	STAT_ADD(proxy, relayed, 1);
+}
+
+void mp_relay_out_taken(struct mp_proxy *proxy, const struct mp_request *r, uint64_t bytes)
+{
+	struct mp_link *link = proxy->relay.out.link;
+	struct mp_frame_taken head = {
+		.ballot = link->ballot, .sequence = r->origin.sequence, .bytes = bytes};
+
+	mp_link_send(link, MP_FRAME_TAKEN, &head, sizeof(head), (struct mp_slice){0});
 }
 
 void mp_relay_out_give_up(struct mp_proxy *proxy, const struct mp_request *r, enum mp_give_up why)

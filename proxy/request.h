@@ -52,6 +52,7 @@ struct mp_request_meta {
 	bool translate;   /* Memcached: the backend's reply is not the client's as it is */
 	bool tokens;      /* the reply holds a token, or a cursor, which only the leader's can */
 	bool part;        /* Memcached: only a part of what the client asked for */
+	bool listing;     /* Memcached: lru_crawler metadump, mgdump (memcached_listing.h) */
 	uint8_t resp;     /* Redis: the protocol's version that the reply is to have; 0: either */
 	bool transaction; /* raw is an envelope and commands (transaction.h) */
 	bool watch;       /* WATCH (watch.h) */
@@ -125,6 +126,7 @@ struct mp_request {
 	uint64_t lsn;           /* of the entry that executes it, 0: none known */
 	uint64_t since_ms;      /* when it came; DOUBT: since when */
 	size_t charged;         /* bytes it is accounted for */
+	uint64_t untaken;       /* a listing, RELAYED: bytes of which the leader was not told yet */
 };
 TAILQ_HEAD(mp_request_list, mp_request);
 

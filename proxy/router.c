@@ -50,7 +50,7 @@ static bool send_one(struct mp_proxy *proxy, enum way to, struct mp_request *r)
 	if (r->meta.blocks && !mp_patience_begin(proxy, r))
 		return true;
 	mp_session_sent(s, r);
-	if (r->meta.class == MP_REQUEST_CONDITIONAL || r->meta.blocks)
+	if (r->meta.class == MP_REQUEST_CONDITIONAL || r->meta.blocks || r->meta.listing)
 		s->barrier = r;
 	if (to == HERE)
 		mp_pipeline_add(proxy, r);

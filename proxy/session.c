@@ -131,6 +131,8 @@ static void leave_requests(struct mp_session *s)
 		r->session = NULL;
 		if (r->meta.blocks)
 			mp_patience_leave(s->proxy, r);
+		if (r->meta.listing && r->state == MP_REQUEST_RELAYED)
+			mp_relay_out_taken(s->proxy, r, 0);
 		if (r->state == MP_REQUEST_WAITING || r->state == MP_REQUEST_DOUBT ||
 		    r->state == MP_REQUEST_DONE || r->state == MP_REQUEST_BLOCKED)
 			mp_drop(s->proxy, r);

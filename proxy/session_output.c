@@ -71,6 +71,8 @@ static void after_output(struct mp_session *s)
 		return;
 	}
 	mp_session_caught_up(s);
+	if (s->barrier && s->barrier->meta.listing)
+		mp_listing_on_taken(s->barrier);
 }
 
 static bool has_output(const struct mp_session *s)

@@ -188,7 +188,7 @@ static bool is_kept(const struct mp_session *s, const struct mp_request *r)
 {
 	const struct mp_proxy *proxy = s->proxy;
 
-	return r->state == MP_REQUEST_RELAYED && !r->streamed &&
+	return r->state == MP_REQUEST_RELAYED && !r->streamed && !r->meta.listing &&
 	       mp_buffer_len(&r->reply) < KEEP_BYTES &&
 	       proxy->requests.bytes <= proxy->options.max_held_bytes;
 }
@@ -250,6 +250,7 @@ static void open_window(struct mp_session *s, struct mp_request *r)
 
 void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slice piece, bool last)
 {
+	bool is_cut = last && mp_listing_is_cut(r, piece);
 	char number[32];
 
 	if (r->meta.publish && !s->dead)
@@ -278,6 +279,8 @@ void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slic
 		s->written_lsn = r->lsn;
 	if (r == s->head)
 		dequeue_done(s);
+	if (is_cut)
+		mp_session_close_after_replies(s);
 }
 
 void mp_session_say(struct mp_session *s, struct mp_slice reply)

@@ -335,7 +335,7 @@ def test_what_concerns_the_group(shared):
         for sub in ["", " settings", " items", " slabs", " sizes", " conns", " reset"]:
             reply = exchange(client, f"stats{sub}\r\n".encode())
             assert reply.endswith((b"END\r\n", b"RESET\r\n")), sub
-        for request in ["shutdown", "misbehave", "watch", "lru_crawler metadump all"]:
+        for request in ["shutdown", "misbehave", "watch"]:
             assert client.command(request).startswith(b"CLIENT_ERROR muproxy: it "), request
         assert client.command("verbosity 1") == b"OK"
         assert client.command("flush_all 100") == b"OK"

@@ -429,6 +429,12 @@ static void empty_store(struct store *store)
 	*store = (struct store){0};
 }
 
+int64_t mp_backend_memcached_shift_s(const struct mp_backend *backend)
+{
+	(void)backend;
+	return 0;
+}
+
 void mp_backend_memcached_empty(struct mp_backend *backend, uint64_t era, uint64_t lsn)
 {
 	struct fake *fake = (struct fake *)backend;

@@ -101,14 +101,9 @@ static void requests_are_taken_apart(void **state)
 static void what_is_not_served_is_refused(void **state)
 {
 	static const struct mp_slice inputs[] = {
-		S("watch\r\n"),
-		S("watch fetchers\r\n"),
-		S("lru_crawler metadump all\r\n"),
-		S("lru_crawler mgdump hash\r\n"),
-		S("shutdown\r\n"),
-		S("shutdown graceful\r\n"),
-		S("misbehave\r\n"),
-		S("debugtime p\r\n"),
+		S("watch\r\n"),         S("watch fetchers\r\n"),
+		S("shutdown\r\n"),      S("shutdown graceful\r\n"),
+		S("misbehave\r\n"),     S("debugtime p\r\n"),
 		S("refresh_certs\r\n"),
 	};
 
