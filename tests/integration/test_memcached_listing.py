@@ -1,7 +1,6 @@
 """lru_crawler metadump and mgdump: what a client gets is the leader's memcached's listing."""
 
 import re
-import socket
 import urllib.parse
 
 import pytest
@@ -127,7 +126,6 @@ def fill(group, client):
 def slow(group, i):
     """A client that keeps little of what it does not read."""
     client = group.memcached(i, timeout=60)
-    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
     return client
 
 

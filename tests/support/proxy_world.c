@@ -76,7 +76,7 @@ void world_start(unsigned id)
 	options.redis_listen = from->command_table ? redis : NULL;
 	options.memcached_listen = memcached;
 	options.redis_backend = from->command_table;
-	options.memcached_backend = "fake";
+	options.memcached_backend = "unix:/nonexistent/fake";
 	bases[id] = event_base_new();
 	fake_backend_opening = id;
 	world.proxy[id] = mp_proxy_open(bases[id], fake_mu_open(id), &options, err, sizeof(err));
