@@ -90,7 +90,7 @@ struct mp_frame_give_up {
 /* So much more of a listing's reply was taken by its client (memcached_listing.h). */
 struct mp_frame_taken {
 	uint64_t ballot, sequence; /* of the request */
-	uint64_t bytes; /* 0: the client has left */
+	uint64_t bytes;            /* 0: the client has left */
 };
 
 struct mp_frame_want {
