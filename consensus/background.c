@@ -160,18 +160,49 @@ static void score(const struct mu_config *config, struct mu_watch *w, bool moved
 		w->alive = w->known = false;
 }
 
-/*
- * A reading is over, also if its peer was given up meanwhile: whether he had
- * stopped, or the network, or a busy machine in between, it may happen again.
- */
-static void note_pace(struct mu_watch *w)
+/* How long a reading may take before something is thought of it, in ticks. */
+static unsigned patience(const struct mu_watch *w)
+{
+	unsigned slowest = w->slowest > w->slowest_before ? w->slowest : w->slowest_before;
+
+	return 2 * slowest + PATIENCE_TICKS;
+}
+
+static void learn_pace(struct mu_watch *w, unsigned ticks)
 {
 	if (w->pace_readings++ == PACE_READINGS) {
 		w->slowest_before = w->slowest;
 		w->slowest = w->pace_readings = 0;
 	}
-	if (w->slowest < w->waited)
-		w->slowest = w->waited;
+	if (w->slowest < ticks)
+		w->slowest = ticks;
+}
+
+/*
+ * A reading is over, also if its peer was given up meanwhile. If it was late,
+ * because of the network or a busy machine in between, it may be so again. But a
+ * peer that stood still itself must not be waited for longer the next time. Which
+ * it was, the next reading that gets through tells: its heartbeat has gone on, or
+ * has not, for most of the time.
+ */
+static void note_pace(struct mu_watch *w, bool ok)
+{
+	uint64_t beat = w->lines[0].word[0];
+
+	if (w->late && ok) {
+		if (beat - w->late_beat >= w->late / 2 || MU_MUTANT(stops_teach_patience))
+			learn_pace(w, w->late);
+		w->late = 0;
+	}
+	if (w->waited <= patience(w)) {
+		learn_pace(w, w->waited);
+	} else if (w->late < w->waited) {
+		if (!w->late)
+			w->late_beat = w->beat;
+		w->late = w->waited;
+	}
+	if (ok)
+		w->beat = beat;
 }
 
 /*
@@ -184,10 +215,8 @@ static void note_pace(struct mu_watch *w)
  */
 static void wait_for_reading(const struct mu_config *config, struct mu_watch *w)
 {
-	unsigned slowest = w->slowest > w->slowest_before ? w->slowest : w->slowest_before;
-
 	w->waited++;
-	if (!w->alive || w->waited <= 2 * slowest + PATIENCE_TICKS || MU_MUTANT(reading_waited_for))
+	if (!w->alive || w->waited <= patience(w) || MU_MUTANT(reading_waited_for))
 		return;
 	if (!w->overdue)
 		w->score_before = w->score;
@@ -229,7 +258,7 @@ static void completed(struct mu *mu, const struct mu_completion *c)
 
 	if (c->cookie == OP_READ_LINES) {
 		w->reading = false;
-		note_pace(w);
+		note_pace(w, ok);
 		if (ok)
 			took_lines(mu, c->peer);
 		else if (w->scored)

@@ -33,8 +33,9 @@
  *  - blank_grants_unread (rule 11): it costs a blank replica the way by its nonce,
  *    but a leader that can ask has a majority of those who started, and readmits it;
  *  - endless_takeover, all_hold_space, campaign_on_old_news, coming_untold,
- *    looks_starve_score and reading_waited_for: what they cost is time or a needless
- *    change of leader, within the bounds that runs allow;
+ *    looks_starve_score, reading_waited_for and stops_teach_patience: what they cost is
+ *    time or a needless change of leader, within the bounds that runs allow;
+ *  - count_denied_write (3.4): a schedule of its own shows it once in many hundred runs;
  *  - heir_unnamed, yields_early: somebody else leads, or the same one a little later;
  *  - eligible_by_word, take_all_voting, recover_amid_start: moments of a recovery
  *    that nobody has staged among random faults yet.
@@ -127,6 +128,7 @@
 	X(score_never_falls, "r9", "readings that fail lower no score")                            \
 	X(looks_starve_score, "r9", "a look between ticks takes the place of the tick's")          \
 	X(reading_waited_for, "r9", "a reading may stay away for as long as an operation may")     \
+	X(stops_teach_patience, "r9", "late readings of who stood still himself teach patience")   \
 	X(leads_without_backend, "r10", "a leader stays one without a backend")                    \
 	X(seek_beyond_commit, "r10", "a backend may stand where nothing is committed yet")         \
 	X(seek_any_era, "r10", "a backend may have the state of another log")                      \

@@ -181,6 +181,9 @@ struct mu_watch {
 	unsigned score_before; /* ...from this score on */
 	/* The most ticks that a reading took, of the last few, and of those before. */
 	unsigned slowest, slowest_before, pace_readings;
+	uint64_t beat;      /* the heartbeat that the last reading found */
+	unsigned late;      /* ticks that one took too many, and nobody knows yet why... */
+	uint64_t late_beat; /* ...since when this was found */
 	struct mu_line state, cold;
 	uint64_t stands_since_ns; /* its backend has not moved, with something to apply */
 	struct mu_wish request, grant;

@@ -310,7 +310,7 @@ static void write_commit_word(struct mu *mu, unsigned id)
 
 	if (d->commit.lsn <= p->posted_commit || p->posted_commit != p->acked_commit)
 		return;
-	if (d->appended && behind < much)
+	if ((d->appended || d->commit.end != d->tail.end) && behind < much)
 		return;
 	/* One that is slower than the majority is told of what was committed a while ago. */
 	if (p->later_commit <= p->posted_commit || p->acked_end >= d->commit.end) {
