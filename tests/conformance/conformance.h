@@ -99,6 +99,8 @@ bool group_may_fork(void);
 pid_t group_fork_target(struct group *group, uint64_t ballot);
 /* So many rounds, or fewer for a slow fabric. */
 unsigned group_rounds(unsigned rounds);
+/* Rounds in which a writer is stopped or killed: what CONFORMANCE_ROUNDS says, or as usual. */
+unsigned group_hard_rounds(unsigned usual);
 /* Open a replica, which must succeed; or close it. */
 struct mu_fabric *group_open(struct group *group, unsigned id);
 void group_close(struct group *group, unsigned id);

@@ -171,7 +171,7 @@ static void f4_a_writer_stopped_in_a_write(void **state)
 	race_start(&race, 1 << 20, true);
 	group_open(race.group, 3);
 	other = link_up(race.group, 3, DATA, WRITER_TARGET);
-	for (unsigned i = 0; i < group_rounds(40); i++) {
+	for (unsigned i = 0; i < group_hard_rounds(group_rounds(40)); i++) {
 		uint64_t ballot;
 		uint8_t src[100];
 
@@ -203,7 +203,7 @@ static void f5_a_stopped_writers_finished_writes_stay(void **state)
 	if (fabric_under_test->is_writing == NULL || !group_may_fork())
 		skip();
 	race_start(&race, 1 << 20, true);
-	for (unsigned i = 0; i < group_rounds(40); i++) {
+	for (unsigned i = 0; i < group_hard_rounds(group_rounds(40)); i++) {
 		race_revoke_frozen(&race);
 		race_check_last_ok(&race);
 		writer_thaw(&race.writer);
@@ -224,7 +224,7 @@ static void f4_a_writer_killed_in_a_write(void **state)
 	if (fabric_under_test->is_writing == NULL || !group_may_fork())
 		skip();
 	race_start(&race, 1 << 20, true);
-	for (unsigned i = 0; i < group_rounds(40); i++) {
+	for (unsigned i = 0; i < group_hard_rounds(group_rounds(40)); i++) {
 		race_begin(&race);
 		writer_freeze_in_write(&race.writer);
 		/* Dead, dying, or about to die when the permission is taken away. */
@@ -254,7 +254,7 @@ static void f4_a_writer_killed_while_it_streams(void **state)
 	if (!group_may_fork())
 		skip();
 	race_start(&race, 64 << 10, true);
-	for (unsigned i = 0; i < group_rounds(60); i++) {
+	for (unsigned i = 0; i < group_hard_rounds(group_rounds(40)); i++) {
 		race_begin(&race);
 		writer_kill(&race.writer);
 		race_revoke(&race);

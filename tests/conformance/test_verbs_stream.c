@@ -322,13 +322,13 @@ static void hold_against_fate(enum fate fate, unsigned rounds)
 static void verbs_f4_f5_a_writer_stopped_in_its_stream(void **state)
 {
 	(void)state;
-	hold_against_fate(STOPPED, 200);
+	hold_against_fate(STOPPED, group_hard_rounds(200));
 }
 
 static void verbs_f4_f5_a_writer_killed_in_its_stream(void **state)
 {
 	(void)state;
-	hold_against_fate(KILLED, 40);
+	hold_against_fate(KILLED, group_hard_rounds(40));
 }
 
 const struct CMUnitTest verbs_stream_tests[] = {
