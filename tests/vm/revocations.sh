@@ -1,6 +1,6 @@
 # Runs in the guest: 2,000 revocations over verbs of writers that are stopped, and
-# as many of writers that are killed, all in their stream of writes. It takes most
-# of an hour, so it is not part of CI, which has 200 and 40 of them.
+# as many of writers that are killed, all in their stream of writes. It takes long,
+# so it is not part of CI, which has 200 and 40 of them.
 # machine: --timeout 7200
 # programs: build/tests/conformance/conformance
 for fate in stopped killed; do
