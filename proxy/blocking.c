@@ -4,60 +4,17 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "answer.h"
 #include "blocking_form.h"
+#include "blocking_table.h"
 #include "classify.h"
 #include "state.h"
 
 enum {
-	LINKS_MAX = 1 << 18,
-	TRIES = 4,              /* where nobody knows how many elements a key got */
 	SWEEP_US_PER_KEY = 200, /* of keys that are waited for */
 	ATTEMPT_BYTES = 128,    /* of an attempt, besides its key and the request's options */
 	ALL_KEYS = -1,
-};
-
-/* Somebody waits for this key. */
-struct mp_wait_link {
-	TAILQ_ENTRY(mp_wait_link) place;
-	struct mp_waiter *waiter;
-	struct mp_wait_key *key;
-};
-TAILQ_HEAD(mp_wait_links, mp_wait_link);
-
-struct mp_wait_key {
-	UT_hash_handle hh;
-	TAILQ_ENTRY(mp_wait_key) due;
-	struct mp_wait_links links;  /* who has waited longest first */
-	struct mp_wait_link *cursor; /* is_due: who is looked at next; NULL: all have been */
-	bool is_due;
-	bool is_unsure;  /* it may have got more than is tried for now */
-	bool is_fed;     /* is_due: not just by attempts that may come to nothing themselves */
-	uint32_t kinds;  /* is_due: who can use what it got (enum mp_wait_kind) */
-	uint32_t tries;  /* is_due: how many are to be tried yet */
-	size_t name_len; /* of what it is found by: its database, then its bytes */
-	char name[];
-};
-
-struct mp_waiter {
-	UT_hash_handle hh;
-	uint64_t id[2]; /* the request's origin */
-	struct mp_request *r;
-	struct mp_blocking_form form;
-	bool is_under_way; /* an attempt */
-	bool is_proven;    /* that there was nothing for it */
-	bool again;        /* a key of its was fed while its attempt was under way */
-	bool is_due;       /* it is in the list of those to be tried again */
-	TAILQ_ENTRY(mp_waiter) due;
-	struct mp_wait_key *key; /* of the attempt under way; NULL: it is for all keys */
-	bool is_unsure;          /* more may have come to that key than is tried for */
-	int next_link;           /* is_due: the key to be tried next; ALL_KEYS: all at once */
-	struct mp_bytes
-		resolved; /* a read of streams with its last IDs; empty: the request itself */
-	int count;
-	struct mp_wait_link links[];
 };
 
 void mp_blocking_init(struct mp_blocking *blocking)
@@ -73,154 +30,7 @@ void mp_blocking_close(struct mp_blocking *blocking)
 	mp_buffer_free(&blocking->wire);
 }
 
-/* -------------------------------------------------------------------- keys */
-
-static bool put_name(struct mp_buffer *name, uint32_t database, struct mp_slice key)
-{
-	mp_buffer_clear(name);
-	return mp_buffer_append(name, &database, sizeof(database)) &&
-	       mp_buffer_append(name, key.data, key.len);
-}
-
-static struct mp_slice bytes_of(const struct mp_wait_key *key)
-{
-	return (struct mp_slice){key->name + sizeof(uint32_t), key->name_len - sizeof(uint32_t)};
-}
-
-/* NULL: nobody waits for it, or out of memory for its name. */
-static struct mp_wait_key *find_key(struct mp_blocking *blocking, uint32_t database,
-				    struct mp_slice bytes)
-{
-	struct mp_wait_key *key = NULL;
-
-	if (put_name(&blocking->name, database, bytes))
-		HASH_FIND(hh, blocking->keys, mp_buffer_data(&blocking->name),
-			  mp_buffer_len(&blocking->name), key);
-	return key;
-}
-
-static struct mp_wait_key *add_key(struct mp_blocking *blocking, uint32_t database,
-				   struct mp_slice bytes)
-{
-	struct mp_wait_key *key = find_key(blocking, database, bytes);
-	size_t len = mp_buffer_len(&blocking->name);
-
-	if (key || len != sizeof(database) + bytes.len)
-		return key;
-	key = calloc(1, sizeof(*key) + len);
-	if (!key)
-		return NULL;
-	TAILQ_INIT(&key->links);
-	key->name_len = len;
-	memcpy(key->name, mp_buffer_data(&blocking->name), len);
-	HASH_ADD(hh, blocking->keys, name, len, key);
-	return key;
-}
-
-static void set_due(struct mp_blocking *blocking, struct mp_wait_key *key, unsigned kinds,
-		    uint32_t elements)
-{
-	if (!key->is_due) {
-		key->is_due = true;
-		key->is_unsure = key->is_fed = false;
-		key->kinds = key->tries = 0;
-		TAILQ_INSERT_TAIL(&blocking->due, key, due);
-	}
-	key->cursor = TAILQ_FIRST(&key->links);
-	key->kinds |= kinds;
-	if (elements != MP_FEED_UNKNOWN) {
-		key->tries += elements;
-		return;
-	}
-	key->is_unsure = true;
-	if (key->tries < TRIES)
-		key->tries = TRIES;
-}
-
-static void clear_due(struct mp_blocking *blocking, struct mp_wait_key *key)
-{
-	if (!key->is_due)
-		return;
-	key->is_due = false;
-	TAILQ_REMOVE(&blocking->due, key, due);
-}
-
-static void remove_link(struct mp_blocking *blocking, struct mp_wait_link *link)
-{
-	struct mp_wait_key *key = link->key;
-
-	if (key->cursor == link)
-		key->cursor = TAILQ_NEXT(link, place);
-	TAILQ_REMOVE(&key->links, link, place);
-	blocking->links--;
-	if (!TAILQ_EMPTY(&key->links))
-		return;
-	clear_due(blocking, key);
-	HASH_DEL(blocking->keys, key);
-	free(key);
-}
-
-/* ----------------------------------------------------------------- waiters */
-
-static void free_waiter(struct mp_proxy *proxy, struct mp_waiter *w)
-{
-	struct mp_blocking *blocking = &proxy->blocking;
-
-	for (int i = 0; i < w->count; i++)
-		remove_link(blocking, &w->links[i]);
-	if (w->is_due)
-		TAILQ_REMOVE(&blocking->again, w, due);
-	blocking->blocked -= w->is_proven;
-	HASH_DEL(blocking->waiters, w);
-	w->r->waiter = NULL;
-	mp_bytes_release(&proxy->chunks, &w->resolved);
-	free(w);
-}
-
-/* False: out of memory. */
-static bool add_links(struct mp_blocking *blocking, struct mp_waiter *w,
-		      const struct resp_request *request)
-{
-	for (int i = 0; i < w->form.keys; i++) {
-		struct mp_wait_link *link = &w->links[i];
-
-		link->waiter = w;
-		link->key = add_key(blocking, w->r->meta.database,
-				    request->argv[w->form.first_key + i]);
-		if (!link->key)
-			return false;
-		TAILQ_INSERT_TAIL(&link->key->links, link, place);
-		blocking->links++;
-		w->count++;
-	}
-	return true;
-}
-
-static struct mp_waiter *add_waiter(struct mp_proxy *proxy, struct mp_request *r,
-				    const struct mp_blocking_form *form,
-				    const struct resp_request *request)
-{
-	struct mp_blocking *blocking = &proxy->blocking;
-	struct mp_waiter *w;
-
-	if (blocking->links + (size_t)form->keys > LINKS_MAX)
-		return NULL;
-	w = calloc(1, sizeof(*w) + (size_t)form->keys * sizeof(w->links[0]));
-	if (!w)
-		return NULL;
-	w->r = r;
-	w->form = *form;
-	w->id[0] = r->origin.nonce;
-	w->id[1] = r->origin.sequence;
-	w->is_under_way = true;
-	w->next_link = form->keys;
-	r->waiter = w;
-	HASH_ADD(hh, blocking->waiters, id, sizeof(w->id), w);
-	if (add_links(blocking, w, request))
-		return w;
-	free_waiter(proxy, w);
-	return NULL;
-}
+/* ----------------------------------------------------------------- entering */
 
 /* What a read is sent as: wire, for now. */
 static bool set_question(struct mp_proxy *proxy, struct mp_request *r)
@@ -260,7 +70,7 @@ bool mp_blocking_enter(struct mp_proxy *proxy, struct mp_request *r)
 		mp_answer_error(proxy, r, "ERR muproxy: out of memory");
 		return false;
 	}
-	if (add_waiter(proxy, r, &form, &request))
+	if (mp_waiter_add(proxy, r, &form, &request))
 		return true;
 	mp_answer_error(proxy, r,
 			"ERR muproxy: too many keys are waited for; nothing was "
@@ -271,7 +81,7 @@ bool mp_blocking_enter(struct mp_proxy *proxy, struct mp_request *r)
 void mp_blocking_end(struct mp_proxy *proxy, struct mp_request *r)
 {
 	if (r->waiter)
-		free_waiter(proxy, r->waiter);
+		mp_waiter_free(proxy, r->waiter);
 }
 
 /* ------------------------------------------------------------------- feeding */
@@ -285,10 +95,10 @@ static void feed(void *ctx, const struct mp_feed *fed)
 		blocking->wants_sweep = true;
 		return;
 	}
-	key = find_key(blocking, fed->database, fed->key);
+	key = mp_wait_find_key(blocking, fed->database, fed->key);
 	if (!key)
 		return;
-	set_due(blocking, key, fed->kinds, fed->elements);
+	mp_wait_set_due(blocking, key, fed->kinds, fed->elements);
 	key->is_fed = true;
 }
 
@@ -312,7 +122,7 @@ static void sweep(struct mp_proxy *proxy)
 	HASH_ITER(hh, blocking->keys, key, next) {
 		if (key->is_due)
 			continue;
-		set_due(blocking, key, MP_WAIT_ANY, 1);
+		mp_wait_set_due(blocking, key, MP_WAIT_ANY, 1);
 		key->is_unsure = key->is_fed = true;
 	}
 	blocking->next_sweep_ns =
@@ -363,14 +173,14 @@ static void touch(struct mp_proxy *proxy, const struct mp_waiter *w,
 	struct mp_wait_key *destination;
 	struct mp_slice to;
 
-	mp_watch_touch_key(proxy, database, bytes_of(w->key));
+	mp_watch_touch_key(proxy, database, mp_wait_key_bytes(w->key));
 	if (!w->form.destination)
 		return;
 	to = request->argv[w->form.destination];
 	mp_watch_touch_key(proxy, database, to);
-	destination = find_key(&proxy->blocking, database, to);
+	destination = mp_wait_find_key(&proxy->blocking, database, to);
 	if (destination)
-		set_due(&proxy->blocking, destination, MP_WAIT_LIST, 1);
+		mp_wait_set_due(&proxy->blocking, destination, MP_WAIT_LIST, 1);
 }
 
 /* key NULL: a read of all streams. */
@@ -384,7 +194,8 @@ static void attempt(struct mp_proxy *proxy, struct mp_waiter *w, struct mp_wait_
 	mp_buffer_clear(&blocking->wire);
 	if (!mp_reparse_redis(proxy, mp_bytes_slice(w->resolved.len ? &w->resolved : &r->raw),
 			      &request) ||
-	    !(key ? mp_blocking_put_attempt(&w->form, &request, bytes_of(key), &blocking->wire)
+	    !(key ? mp_blocking_put_attempt(&w->form, &request, mp_wait_key_bytes(key),
+					    &blocking->wire)
 		  : mp_blocking_put_read(&w->form, &request, &blocking->wire)) ||
 	    (reads && !set_question(proxy, r))) {
 		mp_answer_error(proxy, r, "ERR muproxy: out of memory; nothing was executed");
@@ -432,7 +243,7 @@ void mp_blocking_run(struct mp_proxy *proxy)
 	       (key = TAILQ_FIRST(&blocking->due))) {
 		w = key->tries > 0 ? next_waiter(key) : NULL;
 		if (!w) {
-			clear_due(blocking, key);
+			mp_wait_clear_due(blocking, key);
 			continue;
 		}
 		key->tries -= w->form.kind != MP_WAIT_STREAM;
@@ -524,7 +335,7 @@ void mp_blocking_served(struct mp_proxy *proxy, struct mp_request *r, struct mp_
 		return;
 	/* Who gets an error has left to the others what was there for him. */
 	if (w->key && (w->is_unsure || is_error))
-		set_due(&proxy->blocking, w->key, w->form.kind, MP_FEED_UNKNOWN);
+		mp_wait_set_due(&proxy->blocking, w->key, w->form.kind, MP_FEED_UNKNOWN);
 	if (w->form.destination && !is_error)
 		feed_destination(proxy, w);
 	mp_blocking_end(proxy, r);
