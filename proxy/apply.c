@@ -12,12 +12,14 @@
 #include "memcached_restart.h"
 #include "scan.h"
 #include "state.h"
+#include "stream_groups.h"
 #include "transfer.h"
 #include "ttl.h"
 
 enum {
 	BACKLOG_BYTES = 1 << 20, /* how far a backend may be behind what it was handed */
 	ENTRIES_PER_TURN = 1024, /* then clients have a turn again */
+	PENDING_BYTES = 256,     /* of a call of our script, besides the request's */
 };
 
 /* ------------------------------------------------------- one entry's records */
@@ -441,9 +443,6 @@ static struct mp_slice ask_deadline(struct mp_proxy *proxy, struct mp_request *r
 	struct resp_request request;
 	size_t len;
 
-	/* One that is not the leader's own goes by the entry that it was executed with. */
-	if (r->now_ms == 0)
-		r->now_ms = proxy->apply.now_ms;
 	if (!mp_reparse_redis(proxy, raw, &request))
 		return raw;
 	len = mp_ttl_question(request.argv[1], NULL, 0);
@@ -469,6 +468,22 @@ static struct mp_slice ask_scan(struct mp_proxy *proxy, const struct mp_target *
 	return mp_buffer_slice(out);
 }
 
+/* Likewise. Out of memory: the script fails, for want of arguments. */
+static struct mp_slice ask_pending(struct mp_proxy *proxy, struct mp_request *r)
+{
+	struct mp_buffer *out = &proxy->apply.question;
+	struct mp_slice raw = mp_bytes_slice(&r->raw);
+	struct resp_request request;
+	size_t len, cap = raw.len + PENDING_BYTES;
+
+	mp_buffer_clear(out);
+	if (!mp_reparse_redis(proxy, raw, &request) || !mp_buffer_reserve(out, cap))
+		return raw;
+	len = mp_groups_encode(MP_GROUPS_READ, request.argc, request.argv, (int64_t)r->now_ms,
+			       mp_buffer_data(out), cap);
+	return len > 0 && len <= cap ? (struct mp_slice){mp_buffer_data(out), len} : raw;
+}
+
 void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)
 {
 	struct mp_target *target = target_of(proxy, r->meta.protocol);
@@ -487,8 +502,13 @@ void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)
 	if (r->meta.listing)
 		bytes = mp_listing_question();
 	start_running(proxy, target, r);
+	/* One that is not the leader's own goes by the entry that it was executed with. */
+	if (r->now_ms == 0)
+		r->now_ms = proxy->apply.now_ms;
 	if (r->meta.ttl)
 		bytes = ask_deadline(proxy, r);
+	if (r->meta.groups == MP_REWRITE_PENDING)
+		bytes = ask_pending(proxy, r);
 	if (r->meta.scan)
 		bytes = ask_scan(proxy, target, r);
 	speak(backend, r);

@@ -13,6 +13,7 @@
 #include "redis_info.h"
 #include "scan.h"
 #include "state.h"
+#include "stream_groups.h"
 #include "ttl.h"
 
 enum {
@@ -37,6 +38,22 @@ static struct mp_slice config_reply(struct mp_target *target, struct mp_slice re
 
 	mp_buffer_clear(&target->rewritten);
 	if (!mp_config_reply(reply, &terms, &target->rewritten))
+		return (struct mp_slice){NO_MEMORY, sizeof(NO_MEMORY) - 1};
+	return mp_buffer_slice(&target->rewritten);
+}
+
+/* XPENDING's is what our script answers. */
+static bool reshapes(const struct mp_request *r)
+{
+	return r->meta.groups && r->meta.groups != MP_REWRITE_PENDING;
+}
+
+static struct mp_slice groups_reply(struct mp_target *target, const struct mp_request *r,
+				    struct mp_slice reply)
+{
+	mp_buffer_clear(&target->rewritten);
+	if (!mp_groups_reply((enum mp_rewrite)r->meta.groups, reply, r->meta.resp, r->now_ms,
+			     &target->rewritten))
 		return (struct mp_slice){NO_MEMORY, sizeof(NO_MEMORY) - 1};
 	return mp_buffer_slice(&target->rewritten);
 }
@@ -75,6 +92,8 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 		reply = mp_info_reply(proxy, r, reply, &target->rewritten);
 	if (r->meta.config)
 		reply = config_reply(target, reply);
+	if (reshapes(r))
+		reply = groups_reply(target, r, reply);
 	if (r->meta.ttl)
 		reply = mp_ttl_reply((enum mp_rewrite)r->meta.ttl, reply, r->now_ms, number);
 	if (r->meta.protocol == MP_MEMCACHED) {
@@ -89,7 +108,8 @@ static bool needs_whole(const struct mp_request *r)
 {
 	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.translate ||
 	       r->shadow || (r->meta.blocks && r->asked) || r->meta.ttl || r->meta.info ||
-	       r->meta.config || r->meta.listing || r->purpose != MP_PURPOSE_CLIENT ||
+	       r->meta.config || r->meta.listing || reshapes(r) ||
+	       r->purpose != MP_PURPOSE_CLIENT ||
 	       (r->meta.protocol == MP_MEMCACHED && mp_request_writes(r));
 }
 

@@ -102,11 +102,39 @@ static void feed(void *ctx, const struct mp_feed *fed)
 	key->is_fed = true;
 }
 
+void mp_blocking_touch_key(struct mp_proxy *proxy, uint32_t database, struct mp_slice key)
+{
+	struct mp_feed gone = {.database = database, .key = key, .kinds = MP_WAIT_GROUP};
+
+	if (proxy->blocking.group_links > 0)
+		feed(&proxy->blocking, &gone);
+}
+
+struct removal {
+	struct mp_proxy *proxy;
+	uint32_t database;
+};
+
+static void may_remove(void *ctx, struct mp_slice key)
+{
+	const struct removal *removal = ctx;
+
+	mp_blocking_touch_key(removal->proxy, removal->database, key);
+}
+
 void mp_blocking_touch(struct mp_proxy *proxy, uint32_t database, const struct mp_command *command,
 		       const struct resp_request *request)
 {
-	if (mp_blocking_is_on(&proxy->blocking))
-		mp_blocking_feeds(command, request, database, feed, &proxy->blocking);
+	struct mp_blocking *blocking = &proxy->blocking;
+	struct removal removal = {proxy, database};
+
+	if (!mp_blocking_is_on(blocking))
+		return;
+	mp_blocking_feeds(command, request, database, feed, blocking);
+	/* Streams' own commands leave streams where they are. */
+	if (blocking->group_links > 0 && command->name[0] != 'x' &&
+	    !mp_command_each_key(command, request, may_remove, &removal))
+		blocking->wants_sweep = true;
 }
 
 /* Any key may have got something. */
@@ -148,7 +176,7 @@ static bool is_there(const struct mp_request *r)
 }
 
 /* The next of the key's waiters who can be tried. NULL: there is none. */
-static struct mp_waiter *next_waiter(struct mp_wait_key *key)
+static struct mp_wait_link *next_waiter(struct mp_wait_key *key)
 {
 	struct mp_wait_link *link;
 
@@ -156,10 +184,11 @@ static struct mp_waiter *next_waiter(struct mp_wait_key *key)
 		struct mp_waiter *w = link->waiter;
 
 		key->cursor = TAILQ_NEXT(link, place);
-		if (!(w->form.kind & key->kinds) || !is_there(w->r))
+		if (!(w->form.kind & key->kinds) || !is_there(w->r) ||
+		    (link->group && link->group->tries == 0))
 			continue;
 		if (!w->is_under_way)
-			return w;
+			return link;
 		w->again |= key->is_fed;
 	}
 	return NULL;
@@ -173,6 +202,8 @@ static void touch(struct mp_proxy *proxy, const struct mp_waiter *w,
 	struct mp_wait_key *destination;
 	struct mp_slice to;
 
+	if (w->form.group)
+		return; /* no key changes */
 	mp_watch_touch_key(proxy, database, mp_wait_key_bytes(w->key));
 	if (!w->form.destination)
 		return;
@@ -195,7 +226,7 @@ static void attempt(struct mp_proxy *proxy, struct mp_waiter *w, struct mp_wait_
 	if (!mp_reparse_redis(proxy, mp_bytes_slice(w->resolved.len ? &w->resolved : &r->raw),
 			      &request) ||
 	    !(key ? mp_blocking_put_attempt(&w->form, &request, mp_wait_key_bytes(key),
-					    &blocking->wire)
+					    mp_pipeline_now_ms(proxy), &blocking->wire)
 		  : mp_blocking_put_read(&w->form, &request, &blocking->wire)) ||
 	    (reads && !set_question(proxy, r))) {
 		mp_answer_error(proxy, r, "ERR muproxy: out of memory; nothing was executed");
@@ -220,9 +251,21 @@ static void attempt_again(struct mp_proxy *proxy, struct mp_waiter *w)
 	attempt(proxy, w, i == ALL_KEYS ? NULL : w->links[i].key);
 }
 
+/* All who just read are tried, and of the others as many as there may be elements for them. */
+static void count_try(struct mp_wait_link *link)
+{
+	uint32_t *tries = link->group ? &link->group->tries : &link->key->tries;
+
+	if (link->waiter->form.kind == MP_WAIT_STREAM)
+		return;
+	--*tries;
+	link->waiter->is_unsure = *tries == 0 && link->key->is_unsure;
+}
+
 void mp_blocking_run(struct mp_proxy *proxy)
 {
 	struct mp_blocking *blocking = &proxy->blocking;
+	struct mp_wait_link *link;
 	struct mp_wait_key *key;
 	struct mp_waiter *w;
 
@@ -241,14 +284,13 @@ void mp_blocking_run(struct mp_proxy *proxy)
 	while ((key = TAILQ_FIRST(&blocking->due)) &&
 	       mp_pipeline_room(proxy, key->name_len + ATTEMPT_BYTES) &&
 	       (key = TAILQ_FIRST(&blocking->due))) {
-		w = key->tries > 0 ? next_waiter(key) : NULL;
-		if (!w) {
+		link = key->tries > 0 ? next_waiter(key) : NULL;
+		if (!link) {
 			mp_wait_clear_due(blocking, key);
 			continue;
 		}
-		key->tries -= w->form.kind != MP_WAIT_STREAM;
-		w->is_unsure = key->tries == 0 && key->is_unsure;
-		attempt(proxy, w, key);
+		count_try(link);
+		attempt(proxy, link->waiter, key);
 	}
 }
 

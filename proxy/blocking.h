@@ -31,6 +31,11 @@
  * places, and all who wait for a stream are tried. "$" is the last ID when the
  * request comes: that is asked for first, and stays so while the same replica leads.
  *
+ * XREADGROUP with BLOCK takes, and is tried like those who pop; but every group of a
+ * stream gets all its elements, so each has tries of its own. Besides, whoever waits
+ * on behalf of a group has to be told when the group goes, or the stream: so any
+ * write that may make it go (DEL, SET, RENAME, an expired key, ...) has him tried, too.
+ *
  * Who dies when. Attempts carry the origin of their request, so an element that
  * was popped for a client of another replica is found by that replica in the
  * log, although the leader died before it said so (doubt.h): its own server's
@@ -80,6 +85,7 @@ struct mp_blocking {
 	struct mp_wait_key_list due; /* those that were fed, and whose waiters are to be tried */
 	struct mp_waiter_list again; /* those who are to be tried on all their keys */
 	size_t links;                /* pairs of a waiter and a key */
+	size_t group_links;          /* ... of those who wait on behalf of a consumer group */
 	uint32_t blocked;            /* waiters whose first attempt came back with nothing */
 	bool wants_sweep;            /* any key may have been fed */
 	uint64_t next_sweep_ns;      /* not before */
@@ -110,6 +116,8 @@ bool mp_blocking_enter(struct mp_proxy *proxy, struct mp_request *r);
 /* A write goes into the pipeline: what it may feed is due. */
 void mp_blocking_touch(struct mp_proxy *proxy, uint32_t database, const struct mp_command *command,
 		       const struct resp_request *request);
+/* A key is deleted: who waits for it on behalf of a consumer group is told so. */
+void mp_blocking_touch_key(struct mp_proxy *proxy, uint32_t database, struct mp_slice key);
 /* Put attempts for what is due into the pipeline, as far as there is room. */
 void mp_blocking_run(struct mp_proxy *proxy);
 /* When somebody will be due (monotonic ns), UINT64_MAX: nobody knows. */

@@ -8,6 +8,9 @@
 #include "command_special.h"
 #include "decimal.h"
 #include "redis_wire.h"
+#include "stream_groups.h"
+
+enum { GROUP_READ_BYTES = 512 }; /* of an attempt, besides names */
 
 /* ------------------------------------------------------------ who waits for what */
 
@@ -72,7 +75,12 @@ static bool take_xread(const struct resp_request *r, struct mp_blocking_form *fo
 	int i = 1;
 
 	for (; i + 1 < r->argc && !mp_arg_is(r->argv[i], "streams"); i += 2) {
-		if (mp_arg_is(r->argv[i], "count")) {
+		if (form->kind == MP_WAIT_GROUP && mp_arg_is(r->argv[i], "group")) {
+			form->group = i++ + 1;
+		} else if (form->kind == MP_WAIT_GROUP && mp_arg_is(r->argv[i], "noack")) {
+			form->noack = true;
+			i--;
+		} else if (mp_arg_is(r->argv[i], "count")) {
 			form->count = i + 1;
 		} else if (mp_arg_is(r->argv[i], "block")) {
 			blocks = true;
@@ -89,6 +97,16 @@ static bool take_xread(const struct resp_request *r, struct mp_blocking_form *fo
 	return blocks && form->keys > 0 && (r->argc - form->first_key) % 2 == 0;
 }
 
+/* [GROUP group consumer] [NOACK], and as above. Only what is new to the group is waited for. */
+static bool take_xreadgroup(const struct resp_request *r, struct mp_blocking_form *form)
+{
+	bool waits = take_xread(r, form) && form->group;
+
+	for (int i = 0; waits && i < form->keys; i++)
+		waits = mp_slice_is(r->argv[form->ids + i], ">");
+	return waits;
+}
+
 static const struct {
 	const char *command;
 	enum mp_wait_kind kind;
@@ -98,13 +116,13 @@ static const struct {
 	{"blmpop", MP_WAIT_LIST, take_mpop},     {"blmove", MP_WAIT_LIST, take_move},
 	{"brpoplpush", MP_WAIT_LIST, take_move}, {"bzpopmin", MP_WAIT_ZSET, take_pop},
 	{"bzpopmax", MP_WAIT_ZSET, take_pop},    {"bzmpop", MP_WAIT_ZSET, take_mpop},
-	{"xread", MP_WAIT_STREAM, take_xread},
+	{"xread", MP_WAIT_STREAM, take_xread},   {"xreadgroup", MP_WAIT_GROUP, take_xreadgroup},
 };
 
 bool mp_blocking_form_of(const struct mp_command *command, const struct resp_request *request,
 			 struct mp_blocking_form *form)
 {
-	if (command->rewrite != MP_REWRITE_BLOCK)
+	if (command->rewrite != MP_REWRITE_BLOCK && command->rewrite != MP_REWRITE_GROUP_READ)
 		return false;
 	*form = (struct mp_blocking_form){0};
 	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
@@ -169,15 +187,45 @@ static bool put_read_of(const struct mp_blocking_form *form, const struct resp_r
 	return redis_put_request(out, argc, argv);
 }
 
+/* XREADGROUP GROUP group consumer [COUNT n] [NOACK] STREAMS key >, as it is logged. */
+static bool put_group_read(const struct mp_blocking_form *form, const struct resp_request *request,
+			   struct mp_slice key, int64_t now_ms, struct mp_buffer *out)
+{
+	struct mp_slice argv[10] = {request->argv[0], mp_slice_of("GROUP"),
+				    request->argv[form->group], request->argv[form->group + 1]};
+	size_t room = key.len + argv[2].len + argv[3].len + GROUP_READ_BYTES, len;
+	int argc = 4;
+	char *to;
+
+	if (form->count) {
+		argv[argc++] = mp_slice_of("COUNT");
+		argv[argc++] = request->argv[form->count];
+	}
+	if (form->noack)
+		argv[argc++] = mp_slice_of("NOACK");
+	argv[argc++] = mp_slice_of("STREAMS");
+	argv[argc++] = key;
+	argv[argc++] = mp_slice_of(">");
+	if (!(to = mp_buffer_reserve(out, room)))
+		return false;
+	len = mp_groups_encode(MP_GROUPS_WOKEN, argc, argv, now_ms, to, room);
+	if (len == 0 || len > room)
+		return false;
+	mp_buffer_commit(out, len);
+	return true;
+}
+
 bool mp_blocking_put_attempt(const struct mp_blocking_form *form,
 			     const struct resp_request *request, struct mp_slice key,
-			     struct mp_buffer *out)
+			     int64_t now_ms, struct mp_buffer *out)
 {
 	struct mp_slice argv[8] = {request->argv[0]};
 	int argc = 1, options = form->options ? request->argc - form->options : 0;
 
 	if (form->destination)
 		return put_move(form, request, out);
+	if (form->group)
+		return put_group_read(form, request, key, now_ms, out);
 	if (form->ids)
 		return put_read_of(form, request, key, out);
 	if (!form->options) {
@@ -323,7 +371,8 @@ static const struct feeder {
 	{"rpoplpush", SECOND, MP_WAIT_LIST, 2, 1},
 	{"brpoplpush", SECOND, MP_WAIT_LIST, 3, 1},
 	{"sort", STORE, MP_WAIT_LIST, 0, 0},
-	{"xadd", FIRST, MP_WAIT_STREAM, 2, 1},
+	{"xadd", FIRST, MP_WAIT_STREAM | MP_WAIT_GROUP, 2, 1},
+	{"xgroup|destroy", SECOND, MP_WAIT_GROUP, 0, 0},
 	{"zadd", FIRST, MP_WAIT_ZSET, 2, 2},
 	{"zincrby", FIRST, MP_WAIT_ZSET, 3, 1},
 	{"geoadd", FIRST, MP_WAIT_ZSET, 2, 3},

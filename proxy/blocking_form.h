@@ -18,7 +18,8 @@ enum mp_wait_kind {
 	MP_WAIT_LIST = 1,
 	MP_WAIT_ZSET = 2,
 	MP_WAIT_STREAM = 4, /* it gets something: to read is all that is wanted */
-	MP_WAIT_ANY = 7,
+	MP_WAIT_GROUP = 8,  /* it gets something for a consumer group, or goes, or the group does */
+	MP_WAIT_ANY = 15,
 };
 
 /* Places are those of arguments. */
@@ -29,6 +30,8 @@ struct mp_blocking_form {
 	int options;        /* behind the keys, up to the end; 0: there are none */
 	int ids;            /* of streams: behind the keys, as many; 0: there are none */
 	int count;          /* of streams: what stands behind COUNT; 0: nothing does */
+	int group;          /* of streams: behind GROUP, then the consumer; 0: on behalf of none */
+	bool noack;         /* ... and NOACK is there */
 	int64_t timeout_ms; /* 0: for ever */
 };
 
@@ -38,10 +41,13 @@ struct mp_blocking_form {
  */
 bool mp_blocking_form_of(const struct mp_command *command, const struct resp_request *request,
 			 struct mp_blocking_form *form);
-/* Append the request's attempt on behalf of that key of its. False: out of memory. */
+/*
+ * Append the request's attempt on behalf of that key of its, at that time of the log.
+ * False: out of memory.
+ */
 bool mp_blocking_put_attempt(const struct mp_blocking_form *form,
 			     const struct resp_request *request, struct mp_slice key,
-			     struct mp_buffer *out);
+			     int64_t now_ms, struct mp_buffer *out);
 
 /* The same on behalf of all its keys, as a read of streams that does not wait. */
 bool mp_blocking_put_read(const struct mp_blocking_form *form, const struct resp_request *request,

@@ -48,15 +48,26 @@ static struct mp_wait_key *add_key(struct mp_blocking *blocking, uint32_t databa
 	if (!key)
 		return NULL;
 	TAILQ_INIT(&key->links);
+	SLIST_INIT(&key->groups);
 	key->name_len = len;
 	memcpy(key->name, mp_buffer_data(&blocking->name), len);
 	HASH_ADD(hh, blocking->keys, name, len, key);
 	return key;
 }
 
+static void add_tries(uint32_t *tries, uint32_t elements)
+{
+	if (elements != MP_FEED_UNKNOWN)
+		*tries += elements;
+	else if (*tries < TRIES)
+		*tries = TRIES;
+}
+
 void mp_wait_set_due(struct mp_blocking *blocking, struct mp_wait_key *key, unsigned kinds,
 		     uint32_t elements)
 {
+	struct mp_wait_group *group;
+
 	if (!key->is_due) {
 		key->is_due = true;
 		key->is_unsure = key->is_fed = false;
@@ -65,21 +76,59 @@ void mp_wait_set_due(struct mp_blocking *blocking, struct mp_wait_key *key, unsi
 	}
 	key->cursor = TAILQ_FIRST(&key->links);
 	key->kinds |= kinds;
-	if (elements != MP_FEED_UNKNOWN) {
-		key->tries += elements;
-		return;
-	}
-	key->is_unsure = true;
-	if (key->tries < TRIES)
-		key->tries = TRIES;
+	key->is_unsure |= elements == MP_FEED_UNKNOWN;
+	add_tries(&key->tries, elements);
+	if (kinds & MP_WAIT_GROUP)
+		SLIST_FOREACH(group, &key->groups, next)
+			add_tries(&group->tries, elements);
 }
 
 void mp_wait_clear_due(struct mp_blocking *blocking, struct mp_wait_key *key)
 {
+	struct mp_wait_group *group;
+
 	if (!key->is_due)
 		return;
 	key->is_due = false;
+	SLIST_FOREACH(group, &key->groups, next)
+		group->tries = 0;
 	TAILQ_REMOVE(&blocking->due, key, due);
+}
+
+/* False: out of memory. */
+static bool join_group(struct mp_blocking *blocking, struct mp_wait_link *link,
+		       struct mp_slice name)
+{
+	struct mp_wait_group *group;
+
+	SLIST_FOREACH(group, &link->key->groups, next)
+		if (mp_slice_equal((struct mp_slice){group->name, group->name_len}, name))
+			break;
+	if (!group) {
+		group = calloc(1, sizeof(*group) + name.len);
+		if (!group)
+			return false;
+		group->name_len = name.len;
+		memcpy(group->name, name.data, name.len);
+		SLIST_INSERT_HEAD(&link->key->groups, group, next);
+	}
+	group->waiters++;
+	blocking->group_links++;
+	link->group = group;
+	return true;
+}
+
+static void leave_group(struct mp_blocking *blocking, struct mp_wait_link *link)
+{
+	struct mp_wait_group *group = link->group;
+
+	if (!group)
+		return;
+	blocking->group_links--;
+	if (--group->waiters > 0)
+		return;
+	SLIST_REMOVE(&link->key->groups, group, mp_wait_group, next);
+	free(group);
 }
 
 static void remove_link(struct mp_blocking *blocking, struct mp_wait_link *link)
@@ -90,6 +139,7 @@ static void remove_link(struct mp_blocking *blocking, struct mp_wait_link *link)
 		key->cursor = TAILQ_NEXT(link, place);
 	TAILQ_REMOVE(&key->links, link, place);
 	blocking->links--;
+	leave_group(blocking, link);
 	if (!TAILQ_EMPTY(&key->links))
 		return;
 	mp_wait_clear_due(blocking, key);
@@ -129,6 +179,8 @@ static bool add_links(struct mp_blocking *blocking, struct mp_waiter *w,
 		TAILQ_INSERT_TAIL(&link->key->links, link, place);
 		blocking->links++;
 		w->count++;
+		if (w->form.group && !join_group(blocking, link, request->argv[w->form.group]))
+			return false;
 	}
 	return true;
 }

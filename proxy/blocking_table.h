@@ -15,19 +15,31 @@
 #include "blocking.h"
 #include "blocking_form.h"
 
+/* Of a stream: the waiters of one consumer group. */
+struct mp_wait_group {
+	SLIST_ENTRY(mp_wait_group) next;
+	uint32_t waiters;
+	uint32_t tries; /* the key is due: how many of them are to be tried yet */
+	size_t name_len;
+	char name[];
+};
+SLIST_HEAD(mp_wait_groups, mp_wait_group);
+
 /* Somebody waits for this key. */
 struct mp_wait_link {
 	TAILQ_ENTRY(mp_wait_link) place;
 	struct mp_waiter *waiter;
 	struct mp_wait_key *key;
+	struct mp_wait_group *group; /* on whose behalf; NULL: on nobody's */
 };
 TAILQ_HEAD(mp_wait_links, mp_wait_link);
 
 struct mp_wait_key {
 	UT_hash_handle hh;
 	TAILQ_ENTRY(mp_wait_key) due;
-	struct mp_wait_links links;  /* who has waited longest first */
-	struct mp_wait_link *cursor; /* is_due: who is looked at next; NULL: all have been */
+	struct mp_wait_links links;   /* who has waited longest first */
+	struct mp_wait_groups groups; /* that somebody waits on behalf of, in no order */
+	struct mp_wait_link *cursor;  /* is_due: who is looked at next; NULL: all have been */
 	bool is_due;
 	bool is_unsure;  /* it may have got more than is tried for now */
 	bool is_fed;     /* is_due: not just by attempts that may come to nothing themselves */

@@ -8,6 +8,7 @@
 #include "blocking_form.h"
 #include "mc_encode.h"
 #include "state.h"
+#include "stream_groups.h"
 
 /* Plain SETs are what most writes are: no need to look at them again for the log. */
 bool mp_needs_rewrite(const struct mp_command *command, const struct resp_request *request)
@@ -37,6 +38,7 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 	*meta = (struct mp_request_meta){.protocol = MP_REDIS, .database = database};
 	meta->blocks = mp_blocking_form_of(found, request, &form);
 	meta->moves = meta->blocks && form.destination;
+	meta->groups = (uint8_t)mp_groups_treatment(found, request);
 	switch (found->class) {
 	case MP_CLASS_READ:
 		meta->class = MP_REQUEST_READ;
@@ -44,8 +46,7 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 		meta->info = found->rewrite == MP_REWRITE_INFO;
 		meta->config = found->rewrite == MP_REWRITE_CONFIG;
 		meta->scan = found->rewrite == MP_REWRITE_SCAN;
-		if (!meta->watch && !meta->info && !meta->config && !meta->scan &&
-		    found->rewrite != MP_REWRITE_BLOCK)
+		if (found->rewrite >= MP_REWRITE_TTL && found->rewrite <= MP_REWRITE_PEXPIRETIME)
 			meta->ttl = (uint8_t)found->rewrite;
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_WRITE:

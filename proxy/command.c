@@ -443,3 +443,22 @@ const struct mp_command *mp_command_find(const struct mp_commands *table,
 		return command->refused;
 	return command;
 }
+
+bool mp_command_each_key(const struct mp_command *command, const struct resp_request *r,
+			 void (*visit)(void *ctx, struct mp_slice key), void *ctx)
+{
+	int last = command->last_key < 0 ? r->argc + command->last_key : command->last_key;
+
+	/* PUBLISH, CONFIG SET and the like are about no keys; scripts may be, whatever they name.
+	 */
+	if (!command->touches_keys && !command->movable_keys)
+		return true;
+	if (command->first_key == 0 || command->movable_keys)
+		return false;
+	for (int i = command->first_key; i <= last && i < r->argc; i += command->key_step) {
+		visit(ctx, r->argv[i]);
+		if (command->key_step <= 0)
+			break;
+	}
+	return true;
+}

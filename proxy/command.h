@@ -39,6 +39,9 @@ enum mp_rewrite {
 	MP_REWRITE_PUBLISH,  /* goes as it is; subscribers hear of it (pubsub.h) */
 	MP_REWRITE_SETTINGS, /* CONFIG SET: what is the group's is kept with the data (memory.h) */
 	MP_REWRITE_BLOCK,    /* goes as it is; who gets nothing waits (blocking.h) */
+	MP_REWRITE_GROUP,    /* XCLAIM, XAUTOCLAIM -> our own script (stream_groups.h) */
+	MP_REWRITE_GROUP_READ, /* XREADGROUP likewise; its reply is made of the script's, and it may
+				  wait */
 	MP_REWRITE_NOTE, /* goes as it is, but deadlines change places or go (deadline_effects.h) */
 
 	/* Of reads: a deadline is asked for, and the reply made of it (ttl.h). */
@@ -46,10 +49,12 @@ enum mp_rewrite {
 	MP_REWRITE_PTTL,
 	MP_REWRITE_EXPIRETIME,
 	MP_REWRITE_PEXPIRETIME,
-	MP_REWRITE_SCAN,   /* its cursor is a server's own (scan.h) */
-	MP_REWRITE_INFO,   /* the reply is made of the backend's (redis_info.h) */
-	MP_REWRITE_CONFIG, /* likewise (redis_config.h) */
-	MP_REWRITE_WATCH,  /* asked of the leader itself (watch.h) */
+	MP_REWRITE_SCAN,    /* its cursor is a server's own (scan.h) */
+	MP_REWRITE_INFO,    /* the reply is made of the backend's (redis_info.h) */
+	MP_REWRITE_CONFIG,  /* likewise (redis_config.h) */
+	MP_REWRITE_WATCH,   /* asked of the leader itself (watch.h) */
+	MP_REWRITE_PENDING, /* XPENDING: with times, it is asked of our script (stream_groups.h) */
+	MP_REWRITE_STREAM_INFO, /* XINFO STREAM: the reply has times of delivery (likewise) */
 };
 
 struct mp_command {
@@ -104,6 +109,13 @@ void mp_commands_each(const struct mp_commands *,
  */
 const struct mp_command *mp_command_find(const struct mp_commands *, const struct resp_request *,
 					 char *error, size_t error_bytes);
+
+/*
+ * Calls visit() for each key that a request's arguments name. False: places alone do not tell
+ * where they are, and it was not called.
+ */
+bool mp_command_each_key(const struct mp_command *command, const struct resp_request *request,
+			 void (*visit)(void *ctx, struct mp_slice key), void *ctx);
 
 /* May it publish? Any script may. */
 static inline bool mp_command_speaks(const struct mp_command *command)

@@ -17,7 +17,6 @@
 #define REPLICATION "replication is muproxy's own"
 #define CLUSTER "a muproxy group is no Redis Cluster"
 #define ACLS "ACL users are not served"
-#define STREAM_TIME "it depends on each server's clock, so replicas would differ; not served yet"
 #define SORT_TIES "with BY, ALPHA and STORE the order of equal weights may differ between replicas"
 #define FIELD_EXPIRY "deadlines of fields are not served yet"
 #define PARAMETER "that parameter is the backend's operator's, on each server"
@@ -255,9 +254,11 @@ static const struct mp_special specials[] = {
 
 	/* Not deterministic. */
 	REWRITE("spop", SPOP),
-	REFUSE("xautoclaim", STREAM_TIME),
-	REFUSE("xclaim", STREAM_TIME),
-	REFUSE("xreadgroup", STREAM_TIME),
+	REWRITE("xautoclaim", GROUP),
+	REWRITE("xclaim", GROUP),
+	REWRITE("xreadgroup", GROUP_READ),
+	{"xpending", MP_CLASS_READ, MP_REWRITE_PENDING, false, NULL, NULL},
+	{"xinfo|stream", MP_CLASS_READ, MP_REWRITE_STREAM_INFO, false, NULL, NULL},
 	REWRITE("xadd", XADD),
 	UNLESS("sort", WRITE, sort_may_tie, SORT_TIES),
 	/* "~" trims whole nodes, which are equal where contents and configuration are. */

@@ -112,7 +112,8 @@ static bool expire_some(struct mp_proxy *proxy)
 		database = node->database;
 		certain = certain && node->is_exact;
 		keys[count] = (struct mp_slice){node->key, node->key_bytes};
-		mp_watch_touch_key(proxy, database, keys[count++]);
+		mp_watch_touch_key(proxy, database, keys[count]);
+		mp_blocking_touch_key(proxy, database, keys[count++]);
 		bytes += node->key_bytes;
 	}
 	len = mp_encode_expire(NULL, 0, count, keys, (int64_t)expiry->now_ms);

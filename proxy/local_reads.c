@@ -45,7 +45,7 @@ void mp_local_reads_send(struct mp_proxy *proxy, struct mp_request *r)
 	mp_session_sent(s, r);
 	r->is_here = true;
 	s->under_way_here++;
-	if (r->meta.ttl)
+	if (r->meta.ttl || r->meta.groups)
 		r->now_ms = mp_expiry_reader_ms(proxy);
 	STAT_ADD(proxy, reads, 1);
 	mp_apply_read(proxy, r);

@@ -157,8 +157,10 @@ static bool put_eviction(struct mp_proxy *proxy, uint32_t database, const struct
 			   memory->notify);
 	mp_pipeline_add_own(proxy, database, (struct mp_slice){mp_buffer_data(&memory->wire), len},
 			    speaks ? MP_RECORD_SPEAKS : MP_RECORD_BLIND, false);
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < count; i++) {
 		mp_watch_touch_key(proxy, database, keys[i]);
+		mp_blocking_touch_key(proxy, database, keys[i]);
+	}
 	return true;
 }
 

@@ -165,6 +165,11 @@ int64_t mp_pipeline_now_s(struct mp_proxy *proxy)
 	return (int64_t)(timestamp_ms(proxy) / 1000);
 }
 
+int64_t mp_pipeline_now_ms(struct mp_proxy *proxy)
+{
+	return (int64_t)timestamp_ms(proxy);
+}
+
 /* The request has a record now, so the batch is one with an entry. */
 static void join(struct mp_proxy *proxy, struct mp_request *r, const struct mp_record *record,
 		 struct mp_slice wire, bool stays, struct mp_slice reply)
@@ -413,7 +418,7 @@ void mp_pipeline_add(struct mp_proxy *proxy, struct mp_request *r)
 			mp_watch_add(proxy, r);
 			break;
 		}
-		if (r->meta.ttl)
+		if (r->meta.ttl || r->meta.groups)
 			r->now_ms = mp_expiry_now_ms(proxy);
 		STAT_ADD(proxy, reads, 1);
 		if (!r->meta.blocks || mp_blocking_enter(proxy, r))

@@ -93,6 +93,7 @@ void mp_pipeline_add_own(struct mp_proxy *proxy, uint32_t database, struct mp_sl
 			 unsigned flags, bool is_open);
 /* The time of the entry being filled, for what is decided on behalf of it (Unix time). */
 int64_t mp_pipeline_now_s(struct mp_proxy *proxy);
+int64_t mp_pipeline_now_ms(struct mp_proxy *proxy);
 /* Put a question to the own backend in, for a conditional. raw is its wire form. */
 void mp_pipeline_add_question(struct mp_proxy *proxy, struct mp_request *r);
 

@@ -1,5 +1,6 @@
 --[[
   prelude.lua - clients' scripts and functions, run so that every replica's server does the same.
+  groups.lua stands before it.
 
   A client's EVAL, FCALL, ... is logged as EVALSHA of this script (redis_scripts.h), with the
   client's own keys and arguments and three more behind them:
@@ -250,8 +251,7 @@ local PLAIN = ' bitcount:r bitfield_ro:r bitpos:r dbsize:r echo:r exists:r geodi
 	.. 'readwrite:r asking:r '
 
 local REFUSED = ' dump info lastsave lolwut memory migrate object pfdebug pfselftest pubsub restore-asking '
-	.. 'slowlog swapdb xautoclaim xclaim '
-	.. 'xpending xreadgroup '
+	.. 'slowlog swapdb '
 
 local special = {} -- by name; those of `reads` write nothing
 local reads = {}
@@ -466,6 +466,10 @@ function reads.xinfo(name, ...)
 	end
 	return try(name, ...)
 end
+
+local groups = group_commands(now, true)
+special.xreadgroup, special.xclaim, special.xautoclaim = groups.xreadgroup, groups.xclaim, groups.xautoclaim
+reads.xpending = groups.xpending
 
 -- Lists of commands come out of a hash table.
 function reads.command(name, ...)

@@ -130,10 +130,9 @@ bool mp_script_is_logged(const struct resp_request *r, struct mp_slice *stamp)
 		return false;
 	terms = &r->argv[r->argc - TAIL_WORDS];
 	blank = memrchr(terms->data, ' ', terms->len);
-	*stamp = *terms;
-	if (blank) {
-		stamp->data = blank + 1;
-		stamp->len = (size_t)(terms->data + terms->len - stamp->data);
-	}
+	if (!blank)
+		return false; /* what groups.lua does has no stamp, and sets no deadlines */
+	stamp->data = blank + 1;
+	stamp->len = (size_t)(terms->data + terms->len - stamp->data);
 	return true;
 }

@@ -35,7 +35,7 @@ size_t mp_script_rewrite(const struct mp_command *command, const struct resp_req
 			 const struct mp_script_terms *terms, char *out, size_t cap, char *error,
 			 size_t error_bytes);
 
-/* Is it a logged script? Then *stamp is what tells its record from others. */
+/* Is it a client's script that was logged? Then *stamp is what tells its record from others. */
 bool mp_script_is_logged(const struct resp_request *request, struct mp_slice *stamp);
 
 /*

@@ -66,9 +66,10 @@ struct mp_request_meta {
 	bool speaks;           /* subscribers may hear of it (pubsub.h) */
 	bool publish;          /* PUBLISH, SPUBLISH (pubsub.h) */
 	bool local;            /* a read that may be answered with the past (local_reads.h) */
-	uint8_t ttl;           /* a read of a deadline: enum mp_rewrite (ttl.h); 0: none */
-	bool blocks;           /* it waits if there is nothing for it (blocking.h) */
-	bool moves;            /* ... for what then goes to another list */
+	uint8_t groups; /* its reply needs treatment: enum mp_rewrite (stream_groups.h); 0: none */
+	uint8_t ttl;    /* a read of a deadline: enum mp_rewrite (ttl.h); 0: none */
+	bool blocks;    /* it waits if there is nothing for it (blocking.h) */
+	bool moves;     /* ... for what then goes to another list */
 };
 
 /* Who wants the reply. */

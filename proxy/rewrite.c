@@ -15,12 +15,14 @@
 #include "decimal.h"
 #include "maxmemory.h"
 #include "rewrite_scripts.h"
+#include "stream_groups.h"
 
 enum { XADD_ARGS_MAX = 7900 }; /* what Lua's unpack() takes, and some */
 
 #define NOT_AN_INTEGER "ERR value is not an integer or out of range"
 #define NOT_AN_INT "ERR value is out of range, value must between -2147483648 and 2147483647"
 #define SYNTAX_ERROR "ERR syntax error"
+#define NO_MEMORY "ERR muproxy: out of memory; nothing was executed"
 #define NO_SUCH_DATABASE "ERR DB index is out of range"
 
 /* What a rewrite works with: the request, the clock, and where results go. */
@@ -485,7 +487,7 @@ static size_t rewrite_xadd(const struct rewriting *w)
 		return refuse(w, "ERR muproxy: XADD with * and more than 7900 arguments is not "
 				 "served: name the ID");
 	len = mp_encode_xadd(w->request, star, w->now_ms, w->out, w->cap);
-	return len ? len : refuse(w, "ERR muproxy: out of memory; nothing was executed");
+	return len ? len : refuse(w, NO_MEMORY);
 }
 
 /*
@@ -523,6 +525,18 @@ static size_t rewrite_settings(const struct rewriting *w)
 	return emit_unchanged(w);
 }
 
+static size_t rewrite_group(const struct rewriting *w)
+{
+	size_t len;
+
+	if (w->request->argc > MP_GROUPS_ARGS_MAX)
+		return refuse(w, "ERR muproxy: consumer groups' commands with more than 7900 "
+				 "arguments are not served");
+	len = mp_groups_encode(MP_GROUPS_AS_NAMED, w->request->argc, w->request->argv, w->now_ms,
+			       w->out, w->cap);
+	return len ? len : refuse(w, NO_MEMORY);
+}
+
 /* ---------------------------------------------------------------- dispatch */
 
 static size_t (*const rewrites[])(const struct rewriting *) = {
@@ -534,7 +548,8 @@ static size_t (*const rewrites[])(const struct rewriting *) = {
 	[MP_REWRITE_XADD] = rewrite_xadd,         [MP_REWRITE_SPOP] = rewrite_spop,
 	[MP_REWRITE_NOTE] = emit_unchanged,       [MP_REWRITE_FLUSHDB] = rewrite_flushdb,
 	[MP_REWRITE_PUBLISH] = emit_unchanged,    [MP_REWRITE_SETTINGS] = rewrite_settings,
-	[MP_REWRITE_BLOCK] = emit_unchanged,
+	[MP_REWRITE_BLOCK] = emit_unchanged,      [MP_REWRITE_GROUP] = rewrite_group,
+	[MP_REWRITE_GROUP_READ] = rewrite_group,
 };
 
 size_t mp_command_rewrite(const struct mp_command *command, const struct resp_request *request,

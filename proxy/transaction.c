@@ -12,6 +12,7 @@
 #include "redis_config.h"
 #include "scan.h"
 #include "state.h"
+#include "stream_groups.h"
 #include "ttl.h"
 
 /* ------------------------------------------------------------------ the recipe */
@@ -24,10 +25,12 @@ enum step_kind {
 	STEP_CANNED,    /* argument bytes of reply follow */
 	STEP_SCAN,      /* the same, a scan's; argument: whose cursor was asked with (scan.h) */
 	STEP_CONFIG,    /* the backend's next reply, less its secrets; argument: databases */
+	STEP_GROUPS, /* ... of consumer groups; argument: treatment << 8 | version of the protocol
+		      */
 };
 struct step {
 	uint32_t kind, argument;
-	uint64_t number; /* TTL: the time in ms; CONFIG: maxmemory */
+	uint64_t number; /* TTL, GROUPS: the time in ms; CONFIG: maxmemory */
 };
 
 static bool add_step(struct mp_buffer *recipe, struct step step, struct mp_slice canned)
@@ -123,6 +126,10 @@ static void put_reply(struct mp_assembly *a, struct mp_slice recipe, struct mp_s
 		reply = mp_ttl_reply((enum mp_rewrite)step.argument, reply, step.number, number);
 	if (step.kind == STEP_SCAN)
 		put_scan(a, reply, step.argument, scan_tag);
+	else if (step.kind == STEP_GROUPS)
+		a->is_cut = !mp_groups_reply((enum mp_rewrite)(step.argument >> 8), reply,
+					     step.argument & 0xff, step.number, &a->out) ||
+			    a->is_cut;
 	else if (step.kind == STEP_CONFIG)
 		a->is_cut =
 			!mp_config_reply(reply,
@@ -166,6 +173,7 @@ struct making {
 	struct mp_buffer *wire, *recipe;
 	uint32_t database; /* that the next command runs in */
 	uint32_t elements, commands;
+	uint32_t resp;  /* the version of the protocol that the reply is to have */
 	unsigned flags; /* of its record */
 	bool denyoom;   /* it may need memory */
 	bool failed;    /* out of memory, or not understood */
@@ -214,6 +222,20 @@ static void make_select(struct making *m, const struct resp_request *request)
 	m->database = (uint32_t)database;
 }
 
+/* The backend's next reply: the client's, or what that is made of. */
+static void step_reply(struct making *m, const struct mp_command *command,
+		       const struct resp_request *request)
+{
+	uint32_t treatment = mp_groups_treatment(command, request);
+	struct step reply = {.kind = STEP_REPLY};
+
+	if (treatment != MP_REWRITE_NONE && treatment != MP_REWRITE_PENDING)
+		reply = (struct step){.kind = STEP_GROUPS,
+				      .argument = treatment << 8 | m->resp,
+				      .number = mp_expiry_now_ms(m->proxy)};
+	step(m, reply, (struct mp_slice){0});
+}
+
 static void make_write(struct making *m, const struct mp_command *command,
 		       const struct resp_request *request)
 {
@@ -247,7 +269,7 @@ static void make_write(struct making *m, const struct mp_command *command,
 	}
 	for (int i = 1; i < commands; i++)
 		step(m, (struct step){.kind = STEP_SKIP}, (struct mp_slice){0});
-	step(m, (struct step){.kind = STEP_REPLY}, (struct mp_slice){0});
+	step_reply(m, command, request);
 	if (commands > 1) { /* FLUSHALL has left another database selected */
 		put_select(m, m->database);
 		step(m, (struct step){.kind = STEP_SKIP}, (struct mp_slice){0});
@@ -267,16 +289,55 @@ static void make_scan(struct making *m, const struct resp_request *request)
 	     (struct mp_slice){0});
 }
 
+static void make_ttl(struct making *m, const struct mp_command *command,
+		     const struct resp_request *request)
+{
+	size_t len = mp_ttl_question(request->argv[1], NULL, 0);
+	char *room = mp_buffer_reserve(m->wire, len);
+
+	if (!room) {
+		m->failed = true;
+		return;
+	}
+	mp_ttl_question(request->argv[1], room, len);
+	mp_buffer_commit(m->wire, len);
+	m->commands++;
+	step(m,
+	     (struct step){.kind = STEP_TTL,
+			   .argument = (uint32_t)command->rewrite,
+			   .number = mp_expiry_now_ms(m->proxy)},
+	     (struct mp_slice){0});
+}
+
+static void make_pending(struct making *m, const struct resp_request *request)
+{
+	int64_t now_ms = (int64_t)mp_expiry_now_ms(m->proxy);
+	size_t len =
+		mp_groups_encode(MP_GROUPS_READ, request->argc, request->argv, now_ms, NULL, 0);
+	char *room = len ? mp_buffer_reserve(m->wire, len) : NULL;
+
+	m->commands++;
+	if (!room ||
+	    !mp_groups_encode(MP_GROUPS_READ, request->argc, request->argv, now_ms, room, len)) {
+		m->failed = true;
+		return;
+	}
+	mp_buffer_commit(m->wire, len);
+}
+
 static void make_read(struct making *m, const struct mp_command *command,
 		      const struct resp_request *request)
 {
-	size_t len;
-	char *room;
-
+	if (command->rewrite == MP_REWRITE_PENDING && request->argc > 3) {
+		make_pending(m, request);
+		step_reply(m, command, request);
+		return;
+	}
 	if (command->rewrite == MP_REWRITE_NONE || command->rewrite == MP_REWRITE_INFO ||
-	    command->rewrite == MP_REWRITE_BLOCK) {
+	    command->rewrite == MP_REWRITE_BLOCK || command->rewrite == MP_REWRITE_PENDING ||
+	    command->rewrite == MP_REWRITE_STREAM_INFO) {
 		put_wire(m, request->raw);
-		step(m, (struct step){.kind = STEP_REPLY}, (struct mp_slice){0});
+		step_reply(m, command, request);
 		return;
 	}
 	if (command->rewrite == MP_REWRITE_CONFIG) {
@@ -292,20 +353,7 @@ static void make_read(struct making *m, const struct mp_command *command,
 		make_scan(m, request);
 		return;
 	}
-	len = mp_ttl_question(request->argv[1], NULL, 0);
-	room = mp_buffer_reserve(m->wire, len);
-	if (!room) {
-		m->failed = true;
-		return;
-	}
-	mp_ttl_question(request->argv[1], room, len);
-	mp_buffer_commit(m->wire, len);
-	m->commands++;
-	step(m,
-	     (struct step){.kind = STEP_TTL,
-			   .argument = (uint32_t)command->rewrite,
-			   .number = mp_expiry_now_ms(m->proxy)},
-	     (struct mp_slice){0});
+	make_ttl(m, command, request);
 }
 
 static void make_one(struct making *m, const struct resp_request *request)
@@ -369,7 +417,8 @@ void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r)
 			   .origin = &r->origin,
 			   .wire = &pipeline->rewritten,
 			   .recipe = &pipeline->recipe,
-			   .database = r->meta.database};
+			   .database = r->meta.database,
+			   .resp = r->meta.resp};
 	struct resp_request request;
 
 	mp_buffer_clear(m.wire);

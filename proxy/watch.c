@@ -51,28 +51,33 @@ void mp_watch_touch_key(struct mp_proxy *proxy, uint32_t database, struct mp_sli
 		*place_of(watch, database, key) = ++watch->touches;
 }
 
+struct touching {
+	struct mp_proxy *proxy;
+	uint32_t database;
+};
+
+static void touch_key(void *ctx, struct mp_slice key)
+{
+	const struct touching *touching = ctx;
+
+	mp_watch_touch_key(touching->proxy, touching->database, key);
+}
+
 void mp_watch_touch(struct mp_proxy *proxy, uint32_t database, const struct mp_command *command,
 		    const struct resp_request *request)
 {
 	struct mp_watch *watch = &proxy->watch;
-	int last = command->last_key < 0 ? request->argc + command->last_key : command->last_key;
+	struct touching touching = {proxy, database};
 
-	/* PUBLISH, CONFIG SET and the like are about no keys; scripts may be, whatever they name.
+	/* To read or claim on behalf of a group changes no key. */
+	if (!watch->touched || command->rewrite == MP_REWRITE_GROUP ||
+	    command->rewrite == MP_REWRITE_GROUP_READ)
+		return;
+	/* What it writes may not be told from its arguments' places alone, or be in two databases.
 	 */
-	if (!watch->touched || (!command->touches_keys && !command->movable_keys))
-		return;
-	/* What it writes is not to be told from its arguments' places alone, or is in two
-	 * databases. */
-	if (command->first_key == 0 || command->movable_keys ||
-	    command->rewrite == MP_REWRITE_MOVE || command->rewrite == MP_REWRITE_COPY) {
+	if (command->rewrite == MP_REWRITE_MOVE || command->rewrite == MP_REWRITE_COPY ||
+	    !mp_command_each_key(command, request, touch_key, &touching))
 		watch->all = ++watch->touches;
-		return;
-	}
-	for (int i = command->first_key; i <= last && i < request->argc; i += command->key_step) {
-		mp_watch_touch_key(proxy, database, request->argv[i]);
-		if (command->key_step <= 0)
-			break;
-	}
 }
 
 bool mp_watch_holds(struct mp_proxy *proxy, const struct resp_request *envelope)

@@ -54,6 +54,14 @@ def stream_state(client, key):
     return client.call("XRANGE", key, "-", "+"), sorted(groups)
 
 
+def deliveries(client, key):
+    """When what is pending was delivered, as the server holds it."""
+    def fields(flat):
+        return dict(zip(flat[::2], flat[1::2]))
+    groups = fields(client.call("XINFO", "STREAM", key, "FULL", "COUNT", 0))[b"groups"]
+    return {fields(group)[b"name"]: fields(group)[b"pending"] for group in groups}
+
+
 def value_of(client, key):
     """A key's type and content, in an order that does not depend on how it came about."""
     kind = client.call("TYPE", key).decode()
@@ -73,8 +81,11 @@ def value_of(client, key):
     raise AssertionError(f"{key!r} is a {kind}")
 
 
-def contents(client, databases=16):
-    """{(database, key): (type, content, deadline)} of everything that clients see there."""
+def contents(client, databases=16, with_deliveries=False):
+    """{(database, key): (type, content, deadline)} of everything that clients see there.
+
+    with_deliveries: and of streams, fourth, the times of delivery of what is pending.
+    """
     found = {}
     for database in range(databases):
         client.call("SELECT", database)
@@ -84,6 +95,8 @@ def contents(client, databases=16):
                 continue  # a plain server has expired it in between
             try:
                 found[database, key] = (*value_of(client, key), deadline)
+                if with_deliveries and found[database, key][0] == "stream":
+                    found[database, key] += (deliveries(client, key),)
             except (AssertionError, ServerError):
                 if client.call("EXISTS", key):
                     raise
@@ -92,12 +105,12 @@ def contents(client, databases=16):
 
 
 def backends_are_equal(group):
-    """All of them hold the same, deadlines included. Returns what that is."""
+    """All of them hold the same, deadlines and times of delivery included. Returns what that is."""
     group.wait_level()
     states = {}
     for i in group.ids:
         with group.redis_backend(i) as backend:
-            states[i] = contents(backend)
+            states[i] = contents(backend, with_deliveries=True)
     first = states[group.ids[0]]
     for i in group.ids[1:]:
         differing = [key for key in first.keys() | states[i].keys()

@@ -293,9 +293,95 @@ def streams_without_waiting(stage):
               ("MULTI",), ("XREAD", "BLOCK", 0, "STREAMS", "s", "$"), ("EXEC",))
 
 
+READ = ("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "k", ">")
+
+
+def consumer_groups(stage):
+    def create(*keys, group="g"):
+        for key in keys:
+            stage.ask("p", ("XGROUP", "CREATE", key, group, "$", "MKSTREAM"))
+
+    def pending():
+        stage.ask("p", ("XPENDING", "k", "g"), ("XACK", "k", "g", "1-1", "2-1", "3-1", "4-1", "5-1"))
+
+    create("k", "l")
+    stage.wait("w", *READ)
+    stage.ask("p", ("XADD", "k", "1-1", "f", "v"), ("XLEN", "k"))
+    stage.served("w")
+    pending()
+    for feed in [
+            [("MULTI",), ("XADD", "k", "2-1", "f", "v"), ("XADD", "k", "2-2", "f", "v"), ("EXEC",)],
+            [("EVAL", "return redis.call('XADD', KEYS[1], '3-1', 'f', 'v')", 1, "k")],
+            [("EVAL", "return redis.call('XADD', 'k', '4-1', 'f', 'v')", 0)],
+            [("XADD", "j", "1-1", "f", "v"), ("XADD", "k", "5-1", "f", "v")]]:
+        stage.wait("w", "XREADGROUP", "BLOCK", 0, "GROUP", "g", "c", "STREAMS", "l", "k", ">", ">")
+        stage.ask("p", *feed)
+        stage.served("w")
+        pending()
+    # What is there is shared among those of a group, and each group gets all.
+    create("k", group="h")
+    for n in range(3):
+        stage.wait(f"g{n}", "XREADGROUP", "GROUP", "g", f"c{n}", "COUNT", 1, "BLOCK", 0, "STREAMS", "k", ">")
+        stage.wait(f"h{n}", "XREADGROUP", "GROUP", "h", f"c{n}", "NOACK", "BLOCK", 0, "STREAMS", "k", ">")
+    stage.wait("x", "XREAD", "BLOCK", 0, "STREAMS", "k", "$")
+    stage.ask("p", ("XADD", "k", "6-1", "f", "v"))
+    stage.served("g0", "h0", "x")
+    stage.ask("p", ("MULTI",), ("XADD", "k", "6-2", "f", "v"), ("XADD", "k", "6-3", "f", "v"), ("EXEC",))
+    stage.served("g1", "g2", "h1")
+    stage.ask("p", ("XADD", "k", "6-4", "f", "v"))
+    stage.served("h2")
+    stage.ask("p", ("XPENDING", "k", "g"), ("XPENDING", "k", "h"), ("XREADGROUP", "GROUP", "g", "c0", "STREAMS", "k", "0"),
+              ("XREADGROUP", "GROUP", "g", "c0", "BLOCK", 0, "STREAMS", "k", ">"), ("XINFO", "GROUPS", "k"))
+    # Entries that nobody has asked for yet are delivered when the next one comes.
+    stage.wait("w", *READ)
+    stage.ask("p", ("XGROUP", "SETID", "k", "g", "6-2"), ("XADD", "k", "7-1", "f", "v"))
+    stage.served("w")
+
+
+def consumer_groups_that_go(stage):
+    """Who waits on behalf of a group is told that it, or the stream, is gone."""
+    for how in [
+            [("DEL", "k")], [("UNLINK", "j", "k")], [("SET", "k", "x")], [("RENAME", "k", "j")], [("FLUSHDB",)],
+            [("FLUSHALL",)], [("SWAPDB", 0, 1)], [("MOVE", "k", 1)], [("EXPIRE", "k", -1)], [("PEXPIRE", "k", 20)],
+            [("XGROUP", "DESTROY", "k", "g")], [("EVAL", "return redis.call('DEL', 'k')", 0)],
+            [("RPUSH", "list", 1), ("RENAME", "list", "k")], [("SADD", "set", 1), ("SUNIONSTORE", "k", "set")],
+            [("MULTI",), ("DEL", "k"), ("XADD", "k", "9-1", "f", "v"), ("EXEC",)]]:
+        stage.ask("p", ("SELECT", 0), ("XGROUP", "CREATE", "k", "g", "$", "MKSTREAM"),
+                  ("XGROUP", "CREATE", "other", "g", "$", "MKSTREAM"))
+        stage.wait("w", "XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "other", "k", ">", ">")
+        stage.wait("v", *READ)
+        stage.ask("p", *how)
+        stage.served("w", "v")
+        stage.ask("p", ("EXISTS", "k"), ("FLUSHALL",))
+    stage.ask("p", ("XGROUP", "CREATE", "k", "g", "$", "MKSTREAM"))
+    stage.wait("w", *READ)
+    stage.ask("p", ("MULTI",), ("DEL", "k"), ("XGROUP", "CREATE", "k", "g", 0, "MKSTREAM"),
+              ("XADD", "k", "9-1", "f", "v"), ("EXEC",))
+    stage.served("w")
+
+
+def consumer_groups_without_waiting(stage):
+    stage.ask("p", ("XGROUP", "CREATE", "k", "g", "$", "MKSTREAM"), ("SET", "text", "x"))
+    for words in [("BLOCK", 10), ("BLOCK", "x"), ("BLOCK", -1), ("BLOCK", "1.5"), ("COUNT", "x", "BLOCK", 0)]:
+        stage.ask("w", ("XREADGROUP", "GROUP", "g", "c", *words, "STREAMS", "k", ">"))
+    for rest in [("k", "0"), ("k", "$"), ("k", "x"), ("k", "text", ">"), ("k", "text", ">", ">"), ("text", ">"),
+                 ("nothing", ">"), ("k", "k", "0", ">"), ("k", "nothing", ">", ">")]:
+        stage.ask("w", ("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", *rest))
+    stage.ask("w", ("XREADGROUP", "BLOCK", 0, "STREAMS", "k", "text", ">", ">"),
+              ("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "NONSENSE", "k", ">"),
+              ("XREADGROUP", "GROUP", "none", "c", "BLOCK", 0, "STREAMS", "k", ">"),
+              ("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS"),
+              ("MULTI",), READ, ("EXEC",), ("EVAL", "return redis.call(unpack(ARGV))", 0, *READ),
+              ("XINFO", "GROUPS", "k"))
+    stage.wait("l", *READ)
+    stage.leave("l")
+    stage.ask("p", ("XADD", "k", "1-1", "f", "v"), ("XPENDING", "k", "g"))
+
+
 SCENES = [every_command, nothing_comes_in_between, several_at_once, by_way_of_others,
           what_feeds_nobody, first_key_fed, chains, timeouts, order_of_a_connection,
-          inside_transactions, leaving, streams, streams_without_waiting]
+          inside_transactions, leaving, streams, streams_without_waiting, consumer_groups,
+          consumer_groups_that_go, consumer_groups_without_waiting]
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
