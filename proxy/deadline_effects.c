@@ -11,29 +11,42 @@
 
 /*
  * Nothing but a script can ask for a deadline and act on it at once. It compares
- * as numbers: a double holds every padded deadline up to the year 280000.
+ * as numbers: a double holds every padded deadline up to the year 280000. And it
+ * says that they have expired to whoever wants to know. ARGV: now, 'K' or '', 'E'
+ * or '', database.
  */
 static const char expire_script[] =
 	"local now = tonumber(ARGV[1]) "
 	"for i = 1, #KEYS do "
 	"local due = redis.call('PEXPIRETIME', KEYS[i]) "
-	"if due >= 0 and due <= now then redis.call('UNLINK', KEYS[i]) end "
+	"if due >= 0 and due <= now then "
+	"redis.call('UNLINK', KEYS[i]) "
+	"if ARGV[2] == 'K' then "
+	"redis.call('PUBLISH', '__keyspace@' .. ARGV[4] .. '__:' .. KEYS[i], 'expired') end "
+	"if ARGV[3] == 'E' then "
+	"redis.call('PUBLISH', '__keyevent@' .. ARGV[4] .. '__:expired', KEYS[i]) end "
+	"end "
 	"end";
 
-size_t mp_encode_expire(char *out, size_t cap, int count, const struct mp_slice *keys,
-			int64_t now_ms)
+enum { EXPIRE_HEAD = 3, EXPIRE_TAIL = 4 };
+
+size_t mp_encode_expire(char *out, size_t cap, uint32_t database, int count,
+			const struct mp_slice *keys, int64_t now_ms, const char notify[2])
 {
-	struct mp_slice argv[3 + MP_EXPIRE_KEYS_MAX + 1];
-	char number[MP_DECIMAL_BYTES], time[MP_DECIMAL_BYTES];
+	struct mp_slice argv[EXPIRE_HEAD + MP_EXPIRE_KEYS_MAX + EXPIRE_TAIL], *tail;
+	char number[MP_DECIMAL_BYTES], time[MP_DECIMAL_BYTES], index[MP_DECIMAL_BYTES];
 
 	assert(count > 0 && count <= MP_EXPIRE_KEYS_MAX);
 	argv[0] = (struct mp_slice){"EVAL", 4};
 	argv[1] = (struct mp_slice){expire_script, sizeof(expire_script) - 1};
 	argv[2] = (struct mp_slice){number, mp_format_i64(number, count)};
-	for (int i = 0; i < count; i++)
-		argv[3 + i] = keys[i];
-	argv[3 + count] = (struct mp_slice){time, mp_format_i64(time, mp_deadline_pad(now_ms))};
-	return resp_encode(out, cap, 3 + count + 1, argv);
+	memcpy(&argv[EXPIRE_HEAD], keys, (size_t)count * sizeof(*keys));
+	tail = &argv[EXPIRE_HEAD + count];
+	tail[0] = (struct mp_slice){time, mp_format_i64(time, mp_deadline_pad(now_ms))};
+	tail[1] = (struct mp_slice){&notify[0], notify[0] != '\0'};
+	tail[2] = (struct mp_slice){&notify[1], notify[1] != '\0'};
+	tail[3] = (struct mp_slice){index, mp_format_u64(index, database)};
+	return resp_encode(out, cap, EXPIRE_HEAD + count + EXPIRE_TAIL, argv);
 }
 
 /* One command being looked at. */
@@ -160,16 +173,18 @@ static void look_at_eval(const struct look *look)
 	const struct resp_request *r = look->r;
 	size_t len = sizeof(expire_script) - 1;
 	int64_t count, now_ms;
+	int last;
 
 	look_at_eviction(look);
 	/* Not one of ours? (Clients' are run by EVALSHA.) */
-	if (r->argc < 5 || r->argv[1].len != len ||
+	last = r->argc - EXPIRE_TAIL;
+	if (last <= EXPIRE_HEAD || r->argv[1].len != len ||
 	    memcmp(r->argv[1].data, expire_script, len) != 0)
 		return;
-	if (!mp_parse_i64(r->argv[2], &count) || count != r->argc - 4 ||
-	    !take_deadline(r->argv[r->argc - 1], &now_ms))
+	if (!mp_parse_i64(r->argv[2], &count) || count != last - EXPIRE_HEAD ||
+	    !take_deadline(r->argv[last], &now_ms))
 		return;
-	for (int i = 3; i < r->argc - 1; i++)
+	for (int i = EXPIRE_HEAD; i < last; i++)
 		tell(look, (struct mp_effect){.kind = MP_EFFECT_EXPIRE,
 					      .database = *look->database,
 					      .key = r->argv[i],

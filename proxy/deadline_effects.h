@@ -56,10 +56,11 @@ bool mp_effects_each(struct resp_parser *parser, struct mp_slice wire, int comma
 
 /*
  * The command that expires what is due of count keys, at most
- * MP_EXPIRE_KEYS_MAX. Returns its length; > cap: it did not fit.
+ * MP_EXPIRE_KEYS_MAX. notify: the keyspace events that are to be published of it
+ * ('K' or 0, 'E' or 0). Returns its length; > cap: it did not fit.
  */
 enum { MP_EXPIRE_KEYS_MAX = 64 };
-size_t mp_encode_expire(char *out, size_t cap, int count, const struct mp_slice *keys,
-			int64_t now_ms);
+size_t mp_encode_expire(char *out, size_t cap, uint32_t database, int count,
+			const struct mp_slice *keys, int64_t now_ms, const char notify[2]);
 
 #endif

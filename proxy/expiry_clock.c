@@ -89,12 +89,29 @@ void mp_expiry_batch_done(struct mp_proxy *proxy, struct mp_batch *batch)
 
 /* ------------------------------------------------------------------- expiring */
 
+/* False: out of memory. */
+static bool add_expiry(struct mp_proxy *proxy, uint32_t database, int count,
+		       const struct mp_slice *keys, bool is_open)
+{
+	struct mp_buffer *wire = &proxy->expiry.wire;
+	const char *notify = proxy->memory.notify_expired;
+	int64_t now_ms = (int64_t)proxy->expiry.now_ms;
+	size_t len = mp_encode_expire(NULL, 0, database, count, keys, now_ms, notify);
+
+	if (!mp_buffer_reserve(wire, len))
+		return false;
+	mp_encode_expire(mp_buffer_data(wire), len, database, count, keys, now_ms, notify);
+	mp_pipeline_add_own(proxy, database, (struct mp_slice){mp_buffer_data(wire), len},
+			    notify[0] || notify[1] ? MP_RECORD_SPEAKS : MP_RECORD_BLIND, is_open);
+	return true;
+}
+
 /* As many as one command takes, of one database. False: none, or no room for them now. */
 static bool expire_some(struct mp_proxy *proxy)
 {
 	struct mp_expiry *expiry = &proxy->expiry;
 	struct mp_slice keys[MP_EXPIRE_KEYS_MAX];
-	size_t bytes = 0, len;
+	size_t bytes = 0;
 	uint32_t database = 0;
 	bool certain = true;
 	int count = 0;
@@ -116,14 +133,10 @@ static bool expire_some(struct mp_proxy *proxy)
 		mp_blocking_touch_key(proxy, database, keys[count++]);
 		bytes += node->key_bytes;
 	}
-	len = mp_encode_expire(NULL, 0, count, keys, (int64_t)expiry->now_ms);
-	if (!mp_buffer_reserve(&expiry->wire, len)) {
+	if (!add_expiry(proxy, database, count, keys, !certain)) {
 		mp_deadlines_requeue_all(&expiry->index);
 		return false;
 	}
-	mp_encode_expire(mp_buffer_data(&expiry->wire), len, count, keys, (int64_t)expiry->now_ms);
-	mp_pipeline_add_own(proxy, database, (struct mp_slice){mp_buffer_data(&expiry->wire), len},
-			    MP_RECORD_BLIND, !certain);
 	return true;
 }
 
@@ -168,15 +181,8 @@ struct proposing {
 /* Set, and due already: SET with a deadline in the past. It goes in the same batch. */
 static void expire_at_once(struct mp_proxy *proxy, const struct mp_effect *e)
 {
-	struct mp_expiry *expiry = &proxy->expiry;
-	size_t len = mp_encode_expire(NULL, 0, 1, &e->key, (int64_t)expiry->now_ms);
-
-	if (!mp_buffer_reserve(&expiry->wire, len))
-		return; /* the index has it when it is committed */
-	mp_encode_expire(mp_buffer_data(&expiry->wire), len, 1, &e->key, (int64_t)expiry->now_ms);
-	mp_pipeline_add_own(proxy, e->database,
-			    (struct mp_slice){mp_buffer_data(&expiry->wire), len}, MP_RECORD_BLIND,
-			    true);
+	/* Out of memory: the index has it when it is committed. */
+	add_expiry(proxy, e->database, 1, &e->key, true);
 }
 
 static void on_proposed(void *ctx, const struct mp_effect *e)

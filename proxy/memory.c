@@ -88,6 +88,7 @@ static void take_measure(struct mp_proxy *proxy, struct mp_slice info)
 
 	used -= number_at(info, "\nmem_not_counted_for_evict:");
 	memory->used_bytes = used;
+	memory->is_measured = true;
 	if (used <= limit) {
 		memory->is_full = memory->is_over = false;
 		rest(proxy);
@@ -99,24 +100,32 @@ static void take_measure(struct mp_proxy *proxy, struct mp_slice info)
 	}
 }
 
+/* Is there one of these letters? */
+static bool has_letter(struct mp_slice text, const char *letters)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (strchr(letters, text.data[i]))
+			return true;
+	return false;
+}
+
 /* An array or a map: the parameter's name, and its value, which is letters on a line. */
 static void take_notify(struct mp_memory *memory, struct mp_slice answer)
 {
 	static const char name[] = "events\r\n$";
 	const char *end = answer.data + answer.len;
 	const char *at = memmem(answer.data, answer.len, name, sizeof(name) - 1);
-	bool evicted = false, by_key = false, by_event = false;
+	struct mp_slice wanted = {"", 0};
+	char by_key, by_event;
 
-	if (at &&
-	    (at = memchr(at + sizeof(name) - 1, '\n', (size_t)(end - at) - sizeof(name) + 1))) {
-		for (at++; at < end && *at != '\r'; at++) {
-			evicted = evicted || *at == 'A' || *at == 'e';
-			by_key = by_key || *at == 'K';
-			by_event = by_event || *at == 'E';
-		}
-	}
-	memory->notify[0] = evicted && by_key ? 'K' : '\0';
-	memory->notify[1] = evicted && by_event ? 'E' : '\0';
+	if (at && (at = memchr(at + sizeof(name) - 1, '\n', (size_t)(end - at) - sizeof(name) + 1)))
+		wanted = (struct mp_slice){at + 1, (size_t)(end - at) - 1};
+	by_key = has_letter(wanted, "K") ? 'K' : '\0';
+	by_event = has_letter(wanted, "E") ? 'E' : '\0';
+	memory->notify_evicted[0] = has_letter(wanted, "Ae") ? by_key : '\0';
+	memory->notify_evicted[1] = has_letter(wanted, "Ae") ? by_event : '\0';
+	memory->notify_expired[0] = has_letter(wanted, "Ax") ? by_key : '\0';
+	memory->notify_expired[1] = has_letter(wanted, "Ax") ? by_event : '\0';
 }
 
 static void take_victims(struct mp_memory *memory, struct mp_slice answer)
@@ -135,13 +144,15 @@ void mp_memory_answer(struct mp_proxy *proxy, const struct mp_request *r, struct
 		mp_memory_take_settings(proxy, answer);
 		return;
 	}
+	if (r->purpose == MP_PURPOSE_NOTIFY) {
+		take_notify(memory, answer);
+		return;
+	}
 	/* Asked by a former leader of this process's, or for settings of before? */
 	if (r->purpose == MP_PURPOSE_POLICY || r->origin.sequence != memory->ballot)
 		return;
 	if (r->purpose == MP_PURPOSE_MEASURE && memory->state == MP_MEMORY_MEASURES)
 		take_measure(proxy, answer);
-	else if (r->purpose == MP_PURPOSE_NOTIFY)
-		take_notify(memory, answer);
 	else if (r->purpose == MP_PURPOSE_VICTIMS && memory->state == MP_MEMORY_CHOOSES)
 		take_victims(memory, answer);
 }
@@ -152,7 +163,7 @@ static void begin(struct mp_memory *memory, uint64_t ballot)
 {
 	memory->ballot = ballot;
 	memory->state = MP_MEMORY_IDLE;
-	memory->is_full = memory->is_over = false;
+	memory->is_full = memory->is_over = memory->is_measured = false;
 	memory->next_ns = 0;
 	memory->used_bytes = 0;
 }
@@ -187,6 +198,9 @@ bool mp_memory_turn(struct mp_proxy *proxy)
 {
 	struct mp_memory *memory = &proxy->memory;
 
+	/* Settings that are changing: what comes behind them is judged by the new ones. */
+	if (proxy->pipeline.ballot && memory->asked > 0)
+		return false;
 	if (memory->limit_bytes == 0)
 		return true;
 	if (memory->ballot != proxy->pipeline.ballot)
@@ -197,7 +211,7 @@ bool mp_memory_turn(struct mp_proxy *proxy)
 			 ? is_due(proxy)
 			 : memory->state == MP_MEMORY_EVICTS && is_evicted(proxy))
 		measure(proxy);
-	return !memory->is_over;
+	return memory->is_measured && !memory->is_over;
 }
 
 uint64_t mp_memory_deadline_ns(struct mp_proxy *proxy)

@@ -54,15 +54,17 @@ struct mp_memory {
 	uint64_t evicted; /* keys, in the entries that were handed on here */
 
 	/* The leader's. */
-	bool is_full; /* what may need memory is refused */
-	bool is_over; /* far: requests wait for eviction */
+	bool is_full;     /* what may need memory is refused */
+	bool is_over;     /* far: requests wait for eviction */
+	bool is_measured; /* against this limit: until then requests wait */
 	enum mp_memory_state state;
-	uint64_t ballot;          /* that all this is about */
-	uint64_t used_bytes;      /* when it was measured last */
-	uint64_t written_bytes;   /* logged since */
-	uint64_t next_ns;         /* when it is measured again, at the latest */
-	uint64_t evicts_lsn;      /* EVICTS: the entry that is waited for; 0: not proposed yet */
-	char notify[2];           /* keyspace events of evicted keys are wanted: 'K', 'E', or 0 */
+	uint64_t ballot;        /* that all this is about */
+	uint64_t used_bytes;    /* when it was measured last */
+	uint64_t written_bytes; /* logged since */
+	uint64_t next_ns;       /* when it is measured again, at the latest */
+	uint64_t evicts_lsn;    /* EVICTS: the entry that is waited for; 0: not proposed yet */
+	/* Keyspace events that are wanted: 'K' or 0, 'E' or 0. */
+	char notify_evicted[2], notify_expired[2];
 	struct mp_buffer victims; /* the server's answer */
 	struct mp_buffer wire;
 };

@@ -12,6 +12,15 @@ static const char load_script[] = "redis.call('SELECT', ARGV[1]) "
 				  "return redis.call('HMGET', " MP_SETTINGS_KEY ", 'maxmemory', "
 				  "'maxmemory-policy')";
 
+/* The own server's, which are those of all (CONFIG SET). Unknown: nothing is published. */
+static void ask_notify(struct mp_proxy *proxy)
+{
+	struct mp_slice argv[3] = {{"CONFIG", 6}, {"GET", 3}, {"notify-keyspace-events", 22}};
+
+	if (!mp_question_ask(proxy, MP_PURPOSE_NOTIFY, 0, 0, 3, argv))
+		mp_error("out of memory: of what expires or is evicted there may be no events");
+}
+
 void mp_memory_ask(struct mp_proxy *proxy)
 {
 	struct mp_memory *memory = &proxy->memory;
@@ -21,6 +30,7 @@ void mp_memory_ask(struct mp_proxy *proxy)
 				   {"0", 1},
 				   {number, mp_format_i64(number, proxy->databases)}};
 
+	ask_notify(proxy);
 	if (mp_question_ask(proxy, MP_PURPOSE_SETTINGS, 0, 0, 4, argv)) {
 		memory->asked++;
 		return;

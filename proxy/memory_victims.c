@@ -109,13 +109,6 @@ static int put_volatile(struct mp_proxy *proxy, struct mp_slice *argv, int count
 	return argc;
 }
 
-static bool ask_notify(struct mp_proxy *proxy)
-{
-	struct mp_slice argv[3] = {{"CONFIG", 6}, {"GET", 3}, {"notify-keyspace-events", 22}};
-
-	return mp_question_ask(proxy, MP_PURPOSE_NOTIFY, proxy->memory.ballot, 0, 3, argv);
-}
-
 bool mp_memory_choose(struct mp_proxy *proxy, uint64_t bytes)
 {
 	enum { HEAD = 7 };
@@ -136,8 +129,7 @@ bool mp_memory_choose(struct mp_proxy *proxy, uint64_t bytes)
 		argc += put_volatile(proxy, argv + HEAD, candidates, numbers);
 	if (is_volatile(memory->policy) && argc == HEAD)
 		return false;
-	return ask_notify(proxy) &&
-	       mp_question_ask(proxy, MP_PURPOSE_VICTIMS, memory->ballot, 0, argc, argv);
+	return mp_question_ask(proxy, MP_PURPOSE_VICTIMS, memory->ballot, 0, argc, argv);
 }
 
 /* ------------------------------------------------------------------- evicting */
@@ -147,14 +139,14 @@ static bool put_eviction(struct mp_proxy *proxy, uint32_t database, const struct
 			 int count)
 {
 	struct mp_memory *memory = &proxy->memory;
-	bool speaks = memory->notify[0] || memory->notify[1];
-	size_t len = mp_encode_eviction(NULL, 0, database, count, keys, memory->notify);
+	bool speaks = memory->notify_evicted[0] || memory->notify_evicted[1];
+	size_t len = mp_encode_eviction(NULL, 0, database, count, keys, memory->notify_evicted);
 
 	mp_buffer_clear(&memory->wire);
 	if (!mp_pipeline_room(proxy, len) || !mp_buffer_reserve(&memory->wire, len))
 		return false;
 	mp_encode_eviction(mp_buffer_data(&memory->wire), len, database, count, keys,
-			   memory->notify);
+			   memory->notify_evicted);
 	mp_pipeline_add_own(proxy, database, (struct mp_slice){mp_buffer_data(&memory->wire), len},
 			    speaks ? MP_RECORD_SPEAKS : MP_RECORD_BLIND, false);
 	for (int i = 0; i < count; i++) {

@@ -11,31 +11,27 @@ import shutil
 import signal
 import subprocess
 
-from debian_source import sources_of
 from harness import RawRedis, free_ports
 
 # "err": it ran and failed. "skip": it wants a server of its own, by its tags.
 Case = collections.namedtuple("Case", "unit name outcome why ms", defaults=(0,))
 
+# Sections of redis-suite.md.
+FAIL, LEFT_OUT, NOT_IN_CI = "Cases that fail", "Cases that are left out", "Cases that CI leaves out"
 # Programs that the suite looks for where they are built.
 PROGRAMS = ("redis-server", "redis-cli", "redis-benchmark")
 # Many cases look into the server.
 SERVER_OPTIONS = ("--enable-debug-command", "yes")
-# SYNC is refused: replication is muproxy's own.
-TAGS = ("--tags", "-needs:repl")
 DEFAULTS = [("CONFIG", "SET", *setting) for setting in (
     ("maxmemory", 0), ("maxmemory-policy", "noeviction"), ("notify-keyspace-events", ""),
     ("slowlog-log-slower-than", 10000), ("slowlog-max-len", 128), ("latency-tracking", "yes"),
     ("latency-monitor-threshold", 0))] + [("FLUSHALL",), ("FUNCTION", "FLUSH")]
-# They look for the server's process, and spoil what follows where it is not their own.
-NEVER = ("SRANDMEMBER with a dict containing long chain",)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m|\[0(?:;\d+)*m")
 VERDICT = re.compile(r"^\[(ok|err|ignore|skip|exception|TIMEOUT)\]:? ?(.*)$")
 
 
-def prepare():
-    """The top directory of the sources, ready to run."""
-    top = sources_of("redis")
+def prepare(top):
+    """Makes the sources in a directory ready to run; returns it."""
     for program in PROGRAMS:
         link = os.path.join(top, "src", program)
         if not os.path.lexists(link):
@@ -47,6 +43,19 @@ def units(top):
     """The suite's own list of its units."""
     return subprocess.run(["tclsh", "tests/test_helper.tcl", "--list-tests"], cwd=top, check=True,
                           capture_output=True, text=True, timeout=60).stdout.split()
+
+
+def listed(path=os.path.join(os.path.dirname(os.path.abspath(__file__)), "redis-suite.md")):
+    """{section: [(unit, name), ...]} of the cases that are named there."""
+    sections = collections.defaultdict(list)
+    with open(path) as file:
+        for line in file:
+            if line.startswith("## "):
+                section = line[3:].strip()
+            case = re.match(r"- `((?:unit|integration)/[^`]+)`: (.*)$", line)
+            if case:
+                sections[section].append(case.groups())
+    return sections
 
 
 def _numbered(cases):
@@ -76,7 +85,11 @@ def parse(unit, text):
         if outcome == "ok":
             name, ms = re.fullmatch(r"(.*) \((\d+) ms\)", name).groups()
         elif outcome == "err":
-            name = re.sub(r" in tests/\S+\.tcl$", "", name)
+            name, told, _ = name.rpartition(" in tests/")
+            if not told:  # not a case of the suite's, but what is around some
+                why, name = [lines[at - 1], *why], "(a block ends early)"
+        elif outcome == "skip":
+            pass  # by --skiptest or --only
         elif outcome == "ignore":
             name, _, reason = name.rpartition(": ")
             outcome, why = "skip", [reason]
@@ -96,12 +109,14 @@ def calm(host, port):
             client.call(*request)
 
 
-def run_unit(top, host, port, unit, timeout_s=300, arguments=()):
-    """Run one unit against the server there; returns its cases."""
+def run_unit(top, host, port, unit, timeout_s=300, only=(), without=()):
+    """Run one unit against the server there; returns its cases. without: names to leave out."""
     calm(host, port)
     command = ["tclsh", "tests/test_helper.tcl", "--host", host, "--port", str(port), "--single",
-               unit, "--durable", "--baseport", str(free_ports(64) + 32), *TAGS, *arguments,
-               *(word for name in NEVER for word in ("--skiptest", name))]
+               unit, "--durable", "--baseport", str(free_ports(64) + 32), "--tags", "-needs:repl"]
+    for option, names in (("--only", only), ("--skiptest", without)):
+        for name in names:
+            command += [option, name]
     with subprocess.Popen(command, cwd=top, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace",
                           start_new_session=True, env={**os.environ, "TERM": "dumb"}) as process:

@@ -101,6 +101,19 @@ def test_settings_are_the_groups(shared):
         assert info(one, "memory")["maxmemory_policy"] == "noeviction"
 
 
+def test_a_limit_holds_for_what_comes_behind_it(shared):
+    """At once, whoever set it, and where; and so does that there is none any more."""
+    with shared.redis(1) as one, shared.redis(3) as three:
+        for _ in range(10):
+            for client, other in [(one, three), (three, one)]:
+                assert client.call("CONFIG", "SET", "maxmemory", 1) == b"OK"
+                with pytest.raises(ServerError, match="OOM command not allowed"):
+                    other.call("SET", "k", 1)
+                assert client.call("CONFIG", "SET", "maxmemory", 0) == b"OK"
+                assert other.call("SET", "k", 1) == b"OK"
+        one.call("DEL", "k")
+
+
 def test_full_and_nothing_may_go(shared):
     """noeviction: what may need memory is refused everywhere, the rest is not."""
     with shared.redis(1) as one, shared.redis(2) as two, limited(

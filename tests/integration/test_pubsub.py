@@ -385,6 +385,32 @@ def test_keyspace_events(shared):
         client.call("CONFIG", "SET", "notify-keyspace-events", "")
 
 
+def test_what_expires_is_said_to(shared):
+    """Once, at every replica, and also of what was given a deadline that has passed."""
+    with shared.redis(3) as client:
+        client.call("CONFIG", "SET", "notify-keyspace-events", "KEx")
+        listeners = [Listener(shared.redis(i), ("PSUBSCRIBE", "__key*"), ("SUBSCRIBE", "end"))
+                     for i in shared.ids]
+        for listener in listeners:
+            listener.start()
+        client.call("SET", "brief", 1, "PX", 20)
+        wait_for(lambda: client.call("EXISTS", "brief") == 0, "it to expire")
+        client.call("SELECT", 2)
+        client.call("SET", "past", 1, "PXAT", 1)
+        client.call("SET", "stays", 1, "EX", 1000)
+        client.call("DEL", "stays")
+        client.call("PUBLISH", "end", "<until>")
+        for listener in listeners:
+            listener.finish()
+            assert listener.messages == [
+                (b"__keyspace@0__:brief", b"expired"), (b"__keyevent@0__:expired", b"brief"),
+                (b"__keyspace@2__:past", b"expired"), (b"__keyevent@2__:expired", b"past")]
+            listener.client.close()
+        client.call("CONFIG", "SET", "notify-keyspace-events", "")
+        client.call("SET", "silent", 1, "PX", 20)
+        wait_for(lambda: client.call("EXISTS", "silent") == 0, "it to expire")
+
+
 def test_a_session_in_order(shared):
     """In RESP3 messages come between replies, never inside of one."""
     value = "v" * 300000

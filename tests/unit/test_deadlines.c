@@ -311,7 +311,7 @@ static void what_expires_is_read_off_the_log(void **state)
 	struct resp_parser *parser;
 	struct resp_limits limits;
 	char wire[1024];
-	size_t len = mp_encode_expire(wire, sizeof(wire), 3, keys, 9);
+	size_t len = mp_encode_expire(wire, sizeof(wire), 0, 3, keys, 9, "KE");
 
 	(void)state;
 	assert_true(len <= sizeof(wire));

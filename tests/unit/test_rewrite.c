@@ -138,7 +138,7 @@ static void expire(void)
 {
 	struct mp_slice key = S("k");
 	char wire[1024];
-	size_t len = mp_encode_expire(wire, sizeof(wire), 1, &key, now_ms());
+	size_t len = mp_encode_expire(wire, sizeof(wire), 0, 1, &key, now_ms(), "\0");
 
 	assert_true(len <= sizeof(wire));
 	test_client_ask(&rewritten, (struct mp_slice){wire, len});
