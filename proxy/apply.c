@@ -177,6 +177,8 @@ static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *rec
 	else if (record->wire.len > 0)
 		backend->ops->write(backend, record->head.database, record->wire,
 				    (int)record->head.commands, r);
+	if (target->protocol == MP_MEMCACHED && proxy->memcached.touched.slot)
+		mp_touched_note(&proxy->memcached.touched, record->wire);
 	if (record->head.flags & MP_RECORD_DEADLINES)
 		mp_expiry_note(proxy, record, proxy->apply.now_ms);
 	if (record->head.flags & MP_RECORD_SETTINGS)

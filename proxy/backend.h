@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "memcached_clock.h"
 #include "slice.h"
 
 /* Keys with this prefix are muproxy's own in Memcached; clients are refused them. */
@@ -164,6 +165,18 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *, const struct m
 uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *);
 /* By how many seconds its clock is ahead of Unix time, as far as that matters. */
 int64_t mp_backend_memcached_shift_s(const struct mp_backend *);
+/* The deadline of an item that has so long to live there: Unix time, up to a second too early. */
+int64_t mp_backend_memcached_deadline_s(const struct mp_backend *, int64_t left_s);
+/*
+ * As applied_lsn, and what has to follow on a store that failed is executed, too; 0: just
+ * now there is none such.
+ */
+uint64_t mp_backend_memcached_settled_lsn(const struct mp_backend *);
+/*
+ * Store an item that is not there yet, in clean form (mc_encode.h), behind all that was
+ * written so far. Whether that succeeds is nobody's concern. READY only; flush() afterwards.
+ */
+void mp_backend_memcached_add(struct mp_backend *, struct memcached_command command);
 /*
  * Drop everything that the server holds, and have it stand at that LSN of that
  * era: an empty cache is a state as good as any. Done on a new connection, so

@@ -33,12 +33,13 @@ enum {
 };
 
 enum slot_kind {
-	SLOT_REPLY, /* one reply; the owner's, or nobody's */
-	SLOT_BARE,  /* the same, to a request that mc_is_bare() */
-	SLOT_GETS,  /* the reply to single keys (memcached_gets.h) */
-	SLOT_SET,   /* the same, to a command that may store: its key is the oldest in `keys` */
-	SLOT_FLUSH, /* the same, to a flush_all */
-	SLOT_STORE, /* our own set of the applied LSN */
+	SLOT_REPLY,  /* one reply; the owner's, or nobody's */
+	SLOT_BARE,   /* the same, to a request that mc_is_bare() */
+	SLOT_GETS,   /* the reply to single keys (memcached_gets.h) */
+	SLOT_SET,    /* the same, to a command that may store: its key is the oldest in `keys` */
+	SLOT_FLUSH,  /* the same, to a flush_all */
+	SLOT_DELETE, /* our own, of the key of a store that failed */
+	SLOT_STORE,  /* our own set of the applied LSN */
 };
 
 struct memcached {
@@ -54,7 +55,8 @@ struct memcached {
 	 * that command's length: if the set fails, it is needed.
 	 */
 	struct mp_buffer keys;
-	bool set_failed; /* the head's set, or store, did not store */
+	unsigned deletes; /* slots of kind DELETE */
+	bool set_failed;  /* the head's set, or store, did not store */
 	bool in_unit;
 	bool empties; /* the next greeting is to empty the server, which then stands there: */
 	struct memcached_place new_place;
@@ -189,8 +191,9 @@ static void after_set(struct memcached *mc)
 
 	memcpy(&len, command - sizeof(len), sizeof(len));
 	if (mc->set_failed) {
-		mp_base_expect(&mc->base, SLOT_REPLY, NULL, MP_TAKE_OWN);
+		mp_base_expect(&mc->base, SLOT_DELETE, NULL, MP_TAKE_OWN);
 		mp_wire_put(wire, command, len);
+		mc->deletes++;
 	}
 	mp_buffer_consume(&mc->keys, sizeof(len) + len);
 }
@@ -211,6 +214,9 @@ static void after_reply(struct memcached *mc, uint8_t kind)
 		break;
 	case SLOT_SET:
 		after_set(mc);
+		break;
+	case SLOT_DELETE:
+		mc->deletes--;
 		break;
 	case SLOT_FLUSH:
 		/* It took our own item, too: a restart now would find a server without an LSN. */
@@ -261,6 +267,7 @@ static void lose(struct mp_base *base)
 	memcached_gets_reset(&mc->gets);
 	mc->framer = (struct mc_framer){0};
 	mc->set_failed = false;
+	mc->deletes = 0;
 	mp_buffer_clear(&mc->keys);
 }
 
@@ -498,6 +505,28 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *base,
 uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *backend)
 {
 	return ((const struct memcached *)backend)->greeting.item_size_max;
+}
+
+int64_t mp_backend_memcached_deadline_s(const struct mp_backend *backend, int64_t left_s)
+{
+	const struct memcached *mc = (const struct memcached *)backend;
+
+	return (mc->clock_offset_ms + clock_ms(CLOCK_MONOTONIC)) / 1000 + left_s -
+	       clock_shift_s(mc);
+}
+
+uint64_t mp_backend_memcached_settled_lsn(const struct mp_backend *backend)
+{
+	return ((const struct memcached *)backend)->deletes == 0 ? backend->applied_lsn : 0;
+}
+
+void mp_backend_memcached_add(struct mp_backend *backend, struct memcached_command command)
+{
+	struct memcached *mc = (struct memcached *)backend;
+
+	mp_base_expect(&mc->base, SLOT_REPLY, NULL, MP_TAKE_READ);
+	put_line(mc, command.line);
+	put_bytes(mc, command.block);
 }
 
 int64_t mp_backend_memcached_shift_s(const struct mp_backend *backend)

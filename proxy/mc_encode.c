@@ -106,19 +106,10 @@ bool mc_wants_token(const struct mc_request *r)
 
 /* --------------------------------------------------------------- deadlines */
 
-/* FNV-1a. Two keys of one hash would at worst exchange deadlines that are within jitter anyway. */
-static uint64_t hash_key(struct mp_slice key)
-{
-	uint64_t hash = 14695981039346656037ULL;
-
-	for (size_t i = 0; i < key.len; i++)
-		hash = (hash ^ (unsigned char)key.data[i]) * 1099511628211ULL;
-	return hash;
-}
-
+/* Two keys of one hash would at worst exchange deadlines that are within jitter anyway. */
 static void remember(struct mc_deadlines *deadlines, struct mp_slice key, int64_t deadline_s)
 {
-	uint64_t hash = hash_key(key);
+	uint64_t hash = mc_key_hash(key);
 	size_t at = hash % MC_DEADLINE_SLOTS;
 
 	deadlines->slot[at].key_hash = hash;
@@ -147,7 +138,7 @@ int64_t mc_deadline(struct mc_deadlines *deadlines, struct mp_slice key, int64_t
 int64_t mc_kept_deadline(struct mc_deadlines *deadlines, struct mp_slice key, int64_t left_s,
 			 int64_t now_s)
 {
-	uint64_t hash = hash_key(key);
+	uint64_t hash = mc_key_hash(key);
 	size_t at = hash % MC_DEADLINE_SLOTS;
 	int64_t known_s = deadlines->slot[at].deadline_s;
 	int64_t deadline_s = now_s + left_s;

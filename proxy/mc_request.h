@@ -107,6 +107,16 @@ static inline struct mp_slice mc_next_word(const char **s, const char *end)
 	return (struct mp_slice){start, (size_t)(*s - start)};
 }
 
+/* FNV-1a. */
+static inline uint64_t mc_key_hash(struct mp_slice key)
+{
+	uint64_t hash = 14695981039346656037ULL;
+
+	for (size_t i = 0; i < key.len; i++)
+		hash = (hash ^ (unsigned char)key.data[i]) * 1099511628211ULL;
+	return hash;
+}
+
 /* The number that a word begins with, of those that are known to have 64 bits; 0: none. */
 static inline uint64_t mc_digits(struct mp_slice word)
 {

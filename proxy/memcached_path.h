@@ -10,6 +10,7 @@
 
 #include "buffer.h"
 #include "memcached_listing.h"
+#include "memcached_touched.h"
 #include "net.h"
 #include "request.h"
 #include "slice.h"
@@ -22,6 +23,7 @@ struct mp_memcached {
 	struct mp_request_list follow_ups;
 	struct mp_buffer out; /* a form of a request or a reply on its way */
 	struct mp_listing listing;
+	struct mp_touched touched; /* while the server is being filled */
 	struct mp_address address; /* of the server, looked up once */
 };
 

@@ -5,6 +5,7 @@
 
 #include "log.h"
 #include "state.h"
+#include "transfer.h"
 
 /*
  * Where to go on. With a Redis beside it, where that one needs the log from: if
@@ -51,5 +52,6 @@ bool mp_memcached_restart(struct mp_proxy *proxy)
 	target->passed_lsn = lsn;
 	target->is_restarting = true;
 	mp_backend_memcached_empty(target->backend, proxy->view.era, lsn);
+	mp_transfer_fill(proxy, target);
 	return true;
 }

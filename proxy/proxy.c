@@ -307,6 +307,9 @@ void mp_proxy_get_stats(const struct mp_proxy *proxy, struct mp_proxy_stats *sta
 	TAKE(restore_bytes);
 	TAKE(restore_total_bytes);
 	TAKE(restore_ms);
+	TAKE(restore_items);
+	TAKE(restore_total_items);
+	TAKE(restore_in_service);
 	TAKE(restores);
 	TAKE(restores_failed);
 	TAKE(donations);

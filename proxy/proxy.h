@@ -117,7 +117,9 @@ struct mp_proxy_stats {
 	int restore_stage;    /* enum mp_transfer_stage */
 	int restore_protocol; /* enum mp_protocol, 0: none */
 	unsigned restore_donor;
+	bool restore_in_service; /* it serves meanwhile (Memcached) */
 	uint64_t restore_bytes, restore_total_bytes, restore_ms;
+	uint64_t restore_items, restore_total_items; /* Memcached */
 	uint64_t restores, restores_failed, donations;
 	bool adopting; /* what is restored here is from the seed (adopt.h) */
 };

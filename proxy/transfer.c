@@ -11,6 +11,7 @@
 
 #include "backends.h"
 #include "log.h"
+#include "memcached_transfer.h"
 #include "state.h"
 
 enum {
@@ -25,6 +26,7 @@ enum {
 
 const struct mp_transfer_kind mp_transfer_kinds[MP_TARGETS] = {
 	{&mp_redis_restorer, &mp_redis_donor},
+	{&mp_memcached_restorer, &mp_memcached_donor},
 };
 
 static uint64_t ns(uint64_t ms)
@@ -35,6 +37,17 @@ static uint64_t ns(uint64_t ms)
 static uint32_t bit_of(const struct mp_target *target)
 {
 	return 1U << mp_target_index(target->protocol);
+}
+
+/* Those that are restored beside their service. */
+static uint32_t bits_beside(void)
+{
+	uint32_t bits = 0;
+
+	for (unsigned i = 0; i < MP_TARGETS; i++)
+		if (mp_transfer_kinds[i].restorer->beside_service)
+			bits |= 1U << i;
+	return bits;
 }
 
 /* ------------------------------------------------------------------- figures */
@@ -48,6 +61,9 @@ static void show(struct mp_restore *restore)
 	STAT_SET(proxy, restore_donor, restore->donor);
 	STAT_SET(proxy, restore_bytes, restore->bytes);
 	STAT_SET(proxy, restore_total_bytes, restore->total_bytes);
+	STAT_SET(proxy, restore_items, restore->items);
+	STAT_SET(proxy, restore_total_items, restore->total_items);
+	STAT_SET(proxy, restore_in_service, !(restore->wanted & ~bits_beside()));
 	STAT_SET(proxy, restore_ms, begun_ms ? mp_now_ms(proxy) - begun_ms : 0);
 	STAT_SET(proxy, restore_stage, (int)restore->stage);
 }
@@ -71,6 +87,12 @@ void mp_restore_moved(struct mp_restore *restore, uint64_t bytes, uint64_t total
 	show(restore);
 }
 
+void mp_restore_counted(struct mp_restore *restore, uint64_t items, uint64_t total_items)
+{
+	restore->items = items;
+	restore->total_items = total_items;
+}
+
 static void log_progress(struct mp_restore *restore, uint64_t now_ns)
 {
 	struct mp_proxy_stats stats;
@@ -86,15 +108,30 @@ static void log_progress(struct mp_restore *restore, uint64_t now_ns)
 
 /* ------------------------------------------------------- the end of an attempt */
 
+static void fail(struct mp_restore *restore, const char *format, va_list args)
+{
+	if (restore->is_failed || !restore->target)
+		return;
+	restore->is_failed = true;
+	vsnprintf(restore->why, sizeof(restore->why), format, args);
+}
+
 void mp_restore_fail(struct mp_restore *restore, const char *format, ...)
 {
 	va_list args;
 
-	if (restore->is_failed || !restore->target)
-		return;
-	restore->is_failed = true;
 	va_start(args, format);
-	vsnprintf(restore->why, sizeof(restore->why), format, args);
+	fail(restore, format, args);
+	va_end(args);
+}
+
+void mp_restore_end(struct mp_restore *restore, const char *format, ...)
+{
+	va_list args;
+
+	restore->wanted &= ~bit_of(restore->target);
+	va_start(args, format);
+	fail(restore, format, args);
 	va_end(args);
 }
 
@@ -112,9 +149,11 @@ static void end_attempt(struct mp_restore *restore, bool restored)
 	if (restore->own)
 		restore->ops->end(restore);
 	assert(!restore->own);
-	target->backend->ops->release(target->backend, restored);
+	if (!restore->ops->beside_service)
+		target->backend->ops->release(target->backend, restored);
 	restore->is_failed = restore->is_done = false;
 	restore->bytes = restore->total_bytes = restore->data_ns = 0;
+	restore->items = restore->total_items = 0;
 	restore->donor_lost_ns = 0;
 	restore->stage = restore->wanted ? MP_TRANSFER_WAITING : MP_TRANSFER_NONE;
 	restore->target = NULL;
@@ -165,11 +204,32 @@ static void tell_restored(struct mp_restore *restore, uint64_t now_ns)
 	STAT_ADD(restore->proxy, restores, 1);
 }
 
+/* It is wanted no more, and its donor may be another one the next time. */
+static void is_restored(struct mp_restore *restore, uint64_t now_ns)
+{
+	tell_restored(restore, now_ns);
+	restore->wanted &= ~bit_of(restore->target);
+	restore->replaced &= ~bit_of(restore->target);
+	restore->tried = restore->attempt = 0;
+}
+
+static void finish_beside_service(struct mp_restore *restore, uint64_t now_ns)
+{
+	is_restored(restore, now_ns);
+	drop_link(restore);
+	end_attempt(restore, true);
+	restore->next_ns = 0;
+}
+
 static void finish_attempt(struct mp_restore *restore, uint64_t now_ns)
 {
 	struct mp_proxy *proxy = restore->proxy;
 	struct mp_target *target = restore->target;
 
+	if (restore->ops->beside_service) {
+		finish_beside_service(restore, now_ns);
+		return;
+	}
 	mp_transfer_replaced(proxy, target, restore->era, restore->lsn);
 	/* At once: what comes behind it must not leave the log before the backend is there. */
 	if (mu_seek(proxy->mu, restore->era, restore->lsn) == MU_ERR_STALE) {
@@ -178,10 +238,7 @@ static void finish_attempt(struct mp_restore *restore, uint64_t now_ns)
 		give_up_attempt(restore, now_ns);
 		return;
 	}
-	tell_restored(restore, now_ns);
-	restore->wanted &= ~bit_of(target);
-	restore->replaced &= ~bit_of(target);
-	restore->tried = restore->attempt = 0;
+	is_restored(restore, now_ns);
 	/*
 	 * Stale still, until the log is here so far (seek()): the leader holds off whom it takes
 	 * for a backend that is far behind, and would write nothing to this log.
@@ -278,7 +335,8 @@ static void on_agreed(struct mp_restore *restore)
 	mp_info("%s: it is being restored from replica %u", restore->target->name, restore->donor);
 	if (restore->target->protocol == MP_REDIS)
 		mp_pubsub_cut_all(restore->proxy, "the server is being restored");
-	backend->ops->hold(backend, "it is being restored");
+	if (!restore->ops->beside_service)
+		backend->ops->hold(backend, "it is being restored");
 	mp_restore_stage(restore, MP_TRANSFER_PREPARING);
 	restore->ops->begin(restore);
 }
@@ -393,26 +451,41 @@ void mp_restore_send(struct mp_restore *restore, struct mp_slice bytes)
 
 bool mp_transfer_want(struct mp_proxy *proxy, const struct mp_target *target)
 {
-	if (!mp_transfer_kinds[mp_target_index(target->protocol)].restorer)
+	if (bit_of(target) & bits_beside())
 		return false;
 	proxy->transfer.restore.wanted |= bit_of(target);
 	return true;
+}
+
+void mp_transfer_fill(struct mp_proxy *proxy, const struct mp_target *target)
+{
+	struct mp_restore *restore = &proxy->transfer.restore;
+
+	assert(bit_of(target) & bits_beside());
+	if (restore->target == target)
+		mp_restore_fail(restore, "it was emptied once more");
+	restore->wanted |= bit_of(target);
+	if (!restore->target)
+		mp_restore_stage(restore, MP_TRANSFER_WAITING);
 }
 
 void mp_transfer_unwant(struct mp_proxy *proxy)
 {
 	struct mp_restore *restore = &proxy->transfer.restore;
 
-	if (!restore->wanted || restore->target)
+	if (!(restore->wanted & ~bits_beside()) || restore->target)
 		return;
-	restore->wanted = restore->replaced = restore->tried = restore->attempt = 0;
+	restore->wanted &= bits_beside();
+	restore->replaced = restore->tried = restore->attempt = 0;
 	restore->next_ns = 0;
-	mp_restore_stage(restore, MP_TRANSFER_NONE);
+	mp_restore_stage(restore, restore->wanted ? MP_TRANSFER_WAITING : MP_TRANSFER_NONE);
 }
 
 bool mp_transfer_is_on(const struct mp_proxy *proxy)
 {
-	return proxy->transfer.restore.target != NULL;
+	const struct mp_restore *restore = &proxy->transfer.restore;
+
+	return restore->target && !restore->ops->beside_service;
 }
 
 void mp_transfer_init(struct mp_proxy *proxy)
@@ -447,7 +520,7 @@ static struct mp_target *next_target(struct mp_restore *restore)
 		struct mp_target *target = &restore->proxy->apply.target[i];
 		uint32_t bit = 1U << i;
 
-		if (restore->wanted & bit &&
+		if (restore->wanted & bit && !target->is_restarting &&
 		    (target->state == MP_BACKEND_READY ||
 		     (target->state == MP_BACKEND_FAILED && restore->replaced & bit)))
 			return target;
@@ -498,6 +571,8 @@ static uint64_t go_on(struct mp_restore *restore, uint64_t now_ns)
 {
 	uint64_t next_ns = UINT64_MAX, look_ns;
 
+	if (restore->ops->beside_service && restore->wanted & ~bits_beside())
+		mp_restore_fail(restore, "another server comes first");
 	if (restore->own && !restore->is_failed)
 		next_ns = restore->ops->turn(restore, now_ns);
 	if (restore->target && !restore->is_failed && now_ns >= restore->next_ns) {

@@ -28,6 +28,10 @@
  *              the backend, held since the beginning, connects and is brought
  *              level by the log as after any other pause.
  *
+ * A Memcached is restored beside its service (memcached_transfer.h): it is in order
+ * all the time, only not full. It is not held, and the log goes on; a Redis that needs
+ * it comes first.
+ *
  * Whatever goes wrong ends the attempt: mp_restore_fail(). Then the backend
  * connects, says what it has, and if the log still does not reach back to that
  * another attempt begins, elsewhere if there is an elsewhere. A server that is
@@ -92,6 +96,7 @@ struct mp_restore {
 	uint32_t dialling; /* bit i: somebody was asked for a connection to replica i */
 	struct mp_link *link;
 	uint64_t bytes, total_bytes; /* total 0: not known */
+	uint64_t items, total_items; /* likewise, where they are counted */
 	uint64_t begun_ns, data_ns;  /* the attempt; its first byte */
 	uint64_t asked_ns;           /* dialled, or WANT sent */
 	uint64_t donor_lost_ns;      /* since when it is not alive; 0: it is */
@@ -106,6 +111,8 @@ struct mp_restore {
 };
 
 struct mp_restorer {
+	/* The server serves meanwhile, the log is applied to it, and goes on being so. */
+	bool beside_service;
 	/* The donor agrees. Allocates restore->own, unless it fails. */
 	void (*begin)(struct mp_restore *restore);
 	/* A note from the donor. False: it makes no sense. */
@@ -124,11 +131,15 @@ void mp_restore_send(struct mp_restore *restore, struct mp_slice bytes);
 /* For whoever watches. Moving on also counts as a sign of life. */
 void mp_restore_stage(struct mp_restore *restore, enum mp_transfer_stage stage);
 void mp_restore_moved(struct mp_restore *restore, uint64_t bytes, uint64_t total_bytes);
+void mp_restore_counted(struct mp_restore *restore, uint64_t items, uint64_t total_items);
 /*
  * End the attempt, in this turn's mp_transfer_turn(), and not before: nothing is
  * freed while who says so still runs. The first reason counts.
  */
 void mp_restore_fail(struct mp_restore *restore, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/* The same, and no other attempt is to follow. */
+void mp_restore_end(struct mp_restore *restore, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /*
  * The server holds exactly what it held elsewhere at that LSN of that era. As fail(), in
@@ -162,6 +173,8 @@ struct mp_donor {
 	void (*begin)(struct mp_donation *donation);
 	bool (*note)(struct mp_donation *donation, const struct mp_frame_note *note);
 	void (*data)(struct mp_donation *donation, struct mp_slice bytes);
+	/* Once a turn; NULL: it needs none. */
+	void (*turn)(struct mp_donation *donation);
 	/* mp_donation_send() has said that there is no room; now there is. */
 	void (*room)(struct mp_donation *donation);
 	void (*end)(struct mp_donation *donation);
@@ -208,6 +221,8 @@ uint64_t mp_transfer_turn(struct mp_proxy *proxy);
  * no way to restore it.
  */
 bool mp_transfer_want(struct mp_proxy *proxy, const struct mp_target *target);
+/* That target's server was emptied, and serves: it is to be filled, or anew if it is already. */
+void mp_transfer_fill(struct mp_proxy *proxy, const struct mp_target *target);
 /* The log reaches back to all of them after all. */
 void mp_transfer_unwant(struct mp_proxy *proxy);
 /*

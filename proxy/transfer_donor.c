@@ -235,6 +235,8 @@ void mp_donations_turn(struct mp_proxy *proxy)
 			donation->is_waiting = false;
 			donation->ops->room(donation);
 		}
+		if (!donation->is_failed && donation->own && donation->ops->turn)
+			donation->ops->turn(donation);
 		if (donation->is_failed) {
 			end(donation);
 			continue;

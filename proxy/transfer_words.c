@@ -23,6 +23,8 @@ int mp_proxy_restore_percent(const struct mp_proxy_stats *stats)
 		return 100;
 	if (stats->restore_total_bytes == 0)
 		return -1;
+	if (stats->restore_bytes >= stats->restore_total_bytes)
+		return 100;
 	return (int)(stats->restore_bytes * 100 / stats->restore_total_bytes);
 }
 
@@ -66,6 +68,10 @@ void mp_proxy_restore_words(const struct mp_proxy_stats *stats, char out[MP_PROG
 			       stats->restore_donor);
 	if (stats->restore_bytes > 0)
 		len += put_size(out + len, MP_PROGRESS_BYTES - (size_t)len, stats);
+	if (stats->restore_total_items > 0)
+		len += snprintf(out + len, MP_PROGRESS_BYTES - (size_t)len,
+				", %" PRIu64 " of %" PRIu64 " items", stats->restore_items,
+				stats->restore_total_items);
 	if (left_ms >= 0)
 		snprintf(out + len, MP_PROGRESS_BYTES - (size_t)len, ", %.1f s left",
 			 (double)left_ms / 1000);

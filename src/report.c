@@ -44,6 +44,8 @@ static const struct counter counters[] = {
 	{"restore_bytes", AT(restore_bytes), true, "Received for the restoring that is under way."},
 	{"restore_total_bytes", AT(restore_total_bytes), true,
 	 "Of these there are so many, 0: unknown."},
+	{"restore_items", AT(restore_items), true, "Likewise, where items are counted."},
+	{"restore_total_items", AT(restore_total_items), true, "Of these there are so many."},
 	{"donations", AT(donations), true, "Other replicas' backends being restored from here."},
 };
 #define COUNTERS (sizeof(counters) / sizeof(counters[0]))
@@ -102,7 +104,7 @@ bool report_serving(const struct report *report, char *why, size_t why_bytes)
 
 	if (report->draining)
 		snprintf(why, why_bytes, "draining");
-	else if (is_restoring(report))
+	else if (is_restoring(report) && !report->proxy.restore_in_service)
 		say_restoring(report, why, why_bytes);
 	else if (own->role == MU_ROLE_BLANK)
 		snprintf(why, why_bytes,
@@ -205,8 +207,8 @@ static json_t *restore_json(const struct report *report)
 	char words[MP_PROGRESS_BYTES];
 
 	mp_proxy_restore_words(proxy, words);
-	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:o, s:o, s:I, s:I, s:I}", "stage",
-			 mp_proxy_restore_stage(proxy), "backend",
+	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I}",
+			 "stage", mp_proxy_restore_stage(proxy), "backend",
 			 protocols[proxy->restore_protocol], "words", words, "donor",
 			 (int)proxy->restore_donor, "bytes", (json_int_t)proxy->restore_bytes,
 			 "total_bytes", (json_int_t)proxy->restore_total_bytes, "percent",
@@ -214,7 +216,8 @@ static json_t *restore_json(const struct report *report)
 			 "left_ms", number_json(mp_proxy_restore_left_ms(proxy)), "restores",
 			 (json_int_t)proxy->restores, "failures",
 			 (json_int_t)proxy->restores_failed, "donations",
-			 (json_int_t)proxy->donations);
+			 (json_int_t)proxy->donations, "items", (json_int_t)proxy->restore_items,
+			 "total_items", (json_int_t)proxy->restore_total_items);
 }
 
 static json_t *proxy_json(const struct report *report)

@@ -429,6 +429,23 @@ static void empty_store(struct store *store)
 	*store = (struct store){0};
 }
 
+int64_t mp_backend_memcached_deadline_s(const struct mp_backend *backend, int64_t left_s)
+{
+	(void)backend;
+	return left_s;
+}
+
+uint64_t mp_backend_memcached_settled_lsn(const struct mp_backend *backend)
+{
+	return backend->applied_lsn;
+}
+
+void mp_backend_memcached_add(struct mp_backend *backend, struct memcached_command command)
+{
+	(void)backend;
+	(void)command;
+}
+
 int64_t mp_backend_memcached_shift_s(const struct mp_backend *backend)
 {
 	(void)backend;
