@@ -1,7 +1,6 @@
 /* mc_listing.c - see mc_listing.h. */
 #include "mc_listing.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "backend.h"
@@ -58,6 +57,18 @@ static bool is_ours(struct mp_slice escaped)
 
 	return unescape(escaped, key, &len) &&
 	       mp_starts_with((struct mp_slice){key, len}, MP_MEMCACHED_OWN_PREFIX);
+}
+
+bool mc_next_listing_line(const struct mp_buffer *in, struct mp_slice *line)
+{
+	const char *lf = NULL;
+
+	*line = mp_buffer_slice(in);
+	if (line->len > 0)
+		lf = memchr(line->data, '\n', line->len);
+	if (lf)
+		line->len = (size_t)(lf + 1 - line->data);
+	return lf;
 }
 
 enum mc_listing_line mc_listing_line_of(struct mp_slice line)

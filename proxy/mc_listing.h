@@ -5,13 +5,18 @@
 #ifndef MP_MC_LISTING_H
 #define MP_MC_LISTING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "buffer.h"
 #include "mc_request.h"
 #include "mc_writer.h"
 #include "slice.h"
 
 enum { MC_LISTING_LINE_BYTES = 2048 }; /* none is as long: keys are escaped, three for one */
+
+/* The first line of what has come of a listing, with its end. False: it is not whole yet. */
+bool mc_next_listing_line(const struct mp_buffer *in, struct mp_slice *line);
 
 enum mc_listing_line {
 	MC_LISTING_ITEM, /* one item's */

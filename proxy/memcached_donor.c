@@ -137,11 +137,9 @@ static bool may_ask(const struct memcached_donor *donor)
 static void ask_on(struct memcached_donor *donor)
 {
 	struct mp_buffer *in = &donor->keys.in;
-	const char *lf;
+	struct mp_slice line;
 
-	while (may_ask(donor) && (lf = memchr(mp_buffer_data(in), '\n', mp_buffer_len(in)))) {
-		struct mp_slice line = {mp_buffer_data(in), (size_t)(lf + 1 - mp_buffer_data(in))};
-
+	while (may_ask(donor) && mc_next_listing_line(in, &line)) {
 		switch (mc_listing_line_of(line)) {
 		case MC_LISTING_ITEM:
 			ask_item(donor, line);

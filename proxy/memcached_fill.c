@@ -35,6 +35,7 @@ static void begin(struct mp_restore *restore)
 	struct fill *fill = calloc(1, sizeof(*fill));
 
 	if (!fill || !mp_touched_open(&proxy->memcached.touched)) {
+		mp_touched_close(&proxy->memcached.touched);
 		free(fill);
 		mp_restore_fail(restore, "out of memory");
 		return;

@@ -107,12 +107,10 @@ static void answer(struct mp_listing *listing)
 static void take_lines(struct mp_listing *listing)
 {
 	struct mp_buffer *in = &listing->server.in;
-	const char *lf;
+	struct mp_slice line;
 
 	while (!listing->is_over && !listing->why[0] && has_room(listing) &&
-	       (lf = memchr(mp_buffer_data(in), '\n', mp_buffer_len(in)))) {
-		struct mp_slice line = {mp_buffer_data(in), (size_t)(lf + 1 - mp_buffer_data(in))};
-
+	       mc_next_listing_line(in, &line)) {
 		if (!take_line(listing, line))
 			cut(listing, "the server sent what is no listing");
 		mp_buffer_consume(in, line.len);
