@@ -240,7 +240,8 @@ static void take_replies(struct memcached_donor *donor)
 	const struct mp_proxy *proxy = donor->donation->proxy;
 	struct mp_buffer *in = &donor->items.in;
 
-	while (!donor->donation->is_failed && donor->count > 0) {
+	while (!donor->donation->is_failed && donor->count > 0 &&
+	       mp_buffer_len(in) > donor->scanned) {
 		size_t used, len;
 		enum mc_result result =
 			mc_frame(&donor->framer, mp_buffer_data(in) + donor->scanned,
