@@ -62,6 +62,8 @@ bool mp_apply_run(struct mp_proxy *proxy);
 uint64_t mp_apply_settled_lsn(const struct mp_target *target);
 /* Has the first entry of the leader of this ballot reached every backend? */
 bool mp_apply_reached(const struct mp_proxy *proxy, uint64_t ballot);
+/* The log cannot bring the backends level, because of why: out of service. */
+void mp_apply_become_stale(struct mp_proxy *proxy, const char *why);
 static inline unsigned mp_target_index(enum mp_protocol protocol)
 {
 	return (unsigned)protocol - 1;
@@ -72,5 +74,8 @@ static inline unsigned mp_target_index(enum mp_protocol protocol)
  * READY. The reply to a read is its client's.
  */
 void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r);
+
+/* What is given to the backend next is r's, which is in no list: in the form that r is to have. */
+void mp_apply_expect(struct mp_target *target, struct mp_request *r);
 
 #endif

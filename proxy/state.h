@@ -83,6 +83,11 @@ static inline uint64_t mp_now_ms(struct mp_proxy *proxy)
 	return mp_now_ns(proxy) / 1000000;
 }
 
+static inline struct mp_target *mp_target_of(struct mp_proxy *proxy, unsigned protocol)
+{
+	return &proxy->apply.target[mp_target_index((enum mp_protocol)protocol)];
+}
+
 /* Counters have one writer, the data thread; other threads just look. */
 #define STAT_ADD(proxy, field, n)                                                     \
 	__atomic_store_n(&(proxy)->stats.field, (proxy)->stats.field + (uint64_t)(n), \
