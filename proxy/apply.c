@@ -166,10 +166,23 @@ static bool backends_take_more(const struct mp_proxy *proxy)
 static void flush(struct mp_apply *apply)
 {
 	for (unsigned i = 0; i < MP_TARGETS; i++) {
-		struct mp_backend *backend = apply->target[i].backend;
+		struct mp_target *target = &apply->target[i];
+		struct mp_backend *backend = target->backend;
 
-		if (backend && apply->target[i].state == MP_BACKEND_READY)
-			backend->ops->flush(backend);
+		if (!backend || target->state != MP_BACKEND_READY)
+			continue;
+		backend->ops->flush(backend);
+		backend->ops->attend(backend, !TAILQ_EMPTY(&target->running));
+	}
+}
+
+void mp_apply_receive(struct mp_proxy *proxy)
+{
+	for (unsigned i = 0; i < MP_TARGETS; i++) {
+		struct mp_target *target = &proxy->apply.target[i];
+
+		if (target->backend && target->state == MP_BACKEND_READY)
+			target->backend->ops->receive(target->backend);
 	}
 }
 

@@ -58,6 +58,11 @@ struct mp_apply {
  * backends take it. True: there is more at once.
  */
 bool mp_apply_run(struct mp_proxy *proxy);
+/*
+ * Take the backends' answers that nobody waits for (backend.h, attend): a follower is
+ * then woken for entries alone, and not again for what its server says to them.
+ */
+void mp_apply_receive(struct mp_proxy *proxy);
 /* Up to where a backend needs nothing of the log. */
 uint64_t mp_apply_settled_lsn(const struct mp_target *target);
 /* Has the first entry of the leader of this ballot reached every backend? */

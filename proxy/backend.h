@@ -7,8 +7,9 @@
  * (DESIGN 3.7 rule 10, DETERMINISM Redis 1), and is read back, with the
  * server's identity, on every (re)connect before any command is sent.
  *
- * Events are told from within the event loop only, never from within one of
- * the ops; ops may be called from within an event, close() excepted.
+ * Events are told from within the event loop and receive() only, never from within
+ * another of the ops; ops may be called from within an event, close() and
+ * receive() excepted.
  */
 #ifndef MP_BACKEND_H
 #define MP_BACKEND_H
@@ -116,6 +117,14 @@ struct mp_backend_ops {
 	void (*skip)(struct mp_backend *, uint64_t lsn);
 	/* Send what is queued; call once a turn. */
 	void (*flush)(struct mp_backend *);
+	/*
+	 * Does anybody wait for an answer? If not, they may be taken some milliseconds
+	 * late: that nobody is woken for them saves more than taking them costs. Call it
+	 * after flush().
+	 */
+	void (*attend)(struct mp_backend *, bool is_awaited);
+	/* Take what has been answered and nobody was woken for. Tells events. */
+	void (*receive)(struct mp_backend *);
 	/*
 	 * For back-pressure: bytes that the server's socket has not taken yet, and
 	 * 64 for every unanswered command. Nothing here is bounded but by the

@@ -17,6 +17,8 @@ enum {
 	STORE_DELAY_MS = 50,
 	STORE_ENTRIES = 4096,
 	STORE_BYTES = 64 << 20,
+	/* From this backlog on answers are awaited: they make room for what is to follow. */
+	REST_BACKLOG = 256 << 10,
 };
 
 /* ------------------------------------------------------------------- states */
@@ -288,6 +290,23 @@ void mp_base_lost(struct mp_base *base, void *owner)
 void mp_base_flush(struct mp_backend *backend)
 {
 	mp_wire_flush(&((struct mp_base *)backend)->wire);
+}
+
+void mp_base_attend(struct mp_backend *backend, bool is_awaited)
+{
+	struct mp_base *base = (struct mp_base *)backend;
+
+	/* Where nothing is to come but the connection's end, that is to be heard of. */
+	if (is_awaited || base->is_greeting || base->slots.count == 0 ||
+	    backend->ops->backlog(backend) > REST_BACKLOG)
+		mp_wire_attend(&base->wire);
+	else
+		mp_wire_rest(&base->wire);
+}
+
+void mp_base_receive(struct mp_backend *backend)
+{
+	mp_wire_receive(&((struct mp_base *)backend)->wire);
 }
 
 size_t mp_base_backlog(const struct mp_backend *backend)

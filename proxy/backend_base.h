@@ -111,6 +111,8 @@ void mp_base_lost(struct mp_base *base, void *owner);
 
 /* For the table of ops. */
 void mp_base_flush(struct mp_backend *backend);
+void mp_base_attend(struct mp_backend *backend, bool is_awaited);
+void mp_base_receive(struct mp_backend *backend);
 size_t mp_base_backlog(const struct mp_backend *backend);
 uint64_t mp_base_oldest_ms(const struct mp_backend *backend);
 void mp_base_hold(struct mp_backend *backend, const char *why);

@@ -241,6 +241,7 @@ static uint64_t step(struct mp_proxy *proxy, uint64_t now_ns)
 
 uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 {
+	uint64_t commit_lsn = proxy->view.commit_lsn;
 	uint64_t next_ns;
 	bool more;
 
@@ -254,6 +255,8 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	mp_pipeline_propose(proxy);
 	next_ns = step(proxy, now_ns);
 	mp_pipeline_follow(proxy);
+	if (proxy->view.commit_lsn != commit_lsn)
+		mp_apply_receive(proxy);
 	more = mp_apply_run(proxy);
 	mp_pipeline_follow(proxy);
 	next_ns = earlier(next_ns, mp_listing_turn(proxy));

@@ -15,6 +15,7 @@ enum {
 	KEEP_BYTES = 1 << 20,  /* of buffers, when empty */
 	CONNECT_TIMEOUT_MS = 3000,
 	LINGER_MS = 5000,
+	REST_MS = 10, /* longer than a follower lets entries gather (replica.c) */
 };
 
 uint64_t mp_wire_now_ms(void)
@@ -41,6 +42,8 @@ static void free_event(struct event **event)
 
 static void close_socket(struct mp_wire *wire)
 {
+	event_del(wire->rest_timer);
+	wire->is_resting = false;
 	free_event(&wire->readable);
 	free_event(&wire->writable);
 	wire->writable_is_pending = false;
@@ -90,6 +93,7 @@ static void fail(struct mp_wire *wire, const char *why)
 /* See MP_WIRE_LINGERING. */
 static void become_lingering(struct mp_wire *wire)
 {
+	mp_wire_attend(wire);
 	wire->state = MP_WIRE_LINGERING;
 	event_del(wire->writable);
 	wire->writable_is_pending = false;
@@ -159,6 +163,16 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 		become_up(wire);
 }
 
+/* Taken here and now: its user may let it rest again before the loop comes to look at fd. */
+static void on_rest_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct mp_wire *wire = arg;
+
+	(void)fd;
+	mp_wire_attend(wire);
+	on_readable(wire->fd, what, wire);
+}
+
 static void start_connecting(struct mp_wire *wire)
 {
 	wire->fd = mp_connect_begin(&wire->address, wire->attempt++);
@@ -218,7 +232,10 @@ bool mp_wire_open(struct mp_wire *wire, struct event_base *base, const char *add
 	if (!mp_address_parse(address, &wire->address, err, err_bytes))
 		return false;
 	wire->timer = event_new(base, -1, 0, on_timer, wire);
-	if (!wire->timer) {
+	wire->rest_timer = event_new(base, -1, 0, on_rest_timer, wire);
+	if (!wire->timer || !wire->rest_timer) {
+		free_event(&wire->timer);
+		free_event(&wire->rest_timer);
 		snprintf(err, err_bytes, "out of memory");
 		return false;
 	}
@@ -233,6 +250,7 @@ void mp_wire_close(struct mp_wire *wire)
 		return;
 	close_socket(wire);
 	free_event(&wire->timer);
+	free_event(&wire->rest_timer);
 	mp_buffer_free(&wire->in);
 	mp_buffer_free(&wire->out);
 }
@@ -282,6 +300,39 @@ void mp_wire_flush(struct mp_wire *wire)
 	if (before == 0 || wire->writable_is_pending || !is_usable(wire))
 		return;
 	after_send(wire, mp_buffer_send(&wire->out, wire->fd), before);
+}
+
+static void restart_rest_timer(struct mp_wire *wire)
+{
+	struct timeval delay = {0, REST_MS * 1000};
+
+	event_add(wire->rest_timer, &delay);
+}
+
+void mp_wire_rest(struct mp_wire *wire)
+{
+	if (wire->is_resting || !is_usable(wire))
+		return;
+	wire->is_resting = true;
+	event_del(wire->readable);
+	restart_rest_timer(wire);
+}
+
+void mp_wire_attend(struct mp_wire *wire)
+{
+	if (!wire->is_resting)
+		return;
+	wire->is_resting = false;
+	event_del(wire->rest_timer);
+	event_add(wire->readable, NULL);
+}
+
+void mp_wire_receive(struct mp_wire *wire)
+{
+	if (!wire->is_resting || !is_usable(wire))
+		return;
+	restart_rest_timer(wire);
+	on_readable(wire->fd, EV_READ, wire);
 }
 
 void mp_wire_break(struct mp_wire *wire, const char *why)

@@ -4,7 +4,7 @@
  * and a non-blocking socket. What the bytes mean is its user's.
  *
  * Its user is told everything from within the event loop, never from within a
- * function called here.
+ * function called here (but mp_wire_receive()).
  */
 #ifndef MP_WIRE_H
 #define MP_WIRE_H
@@ -52,8 +52,10 @@ struct mp_wire {
 	struct event_base *base;
 	struct event *readable, *writable; /* of fd */
 	struct event *timer;               /* what it means depends on the state */
+	struct event *rest_timer;
 	int fd;
 	bool writable_is_pending;
+	bool is_resting; /* mp_wire_rest(): the loop does not look at fd */
 	unsigned attempt;
 	int delay_ms, min_ms, max_ms; /* between attempts */
 	uint64_t progress_ms;         /* when bytes moved last, either way */
@@ -76,6 +78,15 @@ void mp_wire_put(struct mp_wire *wire, const void *data, size_t bytes);
 void mp_wire_put_large(struct mp_wire *wire, const void *data, size_t bytes);
 /* Send what is queued as far as the socket takes it; the rest follows by itself. */
 void mp_wire_flush(struct mp_wire *wire);
+
+/*
+ * Nobody waits for what the server says: the loop is not to wake up for it. It is
+ * taken by mp_wire_receive(), or some milliseconds later. Until mp_wire_attend().
+ */
+void mp_wire_rest(struct mp_wire *wire);
+void mp_wire_attend(struct mp_wire *wire);
+/* If it rests: take what has come. Tells as the loop does, so call it as the loop would. */
+void mp_wire_receive(struct mp_wire *wire);
 
 /*
  * Give this connection up because of why (copied), if it is UP and not given up

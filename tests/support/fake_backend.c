@@ -50,7 +50,8 @@ struct fake {
 	unsigned id;
 	enum mp_protocol protocol;
 	uint64_t unit_lsn;
-	bool empties; /* see mp_backend_memcached_empty() */
+	bool is_awaited; /* as told by attend() */
+	bool empties;    /* see mp_backend_memcached_empty() */
 	uint64_t new_lsn;
 	struct task *head, **tail;
 };
@@ -225,6 +226,8 @@ static void deliver(struct fake *fake)
 	while ((task = pop(fake))) {
 		struct reply reply = {0};
 
+		/* Who waits does not wait until the adapter gets around to it. */
+		assert_true(fake->is_awaited || !task->owner);
 		run_task(fake, task, &reply);
 		if (task->kind == TASK_END)
 			fake->base.events->durable(fake->base.events_ctx, task->lsn);
@@ -246,6 +249,7 @@ static void push(struct fake *fake, enum task_kind kind, uint32_t database, stru
 	struct task *task = malloc(sizeof(*task) + bytes.len);
 
 	assert_int_equal(fake->base.state, MP_BACKEND_READY);
+	fake->is_awaited = fake->is_awaited || owner; /* until told otherwise, behind a flush() */
 	*task = (struct task){
 		.kind = kind, .owner = owner, .lsn = lsn, .database = database, .len = bytes.len};
 	if (bytes.len)
@@ -297,6 +301,16 @@ static void fake_flush(struct mp_backend *backend)
 	(void)backend;
 }
 
+static void fake_attend(struct mp_backend *backend, bool is_awaited)
+{
+	((struct fake *)backend)->is_awaited = is_awaited;
+}
+
+static void fake_receive(struct mp_backend *backend)
+{
+	(void)backend;
+}
+
 static size_t fake_backlog(const struct mp_backend *backend)
 {
 	return ((const struct fake *)backend)->head ? 64 : 0;
@@ -326,6 +340,8 @@ static const struct mp_backend_ops fake_ops = {
 	.end = fake_end,
 	.skip = fake_skip,
 	.flush = fake_flush,
+	.attend = fake_attend,
+	.receive = fake_receive,
 	.backlog = fake_backlog,
 	.oldest_ms = fake_oldest_ms,
 	.close = fake_close,

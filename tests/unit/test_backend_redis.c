@@ -184,6 +184,46 @@ static void test_joined_units_are_bounded(void **state)
 	test_backend_close(t);
 }
 
+/* Answers that nobody waits for wake nobody, but are not forgotten. */
+static void test_answers_that_nobody_awaits(void **state)
+{
+	struct test_backend_fixture *f = *state;
+	struct test_backend *t = start(f, "");
+	const struct mp_backend_ops *ops = t->backend->ops;
+	uint64_t deadline_ms = test_now_ms() + TEST_DEADLINE_MS;
+
+	test_redis_apply(t, 10, false, "INCR n", 0);
+	ops->flush(t->backend);
+	ops->attend(t->backend, false);
+	while (t->durable_lsn < 10 && test_now_ms() < deadline_ms)
+		ops->receive(t->backend); /* without the loop, which would have been woken */
+	assert_int_equal(t->durable_lsn, 10);
+	test_redis_apply(t, 20, false, "INCR n", 0);
+	ops->flush(t->backend);
+	ops->attend(t->backend, false);
+	while (t->durable_lsn < 20 && test_now_ms() < deadline_ms) {
+		event_base_loop(t->base, EVLOOP_ONCE);
+		ops->attend(t->backend, false); /* in every turn, as the proxy does */
+	}
+	assert_int_equal(t->durable_lsn, 20);
+	/* Somebody comes to wait while it rests. */
+	test_redis_apply(t, 30, false, "INCR n", 0);
+	ops->flush(t->backend);
+	ops->attend(t->backend, false);
+	test_redis_read(t, 0, "GET n", 1);
+	ops->flush(t->backend);
+	ops->attend(t->backend, true);
+	test_until_answers(t, 1);
+	test_expect(t, "1:$1 3 ");
+	/* The end of the server is heard of, too. */
+	test_redis_apply(t, 40, false, "INCR n", 0);
+	ops->flush(t->backend);
+	ops->attend(t->backend, false);
+	test_server_kill(&f->server, SIGKILL);
+	test_until(t, t->state == MP_BACKEND_DISCONNECTED);
+	test_backend_close(t);
+}
+
 /* Of a record of several commands the last one's reply is the client's. */
 static void test_several_commands_in_a_write(void **state)
 {
@@ -1075,6 +1115,7 @@ int main(void)
 		TEST(test_units_in_a_row),
 		TEST(test_units_are_joined),
 		TEST(test_joined_units_are_bounded),
+		TEST(test_answers_that_nobody_awaits),
 		TEST(test_several_commands_in_a_write),
 		TEST(test_blind_units_are_stored_lazily),
 		TEST(test_empty_server_is_ours_at_once),
