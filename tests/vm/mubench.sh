@@ -7,4 +7,4 @@
 mubench --fabric verbs --tick 50ms --ring-bytes 256k --batch 1 --outstanding 1 --count 400 &&
 	mubench --fabric verbs --tick 20ms --failover 3 &&
 	mubench --fabric verbs --tick 50ms --ring-bytes 512k --dir /dev/hugepages --payload 64 --batch 1 \
-		--outstanding 1 --count 50
+		--outstanding 1 --count 100
