@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from harness import PATIENCE, Group
-from redis_suite import FAIL, LEFT_OUT, NOT_IN_CI, SERVER_OPTIONS, listed, prepare, run_unit
+from redis_suite import FAIL, LEFT_OUT, SERVER_OPTIONS, listed, prepare, run_unit
 
 UNITS = [f"unit/{name}" for name in (
     "keyspace", "info-command", "type/incr", "multi", "quit", "pubsub", "slowlog", "functions")]
@@ -29,8 +29,7 @@ def servers():
 def test_its_own(servers, sources, unit):
     leader = servers.wait_leader()
     follower = next(i for i in servers.ids if i != leader)
-    without = [name for section in (LEFT_OUT, NOT_IN_CI) for where, name in LISTED[section]
-               if where == unit]
+    without = [name for where, name in LISTED[LEFT_OUT] if where == unit]
     cases = run_unit(sources, "127.0.0.1", servers.redis_port(follower), unit,
                      timeout_s=120 * PATIENCE, without=without)
     failed = {case.name: case.why for case in cases if case.outcome == "err"}
