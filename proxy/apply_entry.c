@@ -34,7 +34,7 @@ static bool survey(struct mp_proxy *proxy, const struct mu_entry *entry, struct 
 	       MP_RECORD_OK) {
 		struct share *mine = &share[mp_target_index(record.head.protocol)];
 
-		if (record.wire.len == 0)
+		if (record.wire.len == 0 || record.head.flags & MP_RECORD_DIGEST)
 			continue;
 		if (!mine->present)
 			mine->database = record.head.database;
@@ -116,6 +116,10 @@ static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *rec
 	struct mp_target *target = mp_target_of(proxy, record->head.protocol);
 	struct mp_backend *backend = target->backend;
 
+	if (record->head.flags & MP_RECORD_DIGEST) {
+		mp_digest_note(proxy, record);
+		return;
+	}
 	if (r) {
 		r->lsn = lsn;
 		if (record->wire.len == 0) {

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define MP_FRAME_MAGIC 0x3158795870754d0aULL /* "\nMupXyX1" */
-#define MP_FRAME_VERSION 4
+#define MP_FRAME_VERSION 5
 
 enum mp_link_purpose {
 	MP_LINK_RELAY = 0,    /* requests to the leader, as above (relay.h) */
@@ -27,6 +27,9 @@ enum mp_frame_type {
 	MP_FRAME_REPLY = 6,    /* leader: mp_frame_reply, then a piece of the reply */
 	MP_FRAME_GIVE_UP = 12, /* follower: mp_frame_give_up */
 	MP_FRAME_TAKEN = 13,   /* follower: mp_frame_taken */
+	MP_FRAME_DIGEST = 14,  /* follower: its server's answer to a question (digest.h) */
+	MP_FRAME_NAMES = 15,   /* follower: mp_frame_names, then keys, as SCAN has answered */
+	MP_FRAME_WRONG = 16,   /* leader: the server there is to be restored; no body */
 	/* on links of purpose TRANSFER (transfer.h): */
 	MP_FRAME_WANT = 7,    /* the end that is to be restored, first: mp_frame_want */
 	MP_FRAME_AGREED = 8,  /* donor: no body */
@@ -93,6 +96,11 @@ struct mp_frame_taken {
 	uint64_t bytes;            /* 0: the client has left */
 };
 
+struct mp_frame_names {
+	uint32_t database;
+	uint8_t pad[4];
+};
+
 struct mp_frame_want {
 	uint8_t protocol; /* enum mp_protocol */
 	uint8_t attempt;
@@ -110,6 +118,7 @@ static_assert(sizeof(struct mp_frame_hello) == 32, "format of the link");
 static_assert(sizeof(struct mp_frame_leading) == 16, "format of the link");
 static_assert(sizeof(struct mp_frame_request) == 32, "format of the link");
 static_assert(sizeof(struct mp_frame_reply) == 24, "format of the link");
+static_assert(sizeof(struct mp_frame_names) == 8, "format of the link");
 static_assert(sizeof(struct mp_frame_want) == 8, "format of the link");
 static_assert(sizeof(struct mp_frame_note) == 24, "format of the link");
 static_assert(sizeof(struct mp_frame_give_up) == 24, "format of the link");

@@ -28,6 +28,8 @@ void mp_proxy_options_init(struct mp_proxy_options *options)
 		.unknown_timeout_ms = 10000,
 		.backend_timeout_ms = 5000,
 		.idle_timeout_ms = 60000,
+		.digest_interval_ms = 10000,
+		.digest_keys = 500,
 	};
 }
 
@@ -139,6 +141,7 @@ void mp_proxy_close(struct mp_proxy *proxy)
 	mp_pipeline_close(proxy);
 	mp_transfer_close(proxy);
 	mp_adopt_close(proxy);
+	mp_digest_close(proxy);
 	mp_backends_close(proxy);
 	mp_pubsub_close(proxy);
 	mp_relay_close(proxy);
@@ -252,6 +255,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 
 	mp_sessions_resume(proxy);
 	mp_router_run(proxy);
+	mp_digest_turn(proxy);
 	mp_pipeline_propose(proxy);
 	next_ns = step(proxy, now_ns);
 	mp_pipeline_follow(proxy);
@@ -271,6 +275,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	next_ns = earlier(next_ns, mp_backends_deadline_ns(proxy));
 	next_ns = earlier(next_ns, mp_expiry_deadline_ns(proxy));
 	next_ns = earlier(next_ns, mp_memory_deadline_ns(proxy));
+	next_ns = earlier(next_ns, mp_digest_deadline_ns(proxy));
 	next_ns = earlier(next_ns, mp_blocking_deadline_ns(proxy));
 	next_ns = earlier(next_ns, sweep(proxy, now_ns));
 	mp_relay_flush(proxy);
@@ -317,5 +322,9 @@ void mp_proxy_get_stats(const struct mp_proxy *proxy, struct mp_proxy_stats *sta
 	TAKE(restores_failed);
 	TAKE(donations);
 	TAKE(adopting);
+	TAKE(digested_keys);
+	TAKE(divergent_keys);
+	TAKE(divergent_counts);
+	TAKE(digest_heals);
 #undef TAKE
 }

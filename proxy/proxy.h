@@ -55,6 +55,8 @@ struct mp_proxy_options {
 	uint32_t unknown_timeout_ms; /* how long one in doubt waits before "outcome unknown" */
 	uint32_t backend_timeout_ms; /* a backend silent for longer is down */
 	uint32_t idle_timeout_ms;    /* of a client that is in the middle of a request; 0: none */
+	uint32_t digest_interval_ms; /* servers are compared so often (digest.h); 0: never */
+	uint32_t digest_keys;        /* ... so many keys of each */
 	/* For a test to show that it would see: reads don't wait for their fence. */
 	bool unfenced_reads;
 };
@@ -121,6 +123,11 @@ struct mp_proxy_stats {
 	uint64_t restore_bytes, restore_total_bytes, restore_ms;
 	uint64_t restore_items, restore_total_items; /* Memcached */
 	uint64_t restores, restores_failed, donations;
+	/*
+	 * digest.h, of the leader: keys compared, those that differed, and times that only how many
+	 * there are did; of every replica: times that its server was found wrong.
+	 */
+	uint64_t digested_keys, divergent_keys, divergent_counts, digest_heals;
 	bool adopting; /* what is restored here is from the seed (adopt.h) */
 };
 void mp_proxy_get_stats(const struct mp_proxy *proxy, struct mp_proxy_stats *stats);

@@ -24,6 +24,7 @@ enum mp_record_flags {
 	MP_RECORD_SETTINGS = 32,   /* it may change the group's settings (memory.h) */
 	MP_RECORD_SPEAKS = 16,     /* subscribers hear of it (pubsub.h) */
 	MP_RECORD_WAKES = 64,      /* an attempt for who waits: not his first (blocking.h) */
+	MP_RECORD_DIGEST = 128,    /* no write: to be asked of every server (digest.h) */
 	MP_RECORD_TRANSACTION = 8, /* all replies are the client's: `reply` is the recipe for his */
 };
 

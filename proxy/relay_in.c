@@ -198,6 +198,15 @@ static void on_taken(struct mp_link *link, struct mp_slice body)
 		mp_listing_on_taken_there(link->proxy, link, head.sequence, head.bytes);
 }
 
+static void on_names(struct mp_link *link, struct mp_slice body)
+{
+	struct mp_frame_names head;
+
+	memcpy(&head, body.data, sizeof(head));
+	body = (struct mp_slice){body.data + sizeof(head), body.len - sizeof(head)};
+	mp_digest_hear_names(link->proxy, link->peer, head.database, body);
+}
+
 static bool on_frame(struct mp_link *link, enum mp_frame_type type, struct mp_slice body,
 		     const char **why)
 {
@@ -207,6 +216,14 @@ static bool on_frame(struct mp_link *link, enum mp_frame_type type, struct mp_sl
 		return on_give_up(link, body, why);
 	if (type == MP_FRAME_TAKEN && body.len == sizeof(struct mp_frame_taken)) {
 		on_taken(link, body);
+		return true;
+	}
+	if (type == MP_FRAME_DIGEST) {
+		mp_digest_hear(link->proxy, link->peer, body);
+		return true;
+	}
+	if (type == MP_FRAME_NAMES && body.len >= sizeof(struct mp_frame_names)) {
+		on_names(link, body);
 		return true;
 	}
 	*why = "a frame that a follower does not send";

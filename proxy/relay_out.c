@@ -105,6 +105,10 @@ static bool on_frame(struct mp_link *link, enum mp_frame_type type, struct mp_sl
 	*why = "a frame that a leader does not send";
 	if (type == MP_FRAME_REPLY && body.len >= sizeof(struct mp_frame_reply))
 		return on_reply(link, body);
+	if (type == MP_FRAME_WRONG && body.len == 0) {
+		mp_digest_be_told(link->proxy);
+		return true;
+	}
 	if (body.len != sizeof(leading))
 		return false;
 	memcpy(&leading, body.data, sizeof(leading));

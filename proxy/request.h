@@ -84,6 +84,8 @@ enum mp_request_purpose {
 	MP_PURPOSE_NOTIFY,   /* ... which events are wanted */
 	MP_PURPOSE_VICTIMS,  /* ... what is to be evicted */
 	MP_PURPOSE_GATE,     /* redis_donor.c: the place of a cut */
+	MP_PURPOSE_DIGEST,   /* digest.c: what is under some keys */
+	MP_PURPOSE_NAMES,    /* ... which keys there are */
 };
 
 struct mp_request {

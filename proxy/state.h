@@ -15,6 +15,7 @@
 #include "blocking_home.h"
 #include "chunk.h"
 #include "command.h"
+#include "digest.h"
 #include "doubt.h"
 #include "expiry.h"
 #include "listener.h"
@@ -65,6 +66,7 @@ struct mp_proxy {
 	struct mp_pubsub pubsub;
 	struct mp_transfer transfer;
 	struct mp_adopt adopt;
+	struct mp_digest digest;
 
 	struct mp_commands *commands; /* NULL: not known yet */
 	int databases;                /* that clients see */

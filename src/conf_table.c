@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "conf_value.h"
+#include "digest.h"
 #include "net.h"
 
 static const char *const log_words[] = {"error", "warn", "info", "debug", NULL};
@@ -49,6 +50,9 @@ const struct conf_setting conf_settings[] = {
 	{"redis", "seed", CONF_TCP, AT(proxy.redis_seed), 0, 0, NULL},
 	{"redis", "seed-user", CONF_TEXT, AT(proxy.redis_seed_user), 0, 0, NULL},
 	{"redis", "seed-password", CONF_TEXT, AT(proxy.redis_seed_password), 0, 0, NULL},
+	{"redis", "digest-interval", CONF_MS, AT(proxy.digest_interval_ms), MS(0), MS(86400000),
+	 NULL},
+	{"redis", "digest-keys", CONF_COUNT, AT(proxy.digest_keys), 1, MP_DIGEST_KEYS_MAX, NULL},
 	{"memcached", "listen", CONF_TCP, AT(proxy.memcached_listen), 0, 0, NULL},
 	{"memcached", "backend", CONF_ADDRESS, AT(proxy.memcached_backend), 0, 0, NULL},
 	{"memcached", "auth-file", CONF_TEXT, AT(memcached_auth_file), 0, 0, NULL},

@@ -46,6 +46,13 @@ static const struct counter counters[] = {
 	 "Of these there are so many, 0: unknown."},
 	{"restore_items", AT(restore_items), true, "Likewise, where items are counted."},
 	{"restore_total_items", AT(restore_total_items), true, "Of these there are so many."},
+	{"digested_keys", AT(digested_keys), false,
+	 "Keys of which this leader has compared the servers' values."},
+	{"divergent_keys", AT(divergent_keys), false, "...that were not the same everywhere."},
+	{"divergent_counts", AT(divergent_counts), false,
+	 "Times that servers differed in how many keys there are, and in none known yet."},
+	{"digest_heals", AT(digest_heals), false,
+	 "Times that the server here was found wrong, to be restored."},
 	{"donations", AT(donations), true, "Other replicas' backends being restored from here."},
 };
 #define COUNTERS (sizeof(counters) / sizeof(counters[0]))
