@@ -65,9 +65,15 @@ uint64_t mp_apply_settled_lsn(const struct mp_target *target)
 	return target->durable_lsn < target->handed_lsn ? target->durable_lsn : target->handed_lsn;
 }
 
-/* The backend that is farthest behind; NULL: not all have been met. */
-static const struct mp_target *hindmost(const struct mp_apply *apply)
+/*
+ * The backend that is farthest behind; NULL: not all have been met. Where there is no log,
+ * the Redis: what is named then is where a log may begin, and a memcached that came back empty
+ * would let it begin before all that the Redis holds. It can be emptied anywhere.
+ */
+static const struct mp_target *hindmost(const struct mp_proxy *proxy)
 {
+	const struct mp_apply *apply = &proxy->apply;
+	const struct mp_target *redis = &apply->target[mp_target_index(MP_REDIS)];
 	const struct mp_target *last = NULL;
 
 	for (unsigned i = 0; i < MP_TARGETS; i++) {
@@ -82,6 +88,8 @@ static const struct mp_target *hindmost(const struct mp_apply *apply)
 		     mp_apply_settled_lsn(target) < mp_apply_settled_lsn(last)))
 			last = target;
 	}
+	if (last && !proxy->view.era && redis->backend)
+		last = redis;
 	return last;
 }
 
@@ -121,7 +129,7 @@ static enum mu_error read_from(struct mp_proxy *proxy, const struct mp_target *l
 static bool seek(struct mp_proxy *proxy)
 {
 	struct mp_apply *apply = &proxy->apply;
-	const struct mp_target *last = hindmost(apply);
+	const struct mp_target *last = hindmost(proxy);
 	enum mu_error error;
 
 	if (!last || proxy->adopt.is_wanted)
