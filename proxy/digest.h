@@ -59,7 +59,7 @@ struct mp_digest {
 	/* Every replica's. */
 	bool is_scanning;
 	uint32_t scan_database;
-	unsigned empty_scans;    /* in a row */
+	unsigned empty_scans; /* in a row */
 	char cursor[24];
 	bool is_wrong;     /* the own server: it is to be restored */
 	uint64_t wrong_ns; /* since when */

@@ -28,8 +28,8 @@ void mp_proxy_options_init(struct mp_proxy_options *options)
 		.unknown_timeout_ms = 10000,
 		.backend_timeout_ms = 5000,
 		.idle_timeout_ms = 60000,
-		.digest_interval_ms = 10000,
-		.digest_keys = 500,
+		.digest_interval_ms = 60000,
+		.digest_keys = 1000,
 	};
 }
 
