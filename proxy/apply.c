@@ -88,7 +88,7 @@ static const struct mp_target *hindmost(const struct mp_proxy *proxy)
 		     mp_apply_settled_lsn(target) < mp_apply_settled_lsn(last)))
 			last = target;
 	}
-	if (last && !proxy->view.era && redis->backend)
+	if (last && proxy->view.commit_lsn == MU_LSN_NONE && redis->backend)
 		last = redis;
 	return last;
 }

@@ -143,6 +143,14 @@ void mu_resign(struct mu *mu)
 		world_depose();
 }
 
+enum mu_error mu_hand_over(struct mu *mu, unsigned heir, const char **why)
+{
+	(void)mu;
+	(void)heir;
+	*why = "nobody else is there";
+	return MU_ERR_INVALID;
+}
+
 enum mu_error mu_holds(const struct mu *mu, uint64_t era, uint64_t applied_lsn)
 {
 	(void)era;
