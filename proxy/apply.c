@@ -140,7 +140,7 @@ static bool seek(struct mp_proxy *proxy)
 	if (error == MU_ERR_STALE && mp_memcached_restart(proxy))
 		return false; /* it is tried again when that is done */
 	apply->seek_wanted = false;
-	apply->applied_lsn = mp_apply_settled_lsn(last);
+	apply->applied_lsn = apply->read_lsn = mp_apply_settled_lsn(last);
 	if (error == MU_OK) {
 		mp_info("applying the log of era %" PRIx64 " behind LSN %" PRIu64, apply->era,
 			apply->applied_lsn);
@@ -213,8 +213,11 @@ bool mp_apply_run(struct mp_proxy *proxy)
 			if (!mu_next(proxy->mu, &entry))
 				break;
 			mp_apply_entry(proxy, &entry);
+			apply->read_lsn = entry.lsn;
 			handed++;
 		}
+		if (handed > 0)
+			mp_backends_tell_applied(proxy);
 		/* The reader was overtaken: what the backends have decides how it goes on. */
 		if (!apply->stale && !apply->seek_wanted && mu_stale(proxy->mu))
 			apply->seek_wanted = true;

@@ -44,6 +44,7 @@ struct mp_apply {
 	struct mp_target target[MP_TARGETS]; /* by protocol - 1 */
 	bool seek_wanted;                    /* the log has to be read from another place */
 	bool stale;                          /* the log cannot bring the backends level */
+	uint64_t read_lsn;                   /* of the entry read last, or behind which it began */
 	uint64_t applied_lsn;                /* as told to consensus */
 	uint64_t now_ms;                     /* the time of the entry handed on last */
 	uint64_t era;                        /* of the log that is read */

@@ -301,9 +301,14 @@ void mp_backends_tell_applied(struct mp_proxy *proxy)
 	for (unsigned i = 0; i < MP_TARGETS; i++)
 		if (apply->target[i].backend && apply->target[i].durable_lsn < lowest)
 			lowest = apply->target[i].durable_lsn;
-	/* The log may give up what lies before. */
-	if (apply->seek_wanted || lowest == MU_LSN_NONE || lowest <= apply->applied_lsn)
+	if (apply->seek_wanted || lowest == MU_LSN_NONE)
 		return;
+	/* Of a log that is read again they may have what is still to be read. */
+	if (lowest > apply->read_lsn)
+		lowest = apply->read_lsn;
+	if (lowest <= apply->applied_lsn)
+		return;
+	/* The log may give up what lies before. */
 	apply->applied_lsn = lowest;
 	mu_applied(proxy->mu, lowest);
 }
