@@ -121,23 +121,6 @@ void mu_publish(struct mu *mu)
 		mu_store(&mu->record->applied, line.word[MU_STATE_APPLIED]);
 }
 
-/*
- * A committed membership is on record before it is acted upon (rule 13): written
- * over the older of the two, its epoch last, so that a crash leaves one whole.
- */
-static void record_membership(struct mu *mu)
-{
-	uint64_t epoch = MU_GET(mu->shared.epoch);
-	const struct mu_membership *last = mu_members(mu->record);
-	struct mu_membership *next = &mu->record->membership[last == &mu->record->membership[0]];
-
-	if (epoch <= last->epoch)
-		return;
-	mu_store(&next->members, MU_GET(mu->shared.epoch_members));
-	mu_store(&next->epoch, epoch);
-	MU_SET(mu->shared.members, next->members);
-}
-
 /* ------------------------------------------------------------ pull-scores */
 
 enum {
@@ -469,7 +452,7 @@ uint64_t mu_background_step(struct mu *mu, uint64_t now_ns)
 		MU_EACH_PEER(mu, id)
 			read_peer(mu, id, tick);
 	}
-	record_membership(mu);
+	mu_record_configuration(mu);
 	mu_recover_step(mu);
 	mu_coldstart_step(mu); /* before a grant, which ends what it is prepared for */
 	mu_grant_step(mu);

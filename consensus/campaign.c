@@ -33,13 +33,13 @@ bool mu_eligible(const struct mu *mu)
 	uint64_t commit = MU_GET(mu->shared.commit_lsn);
 	uint64_t reach = MU_GET(mu->shared.reach_lsn);
 
-	if (!mu->record->voting || commit == MU_LSN_NONE ||
+	if (!mu->record->voting || !mu_may_lead(mu) || commit == MU_LSN_NONE ||
 	    (!backend_serves(mu, commit) && !MU_MUTANT(eligible_unlevel)))
 		return false;
 	if (reach < commit || MU_MUTANT(eligible_by_word))
 		reach = commit;
 	MU_EACH_PEER(mu, id) {
-		if (mu_watch_is(mu, id, MU_FLAG_VOTING) &&
+		if (mu_watch_is(mu, id, MU_FLAG_VOTING) && mu_on_record(mu, id) &&
 		    mu->bg.watch[id].state.word[MU_STATE_OLDEST] > reach &&
 		    !MU_MUTANT(eligible_despite_gap))
 			return false;
@@ -97,7 +97,7 @@ unsigned mu_leader_coming(const struct mu *mu)
 
 static unsigned majority(const struct mu *mu)
 {
-	return mu_majority_of(mu_members(mu->record)->members);
+	return mu_majority_of(mu_configuration_members(mu->record->configuration));
 }
 
 /*
@@ -108,12 +108,12 @@ static unsigned majority(const struct mu *mu)
  */
 static bool leaderless(const struct mu *mu)
 {
-	unsigned blind = 1;
+	unsigned blind = mu_on_record(mu, mu->config.id);
 
 	MU_EACH_PEER(mu, id) {
 		const struct mu_watch *w = &mu->bg.watch[id];
 
-		if (mu_watch_is(mu, id, MU_FLAG_VOTING) &&
+		if (mu_watch_is(mu, id, MU_FLAG_VOTING) && mu_on_record(mu, id) &&
 		    (w->read_ns >= mu->bg.blind_ns || MU_MUTANT(campaign_on_old_news)) &&
 		    !MU_FLAG_BYTE(w->state.word[MU_STATE_FLAGS], MU_FLAG_LEADER_SHIFT))
 			blind++;
@@ -245,6 +245,7 @@ static uint64_t refusal(const struct mu *mu, bool of_voters)
 		struct mu_line line;
 
 		if (!w->alive || !w->known || (of_voters && !mu_watch_is(mu, id, MU_FLAG_VOTING)) ||
+		    (mu_configuration_removed(mu->bg.committed) >> id & 1) ||
 		    !mu_line_read(&line, &mu->lines->grant[id]))
 			continue;
 		if (line.word[MU_GRANT_BALLOT] == mu->bg.ballot &&
@@ -257,11 +258,10 @@ static uint64_t refusal(const struct mu *mu, bool of_voters)
 /* Voters, the own replica included, that have granted; the data plane has been told of each. */
 static unsigned grants(const struct mu *mu)
 {
-	unsigned n = 1;
+	unsigned n = mu_on_record(mu, mu->config.id);
 
 	MU_EACH_PEER(mu, id) {
-		if ((mu_members(mu->record)->members >> id & 1) &&
-		    mu_watch_is(mu, id, MU_FLAG_VOTING) &&
+		if (mu_on_record(mu, id) && mu_watch_is(mu, id, MU_FLAG_VOTING) &&
 		    MU_GET(mu->shared.peer[id].grant) == mu->bg.ballot)
 			n++;
 	}
@@ -287,12 +287,12 @@ static void asking(struct mu *mu)
 /* So many members have granted above our ballot that no majority can be left. */
 static bool outvoted(const struct mu *mu)
 {
-	unsigned left = 1;
+	unsigned left = mu_on_record(mu, mu->config.id);
 
 	MU_EACH_PEER(mu, id) {
 		const struct mu_watch *w = &mu->bg.watch[id];
 
-		if ((mu_members(mu->record)->members >> id & 1) &&
+		if (mu_on_record(mu, id) &&
 		    !(w->known && w->state.word[MU_STATE_GRANTED] > mu->bg.ballot))
 			left++;
 	}
@@ -306,7 +306,7 @@ static void acting(struct mu *mu)
 
 	if (MU_GET(mu->shared.led_ballot) == bg->ballot)
 		bg->failures = 0;
-	if (mu_handover_is_wished(mu))
+	if (mu_handover_is_wished(mu) || mu_change_is_wished(mu))
 		bg->wanted = true;
 	if (MU_GET(mu->shared.done_ballot) >= bg->ballot ||
 	    (outvoted(mu) && !MU_MUTANT(outvoted_stays))) {

@@ -62,8 +62,8 @@ static void publish_cold(struct mu *mu)
 	bool prepared = mu_is_prepared(r);
 
 	line.word[MU_COLD_NONCE] = prepared ? last_prepared(r)->nonce : r->cold_nonce;
-	line.word[MU_COLD_EPOCH] = mu_members(r)->epoch;
-	line.word[MU_COLD_MEMBERS] = mu_members(r)->members;
+	line.word[MU_COLD_CONFIGURATION] = r->configuration;
+	line.word[MU_COLD_COMMITTED] = mu->bg.committed;
 	line.word[MU_COLD_ERA] = r->cold_era;
 	line.word[MU_COLD_APPLIED] = r->cold_applied;
 	line.word[MU_COLD_COUNT] = r->cold_count;
@@ -114,6 +114,8 @@ static void start_cold(struct mu *mu, const struct mu_prepared *prepared)
 	mu->bg.holder_current = true;
 	mu->bg.given_ballot = 0;
 	mu_store(&mu->header->commit, MU_LSN_NONE);
+	if (mu->header->configuration != prepared->configuration)
+		mu_store(&mu->header->configuration, prepared->configuration);
 	mu_ring_genesis(&mu->ring, prepared->base, prepared->nonce);
 	mu->record->cold_nonce = prepared->nonce;
 	mu_store(&origin->base, prepared->base);
@@ -157,11 +159,10 @@ struct contribution {
 static bool is_blank(const struct mu *mu, unsigned id)
 {
 	const struct mu_watch *w = &mu->bg.watch[id];
-	const struct mu_membership *members = mu_members(mu->record);
 
 	return mu_watch_is(mu, id, MU_FLAG_APPLIED_KNOWN) && !mu_watch_is(mu, id, MU_FLAG_VOTING) &&
-	       w->cold.word[MU_COLD_COUNT] && w->cold.word[MU_COLD_EPOCH] == members->epoch &&
-	       w->cold.word[MU_COLD_MEMBERS] == members->members;
+	       w->cold.word[MU_COLD_COUNT] &&
+	       w->cold.word[MU_COLD_CONFIGURATION] == mu->record->configuration;
 }
 
 static struct contribution contribution_of(const struct mu *mu, unsigned id)
@@ -182,14 +183,16 @@ static struct contribution contribution_of(const struct mu *mu, unsigned id)
  */
 static bool survey(const struct mu *mu, struct mu_prepared *out)
 {
-	const struct mu_membership *members = mu_members(mu->record);
-	uint64_t x = mix(mu->config.group_id, members->epoch);
+	uint64_t configuration = mu->record->configuration;
+	uint64_t x = mix(mu->config.group_id, mu_configuration_epoch(configuration));
 
-	*out = (struct mu_prepared){.granted = mu->record->granted};
+	if (!mu_on_record(mu, mu->config.id))
+		return false;
+	*out = (struct mu_prepared){.granted = mu->record->granted, .configuration = configuration};
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
 		struct contribution c;
 
-		if (!(members->members >> id & 1))
+		if (!mu_on_record(mu, id))
 			continue;
 		if (MU_MUTANT(cold_start_by_few) && id != mu->config.id && !mu->bg.watch[id].alive)
 			continue;
@@ -210,8 +213,7 @@ static bool survey(const struct mu *mu, struct mu_prepared *out)
 static bool all_prepared(const struct mu *mu, uint64_t nonce)
 {
 	MU_EACH_PEER(mu, id) {
-		if ((mu_members(mu->record)->members >> id & 1) &&
-		    !MU_MUTANT(cold_start_one_phase) &&
+		if (mu_on_record(mu, id) && !MU_MUTANT(cold_start_one_phase) &&
 		    !(MU_MUTANT(cold_start_by_few) && !mu->bg.watch[id].alive) &&
 		    (!mu_watch_is(mu, id, MU_FLAG_PREPARED) ||
 		     mu->bg.watch[id].cold.word[MU_COLD_NONCE] != nonce))

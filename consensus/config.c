@@ -74,12 +74,15 @@ static const char *wrong_score(const struct mu_config *config)
 enum mu_error mu_config_check(const struct mu_config *config, const char **why)
 {
 	uint32_t ids = ((1u << MU_MAX_REPLICAS) - 1) << 1;
+	uint32_t peers = config->peer_mask ? config->peer_mask : config->member_mask;
 	const char *wrong = NULL;
 
 	if (config->id < 1 || config->id > MU_MAX_REPLICAS)
 		wrong = "id is not 1 to 7";
-	else if (!(config->member_mask >> config->id & 1) || (config->member_mask & ~ids))
+	else if (!(peers >> config->id & 1) || (config->member_mask & ~ids) || (peers & ~ids))
 		wrong = "the members do not include this id, or one is not 1 to 7";
+	else if (!config->member_mask || (config->member_mask & ~peers))
+		wrong = "there are no members, or one is not among the peers";
 	else if (config->ring_bytes < 4096 || (config->ring_bytes & (config->ring_bytes - 1)) ||
 		 config->ring_bytes > 1ULL << 40)
 		wrong = "ring_bytes is not a power of two of at least 4096";

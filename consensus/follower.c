@@ -30,17 +30,18 @@ void mu_commit_to(struct mu *mu, const struct mu_position *to)
 		if (who.id == mu->config.id &&
 		    (who.incarnation == mu->header->incarnation || MU_MUTANT(readmit_any_memory)))
 			MU_SET(mu->shared.readmit_ballot, to->ballot);
-	} else if (entry->kind == MU_KIND_LEADER) {
-		struct mu_membership membership;
-
-		memcpy(&membership, entry + 1, sizeof(membership));
-		if (membership.epoch > d->epoch) {
-			d->epoch = membership.epoch;
-			d->members = membership.members;
-			MU_SET(mu->shared.epoch_members, d->members);
-			MU_SET(mu->shared.epoch, d->epoch);
-		}
 	}
+	mu_set_committed(mu, mu_ring_configuration(&mu->ring, to));
+}
+
+/* After the commit word: what it names was written behind this, or behind one before it. */
+static uint64_t load_configuration(const struct mu *mu)
+{
+	uint64_t word = __atomic_load_n(&mu->header->configuration, __ATOMIC_ACQUIRE);
+
+	if (mu_configuration_epoch(word)) /* as a rule it never changes */
+		mu_interruption_point();
+	return word;
 }
 
 /* The log begins anew: it was installed, or started cold, or is seen for the first time. */
@@ -54,6 +55,7 @@ static bool place(struct mu *mu, const struct mu_origin *origin, uint64_t commit
 		return false;
 	d->origin = *origin;
 	d->oldest_lsn = mu_ring_oldest(&mu->ring, &at, origin->base);
+	d->committed = load_configuration(mu);
 	mu_commit_to(mu, &at);
 	return true;
 }
@@ -67,6 +69,7 @@ static bool walk(struct mu *mu, uint64_t *target)
 {
 	struct mu_data *d = &mu->data;
 	struct mu_position at = d->commit, next;
+	uint64_t latest = d->committed;
 	bool moved = false;
 
 	for (int i = 0; i < WALK_LIMIT && mu_ring_next(&mu->ring, &at, &next); i++) {
@@ -76,12 +79,18 @@ static bool walk(struct mu *mu, uint64_t *target)
 		    at.lsn == d->commit.lsn) {
 			mu_commit_to(mu, &next);
 			moved = true;
+		} else {
+			uint64_t stated = mu_ring_configuration(&mu->ring, &next);
+
+			if (stated > latest)
+				latest = stated;
 		}
 		at = next;
 		if (at.end > *target + WALK_AHEAD_BYTES)
 			break;
 	}
 	d->reach_lsn = at.lsn;
+	mu_set_configuration(mu, latest > d->committed ? latest : d->committed);
 	return moved;
 }
 
@@ -118,6 +127,7 @@ void mu_follow(struct mu *mu)
 		if (!place(mu, &origin, target))
 			return;
 	}
+	mu_set_committed(mu, load_configuration(mu));
 	named = target;
 	/* What rides in an entry is learnt when those before it have been passed: look again. */
 	do {

@@ -147,7 +147,8 @@ static void write_base(struct mu *mu, unsigned id)
 	if (p->ops_head != p->ops_tail)
 		return;
 	p->commit_out = p->install_commit;
-	if (mu_peer_post_write(mu, id, MU_OP_BASE, offsetof(struct mu_replication_header, origin),
+	if (mu_peer_tell_configuration(mu, id) &&
+	    mu_peer_post_write(mu, id, MU_OP_BASE, offsetof(struct mu_replication_header, origin),
 			       &p->origin_out, sizeof(p->origin_out), 0) &&
 	    mu_peer_post_write(mu, id, MU_OP_COMMIT, offsetof(struct mu_replication_header, commit),
 			       &p->commit_out, sizeof(p->commit_out), p->commit_out))

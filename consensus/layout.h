@@ -13,7 +13,7 @@
 #include "mu.h"
 
 #define MU_LAYOUT_MAGIC 0x316f6d75786f7270ULL
-#define MU_LAYOUT_VERSION 2
+#define MU_LAYOUT_VERSION 3
 #define MU_LINE_BYTES 64
 
 /*
@@ -38,13 +38,13 @@ enum mu_state_word {
 };
 /* Words of the cold line: cold start (rule 11). */
 enum mu_cold_word {
-	MU_COLD_NONCE,   /* prepared for, or started by */
-	MU_COLD_EPOCH,   /* highest membership epoch known */
-	MU_COLD_MEMBERS, /* member mask of that epoch */
-	MU_COLD_ERA,     /* era and... */
-	MU_COLD_APPLIED, /* ...LSN that the backend names, for choosing where to begin */
-	MU_COLD_COUNT,   /* counts the changes of these two in this incarnation */
-	MU_COLD_STARTED, /* 1: the nonce is what it started by, not what it is prepared for */
+	MU_COLD_NONCE,         /* prepared for, or started by */
+	MU_COLD_CONFIGURATION, /* the one on record */
+	MU_COLD_COMMITTED,     /* the latest that it knows to be committed */
+	MU_COLD_ERA,           /* era and... */
+	MU_COLD_APPLIED,       /* ...LSN that the backend names, for choosing where to begin */
+	MU_COLD_COUNT,         /* counts the changes of these two in this incarnation */
+	MU_COLD_STARTED,       /* 1: the nonce is what it started by, not what it is prepared for */
 };
 
 /* MU_STATE_FLAGS: bits, then bytes. */
@@ -104,6 +104,8 @@ struct mu_replication_header {
 	/* Mu's "first undecided offset": names the last committed entry. MU_LSN_NONE: no log here.
 	 */
 	_Alignas(MU_LINE_BYTES) uint64_t commit;
+	/* Of those committed up to there the latest, or a later one; written before that word. */
+	uint64_t configuration;
 	_Alignas(MU_LINE_BYTES) struct mu_origin origin;
 	/* Target of fence writes: the ballot, of interest to nobody. */
 	_Alignas(MU_LINE_BYTES) uint64_t fence;
@@ -114,10 +116,6 @@ static_assert(sizeof(struct mu_replication_header) <= MU_RING_OFFSET, "layout");
 #define MU_PREPARED_NONCES 8
 
 /* Private region: what must survive a crash and concerns nobody else. Background plane writes. */
-struct mu_membership {
-	uint64_t epoch, members;
-};
-
 struct mu_private_region {
 	uint64_t magic;
 	uint64_t version;
@@ -127,8 +125,8 @@ struct mu_private_region {
 	uint64_t incarnation;
 	uint64_t voting;  /* 0 until cold start or readmission (rule 2) */
 	uint64_t granted; /* highest ballot granted (rule 4) */
-	/* Rule 13: the latest committed one is that of the higher epoch, see mu_members(). */
-	struct mu_membership membership[2];
+	/* In force by the own log; where there is none, the latest that was heard of (rule 11). */
+	uint64_t configuration;
 	uint64_t applied;    /* a lower bound, for while the backend is silent */
 	uint64_t cold_nonce; /* the cold start that this log began with, 0: none */
 	/* What was last published for a cold start, and how often that changed. */
@@ -138,14 +136,9 @@ struct mu_private_region {
 		uint64_t nonce;
 		uint64_t parent, base; /* era and LSN to begin with */
 		uint64_t granted;
+		uint64_t configuration; /* whose members all are to be prepared */
 	} prepared[MU_PREPARED_NONCES];
 };
-
-/* The latest membership on record. */
-static inline const struct mu_membership *mu_members(const struct mu_private_region *record)
-{
-	return &record->membership[record->membership[1].epoch > record->membership[0].epoch];
-}
 
 /*
  * An entry: header, then payload, 64-byte aligned. checksum comes first so
@@ -169,9 +162,10 @@ static_assert(sizeof(struct mu_entry_header) == MU_LINE_BYTES, "layout");
 enum mu_kind {
 	MU_KIND_GENESIS = 1, /* a log's first entry; never handed out */
 	MU_KIND_SKIP,    /* fills the ring up to its end; its payload is no bytes of anybody's */
-	MU_KIND_LEADER,  /* a leader's first: struct mu_membership */
+	MU_KIND_LEADER,  /* a leader's first; its payload is the configuration in force */
 	MU_KIND_READMIT, /* struct mu_readmission */
 	MU_KIND_APPLICATION,
+	MU_KIND_CONFIGURATION, /* rule 13: its payload is the configuration from here on */
 };
 /* Flags of an application entry: its place in its proposal. */
 #define MU_ENTRY_FIRST 1
@@ -186,6 +180,31 @@ static inline uint64_t mu_next_era(uint64_t parent, uint64_t nonce)
 {
 	return ((parent >> 48) + 1) << 48 | (nonce & ((1ULL << 48) - 1));
 }
+
+/*
+ * A configuration, of one word, so that it is whole wherever it is read: who the
+ * members are, which ids were members once and never will be again, and its
+ * epoch. The epoch is greater than those of all configurations before it in its
+ * log, and than the ballots under which logs were written that do not hold it: of
+ * two that were proposed, the one that may be committed is the greater word.
+ */
+static inline uint64_t mu_configuration(uint64_t epoch, uint64_t removed, uint64_t members)
+{
+	return epoch << 16 | removed << 8 | members;
+}
+static inline uint64_t mu_configuration_epoch(uint64_t configuration)
+{
+	return configuration >> 16;
+}
+static inline uint64_t mu_configuration_removed(uint64_t configuration)
+{
+	return configuration >> 8 & 0xff;
+}
+static inline uint64_t mu_configuration_members(uint64_t configuration)
+{
+	return configuration & 0xff;
+}
+static_assert(MU_MAX_REPLICAS <= 7, "ids fit a configuration's masks");
 
 /* Every majority in libmu is computed here. */
 static inline unsigned mu_majority_of(uint64_t member_mask)

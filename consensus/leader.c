@@ -241,6 +241,7 @@ __attribute__((no_sanitize("thread"))) static void build(struct mu *mu, enum mu_
 		.checksum = entry->checksum,
 		.ballot = d->ballot,
 		.timestamp_ms = d->timestamp_ms,
+		.kind = (uint8_t)kind,
 	};
 }
 
@@ -298,7 +299,8 @@ static uint64_t majority_holds(const struct mu *mu, uint64_t own, size_t field)
 	uint64_t value[MU_MAX_REPLICAS];
 	unsigned n = 0, majority = mu_majority_of(mu->data.members);
 
-	value[n++] = own;
+	if (mu_is_member(mu))
+		value[n++] = own;
 	MU_EACH_PEER(mu, id) {
 		const struct mu_peer *p = &mu->data.peer[id];
 		uint64_t v;
@@ -322,6 +324,13 @@ bool mu_majority_has_log(const struct mu *mu)
 	return log_held(mu) >= mu->data.tail.end;
 }
 
+void mu_store_commit_word(struct mu *mu)
+{
+	if (mu->header->configuration < mu->data.committed)
+		mu_store(&mu->header->configuration, mu->data.committed);
+	mu_store(&mu->header->commit, mu->data.commit.lsn);
+}
+
 void mu_commit_held(struct mu *mu, uint64_t held)
 {
 	struct mu_data *d = &mu->data;
@@ -337,7 +346,7 @@ void mu_commit_held(struct mu *mu, uint64_t held)
 		mu_commit_to(mu, &at);
 	}
 	if (!MU_MUTANT(own_word_behind))
-		mu_store(&mu->header->commit, d->commit.lsn);
+		mu_store_commit_word(mu);
 }
 
 void mu_count_commit(struct mu *mu)
@@ -382,7 +391,8 @@ static void readmit(struct mu *mu, unsigned id)
 	struct mu_peer *p = &d->peer[id];
 	struct mu_readmission who = {id, p->incarnation};
 
-	if (p->state != MU_PEER_FOLLOWS || mu_peer_votes(mu, id) || !mu_is_peer(mu, id) ||
+	if (p->state != MU_PEER_FOLLOWS || mu_peer_remembers(mu, id) ||
+	    (!mu_is_peer(mu, id) && !mu_is_joining(mu, id)) ||
 	    MU_GET(mu->shared.peer[id].incarnation) != p->incarnation ||
 	    p->acked_end < d->commit.end)
 		return;
@@ -448,6 +458,7 @@ void mu_leader_step(struct mu *mu)
 		return;
 	}
 	publish_confirmed(mu);
+	mu_membership_step(mu);
 	if (mu_handover_step(mu, decided))
 		mu_stop_acting(mu);
 	else

@@ -60,6 +60,7 @@ static void fill_position(struct mu_position *position, const struct mu_entry_he
 		.checksum = head->checksum,
 		.ballot = head->ballot,
 		.timestamp_ms = head->timestamp_ms,
+		.kind = head->kind,
 	};
 }
 
@@ -124,6 +125,21 @@ bool mu_ring_entry(const struct mu_ring *ring, uint64_t lsn, struct mu_position 
 {
 	return mu_entry_valid(ring, mu_ring_at(ring, lsn), lsn, mu_ring_room(ring, lsn), position,
 			      NULL);
+}
+
+uint64_t mu_ring_configuration(const struct mu_ring *ring, const struct mu_position *position)
+{
+	uint64_t configuration;
+	struct mu_position after;
+
+	if (position->kind != MU_KIND_LEADER && position->kind != MU_KIND_CONFIGURATION)
+		return 0;
+	configuration = __atomic_load_n((const uint64_t *)(mu_ring_at(ring, position->lsn) + 1),
+					__ATOMIC_ACQUIRE);
+	/* Whole still after it was read: so it was as it was read. */
+	if (!mu_ring_entry(ring, position->lsn, &after) || after.checksum != position->checksum)
+		return 0;
+	return configuration;
 }
 
 bool mu_ring_next(const struct mu_ring *ring, const struct mu_position *previous,

@@ -27,6 +27,7 @@ struct mu_position {
 	uint64_t checksum;
 	uint64_t ballot;
 	uint64_t timestamp_ms;
+	uint64_t kind; /* enum mu_kind */
 };
 
 void mu_ring_init(struct mu_ring *ring, const struct mu_config *config, void *replication_region);
@@ -72,6 +73,9 @@ bool mu_ring_entry(const struct mu_ring *ring, uint64_t lsn, struct mu_position 
 
 /* The same, known to be there. */
 void mu_ring_position(const struct mu_ring *ring, uint64_t lsn, struct mu_position *position);
+
+/* The configuration that this entry, which was whole a moment ago, states; 0: none, or no more. */
+uint64_t mu_ring_configuration(const struct mu_ring *ring, const struct mu_position *position);
 
 /*
  * The valid entry behind `previous` in the ring; false if there is none (a

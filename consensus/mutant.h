@@ -43,8 +43,6 @@
  * And not here because they are not in the core:
  *  - rule 12, duplicates: the core hands out each entry once; what a session has
  *    been answered is known to the proxy alone (proxy/, tests/unit/test_pipeline*);
- *  - rule 13, membership: members never change yet, so that the epoch in leaders'
- *    first entries, which is all there is of it, is always 1: nothing to leave out;
  *  - of rule 9 a slow backend's limit, of rule 10 a backend's run id: the proxy's;
  *    of rule 9 the bound on operations: the fabrics' (tests/conformance, F7);
  *  - of rule 14 what a follower's reader keeps: it keeps nothing.
@@ -142,6 +140,15 @@
 	X(take_all_voting, "r11", "a replica votes that took what was not committed")              \
 	X(recover_amid_start, "r11", "what has just started cold is forgotten again")              \
 	X(blank_grants_unread, "r11", "a blank replica grants to one it has not read to vote")     \
+	X(adopted_members_ignored, "r13", "a candidate counts the members of before its tail")     \
+	X(two_changes, "r13", "a configuration follows one that is not committed yet")             \
+	X(change_unestablished, "r13", "...or comes before an entry of the own ballot")            \
+	X(configuration_untold, "r13", "a commit word is written without the configuration")       \
+	X(cold_start_by_seed, "r13", "a blank replica counts the members of when it was one")      \
+	X(grant_to_removed, "r13", "who is no member any more is granted")                         \
+	X(removed_campaigns, "r13", "...and asks, although he knows it")                           \
+	X(removed_leader_stays, "r13", "a leader that was removed goes on")                        \
+	X(id_used_again, "r13", "an id that was a member's becomes another's")                     \
 	X(join_fragments, "r14", "fragments that another ballot interrupted are joined")           \
 	X(time_goes_back, "r14", "a leader's time begins before that of the tail it adopted")
 

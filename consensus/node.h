@@ -14,15 +14,16 @@
 
 /* What an operation of the data plane was for. */
 enum mu_op_kind {
-	MU_OP_LOG,        /* arg: LSN up to which the peer's log is written by it */
-	MU_OP_COMMIT,     /* arg: the commit word */
-	MU_OP_FENCE,      /* arg: ticket */
-	MU_OP_HEADER,     /* commit and base words read */
-	MU_OP_TAIL,       /* a piece of ring read; arg: its LSN */
-	MU_OP_PROBE,      /* a piece of ring read, on the way to our oldest entry; arg: its LSN */
-	MU_OP_VOID,       /* commit word set to MU_LSN_NONE: installation begins */
-	MU_OP_BASE,       /* base word written: installation is nearly complete */
-	MU_OP_COPY_FENCE, /* proves that what was just read was nobody else's to change */
+	MU_OP_LOG,    /* arg: LSN up to which the peer's log is written by it */
+	MU_OP_COMMIT, /* arg: the commit word */
+	MU_OP_FENCE,  /* arg: ticket */
+	MU_OP_HEADER, /* commit and base words read */
+	MU_OP_TAIL,   /* a piece of ring read; arg: its LSN */
+	MU_OP_PROBE,  /* a piece of ring read, on the way to our oldest entry; arg: its LSN */
+	MU_OP_VOID,   /* commit word set to MU_LSN_NONE: installation begins */
+	MU_OP_BASE,   /* base word written: installation is nearly complete */
+	MU_OP_CONFIGURATION, /* ...and the configuration's, ahead of a commit word */
+	MU_OP_COPY_FENCE,    /* proves that what was just read was nobody else's to change */
 };
 struct mu_op {
 	uint8_t kind;
@@ -60,6 +61,7 @@ struct mu_peer {
 	uint64_t posted_end;  /* log written up to here... */
 	uint64_t acked_end;   /* ...and acknowledged */
 	uint64_t posted_commit, acked_commit;
+	uint64_t posted_configuration, acked_configuration;
 	uint64_t later_commit,
 		later_end; /* a commit position that it may be told of, once it is there */
 	uint64_t install_commit, install_end; /* what an installation aims at */
@@ -72,7 +74,7 @@ struct mu_peer {
 	struct mu_position tail; /* last valid entry found (takeover) */
 	uint64_t tail_read_lsn;  /* where `scratch` begins */
 	/* Sources and targets of operations; they stay put while these are outstanding. */
-	uint64_t commit_out, fence_out;
+	uint64_t commit_out, fence_out, configuration_out;
 	struct mu_origin origin_out;
 	struct mu_replication_header header_in;
 	uint64_t piece_bytes; /* of its log read into scratch at once */
@@ -147,7 +149,11 @@ struct mu_data {
 	enum mu_handover handover;
 	uint64_t handover_lsn; /* that the heir's backend is to have before we yield */
 	uint64_t handover_ns;  /* by then, or not at all */
-	uint64_t epoch, members;
+	uint64_t committed;    /* the latest configuration known to be committed */
+	uint64_t
+		configuration; /* in force: the latest in the own log, committed or not (rule 13) */
+	uint64_t members;      /* ...its members */
+	bool leaving;          /* (leader) it is none of them: somebody was asked to take over */
 	struct mu_adoption adoption;
 	struct mu_reader reader;
 	struct mu_peer peer[MU_ID_SLOTS];
@@ -218,6 +224,7 @@ struct mu_background {
 	uint64_t given_ballot;  /* the fabric's permission was given for it, 0: to nobody */
 	unsigned heir;          /* for whom this replica has made way... */
 	uint64_t heir_until_ns; /* ...and until when it says so */
+	uint64_t committed;     /* the latest configuration that anybody knows to be committed */
 	struct mu_watch watch[MU_ID_SLOTS];
 };
 
@@ -240,10 +247,16 @@ static inline bool mu_is_peer(const struct mu *mu, unsigned id)
 	return id != mu->config.id && (mu->data.members >> id & 1);
 }
 
-/* Loop over all configured ids but the own. */
+/* Loop over all ids but the own of those that are members, were, or may become members. */
 #define MU_EACH_PEER(mu, id)                               \
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) \
-		if (id != (mu)->config.id && ((mu)->config.member_mask >> id & 1))
+		if (id != (mu)->config.id && ((mu)->config.peer_mask >> id & 1))
+
+/* Data plane: does the own replica count? */
+static inline bool mu_is_member(const struct mu *mu)
+{
+	return mu->data.members >> mu->config.id & 1;
+}
 
 #define MU_GET(field) \
 	(mu_interruption_point(), atomic_load_explicit(&(field), memory_order_acquire))
@@ -307,6 +320,8 @@ bool mu_control_fits(struct mu *mu, uint32_t length);
 bool mu_majority_has_log(const struct mu *mu);
 /* Advance the commit position to what a majority holds, by an own entry in this ballot. */
 void mu_count_commit(struct mu *mu);
+/* Name the last committed entry in the own header, and before it the configuration. */
+void mu_store_commit_word(struct mu *mu);
 /* Advance it up to `held`, which is known to be committed. */
 void mu_commit_held(struct mu *mu, uint64_t held);
 /* Keep oldest_lsn within the ring, given that the log will end at `end`. */
@@ -331,6 +346,10 @@ void mu_peer_post_fence(struct mu *mu, unsigned id);
 void mu_peer_post_tail_fence(struct mu *mu, unsigned id);
 /* Does what this peer acknowledges count towards a majority? */
 bool mu_peer_votes(const struct mu *mu, unsigned id);
+/* ...or would it, if it were a member? */
+bool mu_peer_remembers(const struct mu *mu, unsigned id);
+/* Write it the latest committed configuration, unless it has that; false: not now. */
+bool mu_peer_tell_configuration(struct mu *mu, unsigned id);
 
 /* --- space.c --- */
 /*
@@ -397,6 +416,29 @@ bool mu_data_is_acting(struct mu *mu);
 bool mu_stop_data(struct mu *mu);
 void mu_wish_set(struct mu_wish *wish, const uint64_t word[3]);
 bool mu_watch_is(const struct mu *mu, unsigned id, uint64_t flag);
+
+/* --- membership.c --- */
+/* Data plane: these are in force. */
+void mu_set_configuration(struct mu *mu, uint64_t configuration);
+void mu_set_committed(struct mu *mu, uint64_t configuration);
+/* Take the one in force from the own log, up to `tail`; true if it has changed. */
+bool mu_take_configuration(struct mu *mu, const struct mu_position *tail);
+/* Is that replica none of the group, and never to be again? */
+bool mu_is_removed(const struct mu *mu, unsigned id);
+/* (leader) Is this peer to be made a member? */
+bool mu_is_joining(const struct mu *mu, unsigned id);
+bool mu_change_is_wished(const struct mu *mu);
+/* (leader) See to a change of members; make way if this replica is none any more. */
+void mu_membership_step(struct mu *mu);
+/* Background plane: keep the record, hear from the others. */
+void mu_record_configuration(struct mu *mu);
+/* May this replica still lead, as far as is known here? */
+bool mu_may_lead(const struct mu *mu);
+/* Is it a member by the record? */
+static inline bool mu_on_record(const struct mu *mu, unsigned id)
+{
+	return mu_configuration_members(mu->record->configuration) >> id & 1;
+}
 
 /* --- grant.c --- */
 void mu_grant_step(struct mu *mu);

@@ -8,6 +8,9 @@ void mu_format(const struct mu_config *config, uint64_t incarnation, void *regio
 {
 	struct mu_private_region *record = regions[MU_REGION_PRIVATE];
 	struct mu_replication_header *header = regions[MU_REGION_REPLICATION];
+	uint64_t configuration = config->configuration
+					 ? config->configuration
+					 : mu_configuration(0, 0, config->member_mask);
 
 	assert(incarnation);
 	header->incarnation = incarnation;
@@ -21,8 +24,9 @@ void mu_format(const struct mu_config *config, uint64_t incarnation, void *regio
 		.ring_bytes = config->ring_bytes,
 		.incarnation = incarnation,
 		.voting = 0,
-		.membership[0].members = config->member_mask,
+		.configuration = configuration,
 	};
+	header->configuration = configuration;
 }
 
 static bool record_fits(const struct mu *mu)
@@ -45,6 +49,8 @@ static bool resume_log(struct mu *mu)
 
 	d->commit.lsn = MU_LSN_NONE;
 	d->origin = mu_load_origin(mu);
+	d->committed = mu->header->configuration;
+	mu_set_configuration(mu, mu->record->configuration);
 	if (commit != MU_LSN_NONE) {
 		if (!mu_ring_entry(&mu->ring, commit, &d->commit))
 			return false;
@@ -55,6 +61,7 @@ static bool resume_log(struct mu *mu)
 			tail = next;
 		if (granted < tail.ballot)
 			granted = tail.ballot;
+		mu_take_configuration(mu, &tail);
 		d->timestamp_ms = d->commit.timestamp_ms;
 	}
 	mu_record_granted(mu, granted);
@@ -66,12 +73,11 @@ static void resume_shared(struct mu *mu)
 	struct mu_shared *s = &mu->shared;
 	struct mu_data *d = &mu->data;
 
-	d->epoch = mu_members(mu->record)->epoch;
-	d->members = mu_members(mu->record)->members;
 	MU_SET(s->voting, mu->record->voting);
-	MU_SET(s->members, d->members);
-	MU_SET(s->epoch, d->epoch);
-	MU_SET(s->epoch_members, d->members);
+	MU_SET(s->members, mu_configuration_members(mu->record->configuration));
+	MU_SET(s->configuration, d->configuration);
+	MU_SET(s->committed, d->committed);
+	mu->bg.committed = d->committed;
 	MU_SET(s->applied_lsn, mu->record->applied);
 	MU_SET(s->commit_lsn, d->commit.lsn);
 	MU_SET(s->commit_end, d->commit.end);
@@ -106,6 +112,8 @@ enum mu_error mu_open(struct mu **out, const struct mu_config *config, struct mu
 		return MU_ERR_NO_MEMORY;
 	memset(mu, 0, sizeof(*mu));
 	mu->config = *config;
+	if (!mu->config.peer_mask)
+		mu->config.peer_mask = config->member_mask;
 	mu->fabric = fabric;
 	mu->header = fabric->ops->local(fabric, MU_REGION_REPLICATION);
 	mu->lines = fabric->ops->local(fabric, MU_REGION_BACKGROUND);

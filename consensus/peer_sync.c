@@ -54,15 +54,19 @@ bool mu_peer_post_write(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64
  * Rule 2: a peer counts if it votes with the very memory that the connection
  * leads to.
  */
-bool mu_peer_votes(const struct mu *mu, unsigned id)
+bool mu_peer_remembers(const struct mu *mu, unsigned id)
 {
 	const struct mu_peer_facts *facts = &mu->shared.peer[id];
 
 	/* In this order: the background plane stores the flags first (tell_data()). */
-	return mu_is_peer(mu, id) &&
-	       (MU_GET(facts->incarnation) == mu->data.peer[id].incarnation ||
+	return (MU_GET(facts->incarnation) == mu->data.peer[id].incarnation ||
 		MU_MUTANT(count_lost_memory)) &&
 	       (MU_GET(facts->flags) & MU_FLAG_VOTING || MU_MUTANT(count_blank));
+}
+
+bool mu_peer_votes(const struct mu *mu, unsigned id)
+{
+	return mu_is_peer(mu, id) && mu_peer_remembers(mu, id);
 }
 
 void mu_peers_begin(struct mu *mu)
@@ -134,9 +138,28 @@ static bool name_committed(struct mu *mu, unsigned id)
 	struct mu_peer *p = &mu->data.peer[id];
 
 	p->commit_out = p->commit;
-	return mu_peer_post_write(mu, id, MU_OP_COMMIT,
+	return mu_peer_tell_configuration(mu, id) &&
+	       mu_peer_post_write(mu, id, MU_OP_COMMIT,
 				  offsetof(struct mu_replication_header, commit), &p->commit_out,
 				  sizeof(p->commit_out), p->commit_out);
+}
+
+bool mu_peer_tell_configuration(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+
+	if (p->posted_configuration >= mu->data.committed || MU_MUTANT(configuration_untold))
+		return true;
+	if (p->posted_configuration != p->acked_configuration)
+		return false; /* its source must stay as it is */
+	p->configuration_out = mu->data.committed;
+	if (!mu_peer_post_write(mu, id, MU_OP_CONFIGURATION,
+				offsetof(struct mu_replication_header, configuration),
+				&p->configuration_out, sizeof(p->configuration_out),
+				p->configuration_out))
+		return false;
+	p->posted_configuration = p->configuration_out;
+	return true;
 }
 
 /*
@@ -220,6 +243,7 @@ static void header_read(struct mu *mu, unsigned id)
 	p->commit = p->header_in.commit;
 	p->base = p->header_in.origin.base;
 	p->incarnation = p->header_in.incarnation;
+	p->posted_configuration = p->acked_configuration = p->header_in.configuration;
 	switch (mu->data.state) {
 	case MU_DATA_TAILS:
 		if (p->commit == MU_LSN_NONE) {
@@ -320,7 +344,7 @@ static void write_commit_word(struct mu *mu, unsigned id)
 	if (p->acked_end < p->later_end && mu_peer_is_limited(mu, id))
 		name_reached(mu, p);
 	if ((p->acked_end < p->later_end && !MU_MUTANT(commit_word_ahead)) ||
-	    p->later_commit <= p->posted_commit)
+	    p->later_commit <= p->posted_commit || !mu_peer_tell_configuration(mu, id))
 		return;
 	p->commit_out = p->later_commit;
 	if (mu_peer_post_write(mu, id, MU_OP_COMMIT, offsetof(struct mu_replication_header, commit),
@@ -386,6 +410,8 @@ void mu_peer_step(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
 
+	if (mu_is_removed(mu, id))
+		return;
 	if (p->refused)
 		look_at_connection(mu, id);
 	switch (p->state) {
@@ -498,6 +524,9 @@ void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 		break;
 	case MU_OP_COPY_FENCE:
 		mu_adopt_fenced(mu, id);
+		break;
+	case MU_OP_CONFIGURATION:
+		p->acked_configuration = op.arg;
 		break;
 	case MU_OP_BASE:
 		break; /* its commit word follows */

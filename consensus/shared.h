@@ -52,6 +52,8 @@ struct mu_shared {
 	/* ballot << 8 | id: make way for that replica; set by any thread, cleared by data. 0:
 	 * nobody */
 	_Atomic uint64_t handover;
+	/* ballot << 16 | change << 8 | id, likewise: enum mu_change of that replica */
+	_Atomic uint64_t change;
 	_Atomic uint64_t setbacks; /* counts: a peer needs more of the log than it said before */
 	struct mu_peer_facts peer[MU_ID_SLOTS];
 
@@ -76,8 +78,8 @@ struct mu_shared {
 	_Atomic uint64_t confirmed;      /* mask, while leading */
 	_Atomic uint64_t log_only;       /* ...of those whose backend is not waited for */
 	_Atomic uint64_t hungry;         /* waits for what peers publish (ring space) */
-	_Atomic uint64_t epoch;          /* committed membership */
-	_Atomic uint64_t epoch_members;
+	_Atomic uint64_t configuration;  /* in force, by the own log */
+	_Atomic uint64_t committed;      /* the latest configuration known to be committed */
 };
 
 #endif

@@ -84,15 +84,20 @@ void mu_group_status(const struct mu *mu, struct mu_group_status *status)
 	status->id = mu->config.id;
 	status->leader = (unsigned)MU_GET(mu->shared.leader);
 	status->ballot = MU_GET(mu->shared.leader_ballot);
+	status->configuration = atomic_load(&mu->shared.configuration);
+	status->committed = atomic_load(&mu->shared.committed);
+	status->changing =
+		status->configuration != status->committed || atomic_load(&mu->shared.change) != 0;
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
 		struct mu_replica_status *r = &status->replica[id];
 
 		r->member = members >> id & 1;
+		r->removed = mu_configuration_removed(status->committed) >> id & 1;
 		r->confirmed = confirmed >> id & 1;
 		r->log_only = log_only >> id & 1;
 		if (id == mu->config.id)
 			own_status(mu, r);
-		else if (r->member)
+		else if (mu->config.peer_mask >> id & 1)
 			peer_status(mu, id, r);
 	}
 }

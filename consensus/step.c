@@ -22,7 +22,7 @@ void mu_flush(struct mu *mu, enum mu_plane plane)
 unsigned mu_followers(const struct mu *mu)
 {
 	const struct mu_data *d = &mu->data;
-	unsigned n = 1;
+	unsigned n = mu_is_member(mu);
 
 	MU_EACH_PEER(mu, id) {
 		if (d->peer[id].state != MU_PEER_IDLE && d->peer[id].state != MU_PEER_DENIED &&
@@ -54,7 +54,7 @@ void mu_stop_acting(struct mu *mu)
 	MU_SET(mu->shared.hungry, 0);
 	d->state = MU_DATA_PASSIVE;
 	d->ballot = 0;
-	d->draining = false;
+	d->draining = d->leaving = false;
 	d->handover = MU_HANDOVER_NONE;
 	d->fence_done = d->fence_next = 0;
 	MU_SYNC_SET(mu->shared.acting_ballot, 0);
@@ -66,8 +66,22 @@ void mu_stop_acting(struct mu *mu)
  */
 static void keep_connected(struct mu *mu)
 {
-	MU_EACH_PEER(mu, id)
-		mu->fabric->ops->connect(mu->fabric, MU_PLANE_DATA, id);
+	MU_EACH_PEER(mu, id) {
+		if (!mu_is_removed(mu, id))
+			mu->fabric->ops->connect(mu->fabric, MU_PLANE_DATA, id);
+	}
+}
+
+/* They hardly ever change: then the simulator is not given a point to interrupt at. */
+static void publish_configuration(struct mu *mu)
+{
+	struct mu_shared *s = &mu->shared;
+	const struct mu_data *d = &mu->data;
+
+	if (atomic_load_explicit(&s->configuration, memory_order_relaxed) != d->configuration)
+		MU_SET(s->configuration, d->configuration);
+	if (atomic_load_explicit(&s->committed, memory_order_relaxed) != d->committed)
+		MU_SET(s->committed, d->committed);
 }
 
 static void publish(struct mu *mu)
@@ -81,6 +95,7 @@ static void publish(struct mu *mu)
 		MU_SET(s->commit_end, d->commit.end);
 		MU_SET(s->commit_lsn, d->commit.lsn);
 	}
+	publish_configuration(mu);
 	MU_SET(s->oldest_lsn, d->oldest_lsn);
 	MU_SET(s->reach_lsn, d->reach_lsn);
 	/* Control entries are nobody's to apply, so the applied LSN alone does not tell. */
@@ -115,10 +130,12 @@ static bool settled(const struct mu *mu, unsigned id)
 {
 	const struct mu_peer *p = &mu->data.peer[id];
 
+	if (mu_is_removed(mu, id))
+		return true;
 	if (p->state == MU_PEER_IDLE) /* a grant that arrives wakes the data plane */
 		return MU_GET(mu->shared.peer[id].grant) != mu->data.ballot &&
 		       mu->fabric->ops->state(mu->fabric, MU_PLANE_DATA, id) == MU_CONNECTION_UP;
-	return p->state == MU_PEER_FOLLOWS && mu_peer_votes(mu, id) &&
+	return p->state == MU_PEER_FOLLOWS && (mu_peer_votes(mu, id) || !mu_is_peer(mu, id)) &&
 	       p->acked_end == mu->data.tail.end && p->acked_commit == mu->data.commit.lsn &&
 	       p->acked_fence == mu->data.fence_next;
 }

@@ -177,10 +177,14 @@ void mu_takeover_tail_read(struct mu *mu, unsigned id, uint64_t lsn)
 
 void mu_takeover_fenced(struct mu *mu, unsigned id)
 {
-	if (mu->data.state == MU_DATA_TAILS)
-		mu->data.peer[id].state = MU_PEER_KNOWN;
-	else
+	struct mu_peer *p = &mu->data.peer[id];
+
+	if (mu->data.state != MU_DATA_TAILS)
 		mu_peer_missed_choice(mu, id);
+	else if (p->tail.lsn != MU_LSN_NONE)
+		p->state = MU_PEER_KNOWN;
+	else
+		p->state = MU_PEER_IDLE; /* there is another choice after all: what is its tail? */
 }
 
 /* ------------------------------------------------------------- the choice */
@@ -201,14 +205,15 @@ static bool better(const struct mu_position *a, const struct mu_position *b)
 static void establish(struct mu *mu)
 {
 	struct mu_data *d = &mu->data;
-	const struct mu_membership membership = {d->epoch, d->members};
 
 	if (d->timestamp_ms < d->tail.timestamp_ms && !MU_MUTANT(time_goes_back))
 		d->timestamp_ms = d->tail.timestamp_ms;
 	d->state = MU_DATA_ESTABLISH;
+	if (MU_MUTANT(change_unestablished))
+		mu_membership_step(mu);
 	if (MU_MUTANT(overwrite_committed) && d->tail.prev_lsn != MU_LSN_NONE)
 		mu_ring_entry(&mu->ring, d->tail.prev_lsn, &d->tail);
-	if (!mu_append_control(mu, MU_KIND_LEADER, &membership, sizeof(membership))) {
+	if (!mu_append_control(mu, MU_KIND_LEADER, &d->configuration, sizeof(d->configuration))) {
 		give_up(mu);
 		return;
 	}
@@ -244,7 +249,7 @@ static void level_step(struct mu *mu)
 
 	if (!mu_majority_has_log(mu))
 		return;
-	if (mu_control_fits(mu, sizeof(struct mu_membership)))
+	if (mu_control_fits(mu, sizeof(mu->data.configuration)))
 		establish(mu);
 	else if (d->complete)
 		mu_commit_held(mu, d->tail.end);
@@ -302,7 +307,7 @@ static bool is_cramped(const struct mu *mu, uint64_t end)
 	uint64_t applied = MU_GET(mu->shared.applied_lsn);
 	uint64_t needed = d->commit.lsn < applied ? d->commit.lsn : applied;
 	uint64_t others[MU_MAX_REPLICAS];
-	unsigned count = 0, enough = mu_majority_of(d->members) - 1;
+	unsigned count = 0, enough = mu_majority_of(d->members) - mu_is_member(mu);
 
 	MU_EACH_PEER(mu, id) {
 		const struct mu_peer *p = &d->peer[id];
@@ -314,7 +319,7 @@ static bool is_cramped(const struct mu *mu, uint64_t end)
 		enough = count;
 	if (enough && enough <= count && others[enough - 1] < needed)
 		needed = others[enough - 1];
-	return end + 2 * mu_entry_span(sizeof(struct mu_membership)) > needed + mu->ring.bytes;
+	return end + 2 * mu_entry_span(sizeof(d->configuration)) > needed + mu->ring.bytes;
 }
 
 /* The best tail among the voters that are known, by the id of who has it; 0: not enough are. */
@@ -322,7 +327,7 @@ static unsigned best_tail(const struct mu *mu)
 {
 	const struct mu_data *d = &mu->data;
 	const struct mu_position *tail = &d->tail;
-	unsigned known = 1, best = mu->config.id;
+	unsigned known = mu_is_member(mu), best = mu->config.id;
 
 	MU_EACH_PEER(mu, id) {
 		if (d->peer[id].state != MU_PEER_KNOWN || !mu_peer_votes(mu, id))
@@ -336,9 +341,14 @@ static unsigned best_tail(const struct mu *mu)
 	return known < mu_majority_of(d->members) && !MU_MUTANT(choose_from_few) ? 0 : best;
 }
 
-/* Is every member's log known, whether it votes or not, and none better than this tail? */
+/*
+ * Is every member's log known, whether it votes or not, and none better than this tail?
+ * Not while it is undecided who the members are.
+ */
 static bool is_complete(const struct mu *mu, const struct mu_position *tail)
 {
+	if (mu->data.configuration != mu->data.committed)
+		return false;
 	MU_EACH_PEER(mu, id) {
 		const struct mu_peer *p = &mu->data.peer[id];
 
@@ -381,6 +391,23 @@ void mu_adopt_read(struct mu *mu, unsigned id)
 		give_up(mu);
 }
 
+/*
+ * Rule 13: other members are to be asked than those among whom the tail was chosen.
+ * What was read of these still holds, for nobody else can have written them.
+ */
+static void choose_again(struct mu *mu)
+{
+	struct mu_data *d = &mu->data;
+
+	d->state = MU_DATA_TAILS;
+	MU_EACH_PEER(mu, id) {
+		struct mu_peer *p = &d->peer[id];
+
+		if (p->state == MU_PEER_KNOWN && p->tail.lsn == MU_LSN_NONE)
+			p->state = MU_PEER_IDLE;
+	}
+}
+
 static void adopted(struct mu *mu)
 {
 	struct mu_data *d = &mu->data;
@@ -388,7 +415,10 @@ static void adopted(struct mu *mu)
 	mu_advance_oldest(mu, d->adoption.last.end);
 	d->tail = d->adoption.last;
 	d->peer[d->adoption.peer].state = MU_PEER_KNOWN;
-	level(mu);
+	if (mu_take_configuration(mu, &d->tail))
+		choose_again(mu);
+	else
+		level(mu);
 }
 
 void mu_adopt_fenced(struct mu *mu, unsigned id)
@@ -431,13 +461,14 @@ static void find_own_tail(struct mu *mu)
 	d->tail = d->commit;
 	while (mu_ring_next(&mu->ring, &d->tail, &next))
 		d->tail = next;
+	mu_take_configuration(mu, &d->tail);
 	d->whole_lsn = d->commit.lsn;
 	/* A tail that reaches round the ring has overwritten what was taken for the oldest. */
 	if (!mu_ring_entry(&mu->ring, d->oldest_lsn, &next) ||
 	    d->oldest_lsn + mu->ring.bytes < d->tail.end)
 		d->oldest_lsn = mu_ring_oldest(&mu->ring, &d->commit, d->origin.base);
 	/* Rule 5 holds for the own word too: adopting may overwrite the entry that it names. */
-	mu_store(&mu->header->commit, d->commit.lsn);
+	mu_store_commit_word(mu);
 }
 
 void mu_takeover_begin(struct mu *mu, uint64_t ballot)

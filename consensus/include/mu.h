@@ -50,7 +50,9 @@ const char *mu_strerror(enum mu_error error);
 
 struct mu_config {
 	unsigned id;              /* 1..MU_MAX_REPLICAS */
-	uint32_t member_mask;     /* bit i: replica i is a member */
+	uint32_t member_mask;     /* bit i: replica i is a member, of the group as it began */
+	uint32_t peer_mask;       /* ...or may be, or become one; 0: the members alone */
+	uint64_t configuration;   /* mu_group_status's, as stored last; 0: as the group began */
 	uint64_t group_id;        /* memories of different groups refuse each other */
 	uint8_t checksum_key[32]; /* the group's secret: keys the checksum of entries */
 
@@ -242,6 +244,22 @@ enum mu_wanted {
  */
 enum mu_wanted mu_data_wanted(struct mu *mu);
 
+/* ------------------------------------------------------------- membership */
+
+enum mu_change {
+	MU_CHANGE_ADD = 1, /* of a replica that runs, as a blank one, and was never a member */
+	MU_CHANGE_REMOVE,  /* for good: the id is not used again */
+};
+/*
+ * An operator's wish, of the leader (rule 13). One that is added first learns: it is
+ * written to, and becomes a member when its log is whole and its backend level, for
+ * which mu_group_status() is to be looked at. A leader that is removed makes way. The
+ * wish ends with the leader's term. Any thread. MU_ERR_NOT_LEADER, or MU_ERR_INVALID:
+ * *why says why.
+ */
+enum mu_error mu_change_members(struct mu *mu, enum mu_change change, unsigned id,
+				const char **why);
+
 /* --------------------------------------------------------------- recovery */
 
 /*
@@ -258,6 +276,7 @@ enum mu_error mu_accept_loss(struct mu *mu, const char **why);
 
 struct mu_replica_status {
 	bool member;
+	bool removed; /* was a member, and never will be again */
 	bool alive;
 	unsigned score; /* 0 to score_max; own: score_max */
 	enum mu_role role;
@@ -274,6 +293,10 @@ struct mu_group_status {
 	unsigned id;
 	unsigned leader;
 	uint64_t ballot;
+	/* To be stored where losing the memory does not lose it, for mu_config.configuration. */
+	uint64_t committed;
+	uint64_t configuration; /* that will be committed next, or the same */
+	bool changing;          /* (leader) a change of members is under way */
 	struct mu_replica_status replica[MU_ID_SLOTS];
 };
 /* What this replica knows of its group. Any thread; each field is current on its own. */

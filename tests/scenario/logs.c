@@ -61,11 +61,25 @@ static void name_proposal(const struct scenario *scenario, const struct mu_ring 
 			 fragment_number(ring, placed, entry->lsn));
 }
 
+static void name_configuration(uint64_t configuration, char name[NAME_BYTES])
+{
+	const char *between = "members ";
+
+	*name = '\0';
+	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
+		if (!(mu_configuration_members(configuration) >> id & 1))
+			continue;
+		snprintf(name + strlen(name), NAME_BYTES - strlen(name), "%s%u", between, id);
+		between = ",";
+	}
+}
+
 static void name_entry(const struct scenario *scenario, const struct mu_ring *ring, uint64_t lsn,
 		       char name[NAME_BYTES])
 {
 	const struct mu_entry_header *entry = mu_ring_at(ring, lsn);
 	struct mu_readmission who;
+	uint64_t configuration;
 
 	switch ((enum mu_kind)entry->kind) {
 	case MU_KIND_GENESIS:
@@ -80,6 +94,10 @@ static void name_entry(const struct scenario *scenario, const struct mu_ring *ri
 	case MU_KIND_READMIT:
 		memcpy(&who, entry + 1, sizeof(who));
 		snprintf(name, NAME_BYTES, "readmit %u", (unsigned)who.id);
+		break;
+	case MU_KIND_CONFIGURATION:
+		memcpy(&configuration, entry + 1, sizeof(configuration));
+		name_configuration(configuration, name);
 		break;
 	case MU_KIND_APPLICATION:
 		name_proposal(scenario, ring, entry, name);
