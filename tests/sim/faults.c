@@ -121,12 +121,7 @@ static void crash_all(struct run *run, bool lose_memory)
 
 static void lose(struct run *run, struct node *node)
 {
-	unsigned blank = 0;
-
-	for (unsigned id = 1; id <= run->plan.replicas; id++)
-		blank += id != node->id && !run->node[id].voting;
-	if (blank >= run->plan.replicas - run->plan.replicas / 2 - 1 ||
-	    sim_memory(run->world, node->id, 0) == NULL)
+	if (!members_can_spare(run, node) || sim_memory(run->world, node->id, 0) == NULL)
 		return;
 	node_crash(node, true);
 	restart_later(node);
@@ -446,6 +441,9 @@ static void strike(struct run *run, enum fault_kind kind, struct node *node)
 	case FAULT_WALL_CLOCK:
 		node->wall_offset_ms += (int64_t)sim_random_below(&run->faults, 20000) - 10000;
 		break;
+	case FAULT_CHANGE:
+		members_change(run, node);
+		break;
 	case FAULT_KINDS:
 		break;
 	}
@@ -493,7 +491,8 @@ static void fault_happens(void *ctx, uint64_t stamp)
 	sim_clock_at(run->clock, next_ns, fault_happens, run, stamp);
 	kind = draw_kind(run);
 	at_leader = kind == FAULT_PAUSE_LEADER || kind == FAULT_USURP ||
-		    kind == FAULT_CRASH_LEADER || kind == FAULT_RESIGN || flip(run);
+		    kind == FAULT_CRASH_LEADER || kind == FAULT_RESIGN || kind == FAULT_CHANGE ||
+		    flip(run);
 	if (happens)
 		strike(run, kind, at_leader ? leader_or_any(run) : any_node(run));
 }
@@ -566,7 +565,7 @@ static void heal_node(struct run *run, struct node *node)
 /* A minority is dead or cut off. */
 static void stay_away(struct run *run)
 {
-	unsigned spare = (run->plan.replicas - 1) / 2;
+	unsigned spare = ((unsigned)__builtin_popcountll(members_now(run)) - 1) / 2;
 	struct node *node = any_node(run);
 
 	spare = (unsigned)sim_random_between(&run->faults, 1, spare);
@@ -591,7 +590,9 @@ static void degrade(struct run *run)
 	bool whole = true;
 
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
-		whole &= run->node[id].voting;
+		whole &= run->node[id].voting || !members_has(run, &run->node[id]);
+	/* Of two none can be spared. */
+	whole &= (unsigned)__builtin_popcountll(members_now(run)) > 2;
 	run->faults = sim_random_stream(sim_mix(run->plan.recipe.seed) ^ ++run->healings, 'H');
 	if (!whole || run->plan.spare_degrading || flip(run))
 		return;

@@ -309,11 +309,14 @@ static uint64_t data_turn(struct node *node)
 	client_before_step(node);
 	if (process->wants_resign)
 		resign(node);
+	if (process->change)
+		members_ask(node);
 	breathe(node, MU_PLANE_DATA);
 	wanted_ns = world_time(node, step(node));
 	breathe(node, MU_PLANE_DATA);
 	memory_check(node->run, node->id);
 	look(node);
+	members_look(node);
 	client_after_step(node);
 	application_after_step(node);
 
@@ -422,7 +425,8 @@ void node_start(struct node *node)
 	struct mu_fabric_config fabric = {
 		.group_id = run->plan.config.group_id,
 		.id = node->id,
-		.member_mask = run->plan.config.member_mask,
+		.member_mask = run->plan.changes ? run->plan.config.peer_mask
+						 : run->plan.config.member_mask,
 		.op_timeout_ns = run->plan.world.op_timeout_ns,
 		.format = format_memory,
 		.format_ctx = &birth,
@@ -431,6 +435,7 @@ void node_start(struct node *node)
 
 	assert(!node->alive);
 	birth.config.id = node->id;
+	birth.config.configuration = node->committed;
 	birth.config.random_seed = sim_random_next(&run->random);
 	for (unsigned region = 0; region < MU_REGIONS; region++)
 		fabric.region_bytes[region] = mu_region_bytes(&birth.config, region);

@@ -16,6 +16,7 @@ struct schedule {
 	unsigned interrupt_permille;
 	bool lagging;   /* one backend is far slower than the rest */
 	bool handovers; /* who resigns makes way for somebody in particular, as a rule */
+	bool changes;   /* members change, of groups that begin with some of the replicas */
 	/* Staged: taken by name alone. What the play needs, instead of what is drawn, if not 0. */
 	enum play play;
 	struct {
@@ -200,6 +201,61 @@ static const struct schedule schedules[] = {
 	 .down_max = 60,
 	 .strike_permille = 50,
 	 .interrupt_permille = 20},
+	{.name = "members",
+	 .weight = {[FAULT_CHANGE] = 10,
+		    [FAULT_RESIGN] = 1,
+		    [FAULT_PAUSE_LEADER] = 2,
+		    [FAULT_CRASH_LEADER] = 2,
+		    [FAULT_CRASH_INSIDE] = 2,
+		    [FAULT_LINK] = 1,
+		    [FAULT_LOSE] = 1},
+	 .changes = true,
+	 .handovers = true,
+	 .fault_every = 30,
+	 .pause_max = 100,
+	 .outage_max = 100,
+	 .down_max = 60,
+	 .strike_permille = 100,
+	 .interrupt_permille = 10},
+	{.name = "members-duel",
+	 .weight = {[FAULT_CHANGE] = 12,
+		    [FAULT_PAUSE] = 2,
+		    [FAULT_PAUSE_LEADER] = 6,
+		    [FAULT_ISOLATE] = 4,
+		    [FAULT_SPLIT] = 4,
+		    [FAULT_LINK] = 2,
+		    [FAULT_CRASH_LEADER] = 3},
+	 .changes = true,
+	 .fault_every = 15,
+	 .pause_max = 200,
+	 .outage_max = 200,
+	 .down_max = 60,
+	 .strike_permille = 300,
+	 .interrupt_permille = 30},
+	{.name = "members-chaos",
+	 .weight = {[FAULT_CHANGE] = 12,
+		    [FAULT_PAUSE] = 3,
+		    [FAULT_PAUSE_LEADER] = 3,
+		    [FAULT_CRASH] = 2,
+		    [FAULT_CRASH_LEADER] = 2,
+		    [FAULT_CRASH_INSIDE] = 2,
+		    [FAULT_RESTART_ALL] = 1,
+		    [FAULT_LOSE] = 3,
+		    [FAULT_USURP] = 1,
+		    [FAULT_LINK] = 2,
+		    [FAULT_ISOLATE] = 2,
+		    [FAULT_SPLIT] = 2,
+		    [FAULT_SLOW] = 1,
+		    [FAULT_BACKEND_LOST] = 1,
+		    [FAULT_BACKEND_DOWN] = 1,
+		    [FAULT_RESIGN] = 1},
+	 .changes = true,
+	 .fault_every = 20,
+	 .pause_max = 300,
+	 .outage_max = 200,
+	 .down_max = 100,
+	 .strike_permille = 200,
+	 .interrupt_permille = 20},
 	{.name = "late-acks",
 	 .fault_every = 1000,
 	 .play = PLAY_LATE_ACKS,
@@ -358,6 +414,21 @@ static void draw_load(struct plan *plan, struct sim_random *random, bool lagging
 		plan->slow_backend = (unsigned)sim_random_between(random, 1, plan->replicas);
 }
 
+/* The group begins with some of the replicas; the others wait to be made members. */
+static void draw_members(struct plan *plan, struct sim_random *random)
+{
+	struct mu_config *config = &plan->config;
+	unsigned members = (unsigned)sim_random_between(random, 2, 5);
+
+	if (plan->recipe.replicas == 0)
+		plan->replicas = (unsigned)sim_random_between(random, 5, MU_MAX_REPLICAS);
+	config->peer_mask = ((1u << plan->replicas) - 1) << 1;
+	if (members >= plan->replicas)
+		members = plan->replicas - 1;
+	config->member_mask = ((1u << members) - 1) << 1;
+	plan->changes = true;
+}
+
 /* What the schedule wants to be so. */
 static void set(struct plan *plan, const struct schedule *schedule)
 {
@@ -418,13 +489,15 @@ bool plan_draw(struct plan *plan, const struct recipe *recipe)
 	set_sizes(plan, schedule);
 	draw_world(plan, &random);
 	draw_load(plan, &random, schedule->lagging);
+	if (schedule->changes)
+		draw_members(plan, &random);
 	if (schedule->set.payload_max != 0)
 		plan->payload_max = schedule->set.payload_max;
 	set(plan, schedule);
 
 	tick_ns = plan->config.tick_ns;
 	memcpy(plan->weight, schedule->weight, sizeof(plan->weight));
-	for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
+	for (unsigned kind = 0; kind < FAULT_CHANGE; kind++)
 		plan->weight[kind] *= (unsigned)sim_random_between(&random, 0, 3);
 	plan->fault_every_ns =
 		tick_ns * schedule->fault_every * sim_random_between(&random, 2, 10) / 5;

@@ -29,6 +29,7 @@ enum fault_kind {
 	FAULT_BACKEND_DOWN,
 	FAULT_RESIGN,
 	FAULT_WALL_CLOCK, /* a wall clock jumps */
+	FAULT_CHANGE,     /* of members, by whoever leads */
 	FAULT_KINDS
 };
 
@@ -48,7 +49,8 @@ struct plan {
 	/* Faults. */
 	enum play play;
 	unsigned weight[FAULT_KINDS];
-	bool handovers;          /* who resigns makes way for somebody in particular, as a rule */
+	bool changes;   /* members change: what all replicas are demanded is asked of those */
+	bool handovers; /* who resigns makes way for somebody in particular, as a rule */
 	uint64_t fault_every_ns; /* about so often */
 	uint64_t pause_max_ns;
 	uint64_t outage_max_ns;      /* links, backends */

@@ -190,7 +190,7 @@ static const char *not_level(const struct run *run, const struct node *node)
 static bool all_level(const struct run *run)
 {
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
-		if (not_level(run, &run->node[id]) != NULL)
+		if (members_has(run, &run->node[id]) && not_level(run, &run->node[id]) != NULL)
 			return false;
 	return leaders(run) == 1;
 }
@@ -202,7 +202,7 @@ static _Noreturn void fail_progress(struct run *run)
 
 	for (unsigned id = 1; id <= run->plan.replicas; id++) {
 		const struct node *node = &run->node[id];
-		const char *reason = not_level(run, node);
+		const char *reason = members_has(run, node) ? not_level(run, node) : "no member";
 
 		at += snprintf(why + at, sizeof(why) - (size_t)at,
 			       "; %u: %s, index %" PRId64 "%s%s", id,
@@ -269,7 +269,8 @@ static void demand_degraded_progress(struct run *run)
 	uint64_t ring_bytes = run->plan.config.ring_bytes;
 	uint64_t bytes = sim_random_below(&run->faults, 2 * ring_bytes);
 
-	if (ring_bytes > MOST_DEGRADED_BYTES || sim_random_chance(&run->faults, 500))
+	if (ring_bytes > MOST_DEGRADED_BYTES || run->plan.changes ||
+	    sim_random_chance(&run->faults, 500))
 		return;
 	run->demand = DEMAND_DEGRADED;
 	faults_lose_backends(run);
@@ -291,7 +292,7 @@ static void demand_recovery(struct run *run)
 	struct node *survivor = NULL;
 	uint64_t until_ns, deadline_ns;
 
-	if (sim_random_chance(&run->faults, 700))
+	if (run->plan.changes || sim_random_chance(&run->faults, 700))
 		return;
 	run->demand = DEMAND_RECOVERY;
 	if (sim_random_chance(&run->faults, 400)) {
@@ -346,6 +347,7 @@ void run_execute(const struct plan *plan, enum run_voice voice, struct verdict *
 	if (run == NULL)
 		abort();
 	run->voice = voice;
+	run->committed = plan->config.member_mask;
 	run->verdict = verdict;
 	run_start(run, plan);
 	for (unsigned round = 1; round <= plan->rounds; round++) {

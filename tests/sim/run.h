@@ -151,6 +151,8 @@ struct process {
 	struct backend_queue queue;
 	struct clients clients;
 	struct mu_group_status group; /* at the start of the data plane's turn */
+	enum mu_change change;        /* that it is asked for, as soon as it runs; 0: none */
+	unsigned changed;             /* ...of that replica */
 	unsigned dies_in_points;      /* 0: lives; else at that interruption point from now */
 };
 
@@ -168,6 +170,8 @@ struct node {
 	unsigned clock_ppm; /* how much faster than true its clock runs */
 	int64_t wall_offset_ms;
 	bool voting; /* as its memory had it when last seen */
+	/* Configurations, likewise; the committed one is on its disk, too. */
+	uint64_t configuration, committed;
 	struct backend backend;
 	bool alive;
 	uint8_t *payload;          /* of the proposal that is being made */
@@ -198,7 +202,8 @@ struct run {
 	uint64_t last_election_ns;
 	uint64_t elections, crashes, losses, transfers, fences; /* statistics */
 	uint64_t written_off;
-	bool recovering; /* by the operator's word: the next era has lost what it has lost */
+	uint64_t committed; /* the latest configuration that was anywhere known to be committed */
+	bool recovering;    /* by the operator's word: the next era has lost what it has lost */
 	struct node node[MU_ID_SLOTS];
 };
 
@@ -235,6 +240,18 @@ void node_wake(struct node *node, enum mu_plane plane, uint64_t within_ns);
 void node_hurry(struct node *node, enum mu_plane plane);
 uint64_t node_clock(const struct node *node);
 void node_interrupt(void *run, unsigned id, enum mu_plane plane);
+
+/* --- members.c: who is a member, where members change; else all are --- */
+uint64_t members_now(const struct run *run);
+bool members_has(const struct run *run, const struct node *node);
+/* Look what this replica takes for the configuration. */
+void members_look(struct node *node);
+/* Whoever leads is asked for a change that leaves a majority of those that vote. */
+void members_change(struct run *run, struct node *leader);
+/* Would all configurations there are, or are wished for, have a majority without it? */
+bool members_can_spare(const struct run *run, const struct node *node);
+/* What it was asked for. */
+void members_ask(struct node *node);
 
 /* --- application.c: the reader of the log and the backend --- */
 void application_start(struct node *node);
