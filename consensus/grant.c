@@ -33,7 +33,7 @@ static uint64_t request_of(const struct mu *mu, unsigned id)
 	if (!mu_line_read(&line, &mu->lines->request[id]))
 		return 0;
 	/* Rule 13: of one who is out of the group, whether he knows it or not. */
-	if ((mu_configuration_removed(mu->bg.committed) >> id & 1) && !MU_MUTANT(grant_to_removed))
+	if ((mu_configuration_removed(mu->bg.committed) >> id & 1))
 		return 0;
 	if (mu_ballot_id(line.word[MU_REQUEST_BALLOT]) != id || !w->known ||
 	    line.word[MU_REQUEST_INCARNATION] != w->state.word[MU_STATE_INCARNATION])

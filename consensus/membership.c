@@ -68,6 +68,8 @@ static uint64_t changed(uint64_t from, uint64_t ballot, enum mu_change change, u
 		epoch = ballot << 8;
 	if (change == MU_CHANGE_ADD)
 		return mu_configuration(epoch, removed, members | 1ULL << id);
+	if (MU_MUTANT(id_used_again))
+		return mu_configuration(epoch, removed, members & ~(1ULL << id));
 	return mu_configuration(epoch, removed | 1ULL << id, members & ~(1ULL << id));
 }
 
@@ -77,7 +79,7 @@ static const char *why_not_add(const struct mu *mu, uint64_t from, unsigned id)
 {
 	if (mu_configuration_members(from) >> id & 1)
 		return "it is a member already";
-	if ((mu_configuration_removed(from) >> id & 1) && !MU_MUTANT(id_used_again))
+	if (mu_configuration_removed(from) >> id & 1)
 		return "it was a member once: a new replica needs an id that never was one's";
 	if (!MU_GET(mu->shared.peer[id].alive))
 		return "it does not answer";
@@ -112,7 +114,7 @@ static const char *why_not(const struct mu *mu, uint64_t ballot, enum mu_change 
 		return "this replica does not lead";
 	if (id < 1 || id > MU_MAX_REPLICAS || !(mu->config.peer_mask >> id & 1))
 		return "there is no such replica";
-	if (from != MU_GET(mu->shared.committed) ||
+	if ((from != MU_GET(mu->shared.committed) && !MU_MUTANT(two_changes)) ||
 	    (pending && pending != wish_of(ballot, change, id)))
 		return "another change of members is under way";
 	return change == MU_CHANGE_ADD ? why_not_add(mu, from, id) : why_not_remove(mu, from, id);
@@ -212,7 +214,7 @@ static bool is_past(const struct mu *mu, enum mu_change change, unsigned id)
 	bool member = mu->data.members >> id & 1;
 
 	return change == MU_CHANGE_ADD
-		       ? member || (mu_is_removed(mu, id) && !MU_MUTANT(id_used_again))
+		       ? member || mu_is_removed(mu, id)
 		       : !member ||
 				 !has_majority(mu, changed(mu->data.configuration, 0, change, id));
 }

@@ -20,6 +20,8 @@
  *    left out together (tail_rule);
  *  - stepping down at one denial rather than without a majority (rule 8): who
  *    denied has granted a higher ballot, and rule 7 ends the term for that;
+ *  - granting nobody who was removed (rule 13): who reads him so that he could be
+ *    granted is read by him, too, and so he knows (removed_campaigns);
  *  - a back-off that is not random (rule 8): threads never wake that exactly.
  *
  * Here, but left to a transcript (tests/scenario), since no run of the simulator
@@ -145,7 +147,6 @@
 	X(change_unestablished, "r13", "...or comes before an entry of the own ballot")            \
 	X(configuration_untold, "r13", "a commit word is written without the configuration")       \
 	X(cold_start_by_seed, "r13", "a blank replica counts the members of when it was one")      \
-	X(grant_to_removed, "r13", "who is no member any more is granted")                         \
 	X(removed_campaigns, "r13", "...and asks, although he knows it")                           \
 	X(removed_leader_stays, "r13", "a leader that was removed goes on")                        \
 	X(id_used_again, "r13", "an id that was a member's becomes another's")                     \

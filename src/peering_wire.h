@@ -24,7 +24,7 @@
 
 #define PEERING_MAGIC 0x31726565506d0d0aULL /* "\n\rmPeer1" */
 /* 2: the secret is a key made of the group's for this alone. */
-#define PEERING_VERSION 2
+#define PEERING_VERSION 3
 #define PEERING_CHALLENGE_BYTES 32
 #define PEERING_MAC_BYTES 32
 #define PEERING_REFUSAL_BYTES 200

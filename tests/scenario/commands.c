@@ -24,6 +24,10 @@ static bool take_group_setting(struct words *words, struct group_options *option
 		return parse_time(value, &options->stall_ns);
 	if ((value = take_setting(words, "timeout")) != NULL)
 		return parse_time(value, &options->op_timeout_ns);
+	if (take_number(words, "members", &number)) {
+		options->members = (unsigned)number;
+		return true;
+	}
 	if (take_number(words, "tear", &number)) {
 		options->tear_permille = (unsigned)number;
 		return true;
@@ -272,6 +276,21 @@ static void do_handover(struct scenario *scenario, struct words *words)
 		say(scenario, id, SAY_ALWAYS, "refuses: %s", why);
 }
 
+static void do_change(struct scenario *scenario, struct words *words)
+{
+	unsigned id = take_living(scenario, words);
+	enum mu_change change = take_word(words, "add") ? MU_CHANGE_ADD : MU_CHANGE_REMOVE;
+	const char *why;
+
+	if (change == MU_CHANGE_REMOVE && !take_word(words, "remove"))
+		words->wrong = "add or remove?";
+	unsigned whom = take_id(scenario, words);
+
+	if (words->wrong == NULL &&
+	    mu_change_members(scenario->run.node[id].process.mu, change, whom, &why) != MU_OK)
+		say(scenario, id, SAY_ALWAYS, "refuses: %s", why);
+}
+
 static void do_recover(struct scenario *scenario, struct words *words)
 {
 	unsigned id = take_living(scenario, words);
@@ -409,7 +428,7 @@ static const struct command {
 	 "N replicas, blank and down, or led by ID, level and idle; ring, entry, proposal, piece "
 	 "(bytes), "
 	 "stall, timeout (times), tear, "
-	 "late (permille), verbs",
+	 "late (permille), verbs; members: how many of them, the first, are that to begin with",
 	 do_group},
 	{"show", "CLASS...", "print events of these classes from now on", do_show},
 	{"hide", "CLASS...", "no longer", do_hide},
@@ -428,6 +447,8 @@ static const struct command {
 	{"read", "ID NAME...", "clients ask a replica for a fenced read", do_read},
 	{"resign", "ID", "the replica is asked to give up leading", do_resign},
 	{"handover", "ID ID", "the one is asked to make way for the other", do_handover},
+	{"change", "ID add|remove ID",
+	 "the one, leading, is asked to make the other a member, or none", do_change},
 	{"recover", "ID", "an operator tells it to go on without what lost memories held",
 	 do_recover},
 	{"spoil", "ID", "its memory is damaged, where the last committed entry is", do_spoil},

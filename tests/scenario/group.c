@@ -117,6 +117,11 @@ static void plan_group(struct plan *plan, const struct group_options *options)
 
 	mu_config_init(config);
 	config->member_mask = ((1u << options->replicas) - 1) << 1;
+	if (options->members) {
+		config->peer_mask = config->member_mask;
+		config->member_mask = ((1u << options->members) - 1) << 1;
+	}
+	plan->changes = options->members != 0;
 	config->group_id = 1;
 	memset(config->checksum_key, 7, sizeof(config->checksum_key));
 	config->ring_bytes = options->ring_bytes;
@@ -165,6 +170,7 @@ void group_create(struct scenario *scenario, const struct group_options *options
 	plan_world(&run->plan.world, options);
 	run->plan.world.ctx = run;
 	run->phase = PHASE_PROGRESS;
+	run->committed = run->plan.config.member_mask;
 	run->world = sim_world_new(&run->plan.world);
 	run->clock = sim_world_clock(run->world);
 	oracle_init(&run->oracle, run);
@@ -292,6 +298,8 @@ bool group_settle(struct scenario *scenario, unsigned leader)
 	scenario->wait_count = 0;
 	for (unsigned id = 1; id <= run->plan.replicas; id++) {
 		group_start(scenario, id);
+		if (!(run->plan.config.member_mask >> id & 1))
+			continue;
 		scenario->waits[scenario->wait_count++] =
 			(struct condition){.id = id, .text = "is prepared to start cold"};
 	}

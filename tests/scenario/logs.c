@@ -61,8 +61,9 @@ static void name_proposal(const struct scenario *scenario, const struct mu_ring 
 			 fragment_number(ring, placed, entry->lsn));
 }
 
-static void name_configuration(uint64_t configuration, char name[NAME_BYTES])
+const char *configuration_name(uint64_t configuration)
 {
+	static char name[NAME_BYTES];
 	const char *between = "members ";
 
 	*name = '\0';
@@ -72,6 +73,7 @@ static void name_configuration(uint64_t configuration, char name[NAME_BYTES])
 		snprintf(name + strlen(name), NAME_BYTES - strlen(name), "%s%u", between, id);
 		between = ",";
 	}
+	return name;
 }
 
 static void name_entry(const struct scenario *scenario, const struct mu_ring *ring, uint64_t lsn,
@@ -97,7 +99,7 @@ static void name_entry(const struct scenario *scenario, const struct mu_ring *ri
 		break;
 	case MU_KIND_CONFIGURATION:
 		memcpy(&configuration, entry + 1, sizeof(configuration));
-		name_configuration(configuration, name);
+		strcpy(name, configuration_name(configuration));
 		break;
 	case MU_KIND_APPLICATION:
 		name_proposal(scenario, ring, entry, name);

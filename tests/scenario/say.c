@@ -15,7 +15,7 @@ static const char *const class_names[SAY_CLASSES] = {
 	[SAY_CLIENTS] = "clients", [SAY_ELECTION] = "election",   [SAY_COMMITS] = "commits",
 	[SAY_APPLIES] = "applies", [SAY_FOLLOWERS] = "followers", [SAY_VOTES] = "votes",
 	[SAY_WATCH] = "watch",     [SAY_BACKENDS] = "backends",   [SAY_DENIALS] = "denials",
-	[SAY_OPS] = "operations",
+	[SAY_OPS] = "operations",  [SAY_MEMBERS] = "members",
 };
 
 bool say_show(struct scenario *scenario, const char *class_name, bool shown)

@@ -34,6 +34,7 @@ enum event_class {
 	SAY_VOTES,      /* memory lost, cold start, readmission */
 	SAY_WATCH,      /* who is taken for alive, and for the leader */
 	SAY_BACKENDS,   /* their health */
+	SAY_MEMBERS,    /* the configuration in force, as its log has it */
 	SAY_DENIALS,    /* writes that were refused */
 	SAY_OPS,        /* single operations: for stopping at them */
 	SAY_HEARTBEATS, /* reading of the peers' heartbeats */
@@ -83,6 +84,7 @@ struct seen {
 	enum mu_peer_state peer[MU_ID_SLOTS];
 	unsigned leader;
 	enum mu_backend_health health;
+	uint64_t configuration;
 };
 
 /* "ID TEXT": met once replica ID does something that begins with TEXT. */
@@ -139,6 +141,7 @@ bool conditions_met(const struct scenario *scenario);
 
 struct group_options {
 	unsigned replicas;
+	unsigned members; /* of them, to begin with; 0: all */
 	uint64_t ring_bytes, entry_bytes, proposal_bytes, piece_bytes;
 	uint64_t stall_ns, op_timeout_ns;
 	unsigned tear_permille, late_permille;
@@ -181,6 +184,8 @@ const char *ballot_name(uint64_t ballot);
 
 /* --------------------------------------------------------------------- logs.c */
 
+/* "members 1,2,3" */
+const char *configuration_name(uint64_t configuration);
 /* The name of the entry at lsn in a replica's memory: "x=1", "first of 1.1", ... */
 const char *entry_name(const struct scenario *scenario, unsigned id, uint64_t lsn);
 void say_log(struct scenario *scenario, unsigned id, unsigned last);

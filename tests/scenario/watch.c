@@ -17,6 +17,8 @@ static const char *write_object(const struct sim_event *event)
 	switch (event->offset) {
 	case offsetof(struct mu_replication_header, commit):
 		return "commit word";
+	case offsetof(struct mu_replication_header, configuration):
+		return "configuration";
 	case offsetof(struct mu_replication_header, origin):
 		return "base word";
 	case offsetof(struct mu_replication_header, fence):
@@ -260,6 +262,15 @@ static void watch_followers(struct scenario *scenario, unsigned self, struct see
 	}
 }
 
+static void watch_members(struct scenario *scenario, unsigned id, struct seen *seen)
+{
+	uint64_t now = scenario->run.node[id].process.mu->data.configuration;
+
+	if (now != seen->configuration)
+		say(scenario, id, SAY_MEMBERS, "counts %s", configuration_name(now));
+	seen->configuration = now;
+}
+
 /* Entries that became known to be committed, each by its name. */
 static void watch_commits(struct scenario *scenario, unsigned id, struct seen *seen)
 {
@@ -320,6 +331,7 @@ void watch_forget(struct scenario *scenario, unsigned id)
 		.cold_nonce = mu->record->cold_nonce,
 		.commit = mu->data.commit.lsn,
 		.applied = applied,
+		.configuration = mu->data.configuration,
 	};
 }
 
@@ -335,6 +347,7 @@ void watch_all(struct scenario *scenario)
 		watch_campaign(scenario, id, seen);
 		watch_refusals(scenario, id, seen);
 		watch_leading(scenario, id, seen);
+		watch_members(scenario, id, seen);
 		watch_followers(scenario, id, seen);
 		watch_commits(scenario, id, seen);
 		watch_backend(scenario, id, seen);

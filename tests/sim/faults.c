@@ -587,7 +587,7 @@ static void stay_away(struct run *run)
 static void degrade(struct run *run)
 {
 	struct node *node;
-	bool whole = true;
+	bool whole = members_are_settled(run);
 
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
 		whole &= run->node[id].voting || !members_has(run, &run->node[id]);

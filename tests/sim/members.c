@@ -30,12 +30,11 @@ static void check_committed(struct node *node, uint64_t committed)
 			 "replica %u takes configuration %" PRIx64
 			 " for committed, another %" PRIx64,
 			 node->id, committed, run->committed);
-	if (committed > run->committed &&
-	    (mu_configuration_removed(run->committed) & ~mu_configuration_removed(committed)))
+	if (mu_configuration_members(committed) & run->gone && committed > run->committed)
 		run_fail(run, FOUND_DISAGREEMENT,
 			 "replica %u has configuration %" PRIx64
-			 ", in which ids are back that %" PRIx64 " had removed",
-			 node->id, committed, run->committed);
+			 " committed, and in it one of ids %" PRIx64 ", which had left",
+			 node->id, committed, run->gone);
 }
 
 void members_look(struct node *node)
@@ -52,8 +51,11 @@ void members_look(struct node *node)
 	check_committed(node, status.committed);
 	if (status.committed > node->committed)
 		node->committed = status.committed;
-	if (status.committed > run->committed)
+	if (status.committed > run->committed) {
+		run->gone |= mu_configuration_members(run->committed) &
+			     ~mu_configuration_members(status.committed);
 		run->committed = status.committed;
+	}
 }
 
 static uint64_t changed(uint64_t from, enum mu_change change, unsigned id)
@@ -73,6 +75,12 @@ static bool has_majority(const struct run *run, uint64_t members, unsigned but)
 	return voting >= mu_majority_of(members);
 }
 
+/* In force there, as soon as it has appended it. */
+static uint64_t configuration_of(const struct node *node)
+{
+	return node->alive ? node->process.mu->data.configuration : node->configuration;
+}
+
 bool members_can_spare(const struct run *run, const struct node *spared)
 {
 	uint64_t now = members_now(run);
@@ -81,9 +89,9 @@ bool members_can_spare(const struct run *run, const struct node *spared)
 		return false;
 	for (unsigned id = 1; run->plan.changes && id <= run->plan.replicas; id++) {
 		const struct node *node = &run->node[id];
-		uint64_t wish, next = mu_configuration_members(node->configuration);
+		uint64_t wish, next = mu_configuration_members(configuration_of(node));
 
-		if (node->configuration > run->committed && !has_majority(run, next, spared->id))
+		if (configuration_of(node) > run->committed && !has_majority(run, next, spared->id))
 			return false;
 		if (!node->alive)
 			continue;
@@ -96,6 +104,18 @@ bool members_can_spare(const struct run *run, const struct node *spared)
 		if (node->process.change &&
 		    !has_majority(run, changed(now, node->process.change, node->process.changed),
 				  spared->id))
+			return false;
+	}
+	return true;
+}
+
+bool members_are_settled(const struct run *run)
+{
+	for (unsigned id = 1; run->plan.changes && id <= run->plan.replicas; id++) {
+		const struct node *node = &run->node[id];
+
+		if (configuration_of(node) > run->committed ||
+		    (node->alive && (node->process.change || node->process.mu->shared.change)))
 			return false;
 	}
 	return true;

@@ -462,6 +462,7 @@ void node_crash(struct node *node, bool lose_memory)
 		assert(run->current == NULL);
 		mu_group_status(node->process.mu, &status);
 		node->voting = status.replica[node->id].voting;
+		node->configuration = node->process.mu->data.configuration;
 		sim_crash_begin(run->world, node->id);
 		mu_close(node->process.mu);
 		sim_crash_end(run->world, node->id);

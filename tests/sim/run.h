@@ -202,8 +202,10 @@ struct run {
 	uint64_t last_election_ns;
 	uint64_t elections, crashes, losses, transfers, fences; /* statistics */
 	uint64_t written_off;
-	uint64_t committed; /* the latest configuration that was anywhere known to be committed */
-	bool recovering;    /* by the operator's word: the next era has lost what it has lost */
+	/* The latest configuration that was anywhere known to be committed; whom later ones left.
+	 */
+	uint64_t committed, gone;
+	bool recovering; /* by the operator's word: the next era has lost what it has lost */
 	struct node node[MU_ID_SLOTS];
 };
 
@@ -250,6 +252,8 @@ void members_look(struct node *node);
 void members_change(struct run *run, struct node *leader);
 /* Would all configurations there are, or are wished for, have a majority without it? */
 bool members_can_spare(const struct run *run, const struct node *node);
+/* Is none of them about to change? */
+bool members_are_settled(const struct run *run);
 /* What it was asked for. */
 void members_ask(struct node *node);
 
