@@ -81,7 +81,8 @@ enum mu_error mu_config_check(const struct mu_config *config, const char **why)
 		wrong = "id is not 1 to 7";
 	else if (!(peers >> config->id & 1) || (config->member_mask & ~ids) || (peers & ~ids))
 		wrong = "the members do not include this id, or one is not 1 to 7";
-	else if (!config->member_mask || (config->member_mask & ~peers))
+	else if (!config->member_mask || (config->member_mask & ~peers) ||
+		 (mu_configuration_members(config->configuration) & ~(uint64_t)peers))
 		wrong = "there are no members, or one is not among the peers";
 	else if (config->ring_bytes < 4096 || (config->ring_bytes & (config->ring_bytes - 1)) ||
 		 config->ring_bytes > 1ULL << 40)

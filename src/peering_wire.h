@@ -23,7 +23,10 @@
 #include "mu_peering.h"
 
 #define PEERING_MAGIC 0x31726565506d0d0aULL /* "\n\rmPeer1" */
-/* 2: the secret is a key made of the group's for this alone. */
+/*
+ * 2: the secret is a key made of the group's for this alone. 3: replicas' memory names
+ * configurations.
+ */
 #define PEERING_VERSION 3
 #define PEERING_CHALLENGE_BYTES 32
 #define PEERING_MAC_BYTES 32

@@ -73,6 +73,12 @@ static void test_bounds_of_settings(void **state)
 	REFUSED(id, 4, "members do not include");
 	REFUSED(member_mask, 0xf, "members");
 	REFUSED(member_mask, 0x10e, "members");
+	REFUSED(member_mask, 0, "members");
+	REFUSED(peer_mask, 0x6, "no members, or one is not among the peers");
+	REFUSED(peer_mask, 0x10e, "members");
+	TAKEN(peer_mask, 0x1e);
+	REFUSED(configuration, mu_configuration(9, 0, 0x1e), "not among the peers");
+	TAKEN(configuration, mu_configuration(9, 0x8, 0x6));
 	REFUSED(ring_bytes, 2048, "ring_bytes");
 	REFUSED(ring_bytes, 4096 + 64, "ring_bytes");
 	REFUSED(ring_bytes, 1ULL << 41, "ring_bytes");
@@ -284,6 +290,64 @@ static void test_granted_is_never_below_the_log(void **state)
 	assert_int_equal(record->granted, 0x602);
 }
 
+static struct mu_position append(struct mu_ring *ring, const struct mu_position *behind,
+				 enum mu_kind kind, uint64_t configuration)
+{
+	struct mu_entry_header *entry = mu_ring_at(ring, behind->end);
+	struct mu_position at;
+
+	*entry = (struct mu_entry_header){.lsn = behind->end,
+					  .ballot = 0x501,
+					  .kind = (uint8_t)kind,
+					  .length = sizeof(configuration),
+					  .prev_lsn = behind->lsn,
+					  .prev_checksum = behind->checksum};
+	memcpy(entry + 1, &configuration, sizeof(configuration));
+	mu_entry_seal(ring, entry);
+	assert_true(mu_ring_next(ring, behind, &at));
+	return at;
+}
+
+static void assert_configurations(struct memory *memory, uint64_t committed, uint64_t in_force)
+{
+	struct mu_config config = good_config();
+	struct mu_group_status status;
+	struct mu *mu;
+
+	assert_int_equal(mu_open(&mu, &config, &memory->fabric), MU_OK);
+	mu_group_status(mu, &status);
+	assert_int_equal(status.committed, committed);
+	assert_int_equal(status.configuration, in_force);
+	assert_int_equal(status.changing, committed != in_force);
+	mu_close(mu);
+}
+
+/* Rule 13: the header's word, or what a later entry states, committed or not. */
+static void test_the_configuration_is_found_again(void **state)
+{
+	const uint64_t old = 0xe, later = mu_configuration(5, 0, 0x1e),
+		       last = mu_configuration(6, 0x10, 0xe);
+	struct memory *memory = *state;
+	struct mu_config config = good_config();
+	struct mu_replication_header *header = memory->regions[MU_REGION_REPLICATION];
+	struct mu_position at;
+	struct mu_ring ring;
+
+	assert_configurations(memory, old, old);
+	mu_ring_init(&ring, &config, header);
+	mu_ring_genesis(&ring, 0, 9);
+	assert_true(mu_ring_entry(&ring, 0, &at));
+	header->commit = header->origin.base = 0;
+	at = append(&ring, &at, MU_KIND_APPLICATION, last);
+	assert_configurations(memory, old, old);
+	at = append(&ring, &at, MU_KIND_CONFIGURATION, later);
+	assert_configurations(memory, old, later);
+	header->configuration = later;
+	assert_configurations(memory, later, later);
+	append(&ring, &at, MU_KIND_CONFIGURATION, last);
+	assert_configurations(memory, later, last);
+}
+
 #define MEMORY_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -298,6 +362,7 @@ int main(void)
 		MEMORY_TEST(test_memory_that_is_damaged_is_refused),
 		MEMORY_TEST(test_a_commit_word_that_names_nothing_is_refused),
 		MEMORY_TEST(test_granted_is_never_below_the_log),
+		MEMORY_TEST(test_the_configuration_is_found_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
