@@ -142,7 +142,7 @@ static const struct hunt hunts[MU_MUTANTS_END] = {
 	[MU_MUTANT_change_unestablished] = {.transcript = "rule-13-own-entry"},
 	[MU_MUTANT_configuration_untold] = {.by = UNSAFE | STUCK,
 					    .schedule = "members-duel",
-					    .seed = 17},
+					    .seed = 49},
 	[MU_MUTANT_cold_start_by_seed] = {.transcript = "rule-11-members"},
 	[MU_MUTANT_removed_campaigns] = {.transcript = "rule-13-removed"},
 	[MU_MUTANT_removed_leader_stays] = {.transcript = "rule-13-leader-leaves"},
