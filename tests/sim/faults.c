@@ -633,6 +633,7 @@ void faults_heal(struct run *run, bool degraded)
 	calm.revoke_fail_permille = 0;
 	calm.grant_fail_permille = 0;
 	sim_world_reconfigure(run->world, &calm);
+	run->healed_ns = run_now(run) + run->plan.world.op_timeout_ns;
 	heal_links(run);
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
 		heal_node(run, &run->node[id]);

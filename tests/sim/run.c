@@ -216,6 +216,15 @@ static _Noreturn void fail_progress(struct run *run)
 		 leaders(run), run->oracle.agreed_count, why);
 }
 
+/*
+ * A leader may have to go as long as readings of its heartbeat are under way that
+ * were caught by a fault: a majority may not see it while they hang.
+ */
+static uint64_t calm_since_ns(const struct run *run)
+{
+	return run->healed_ns > run->last_election_ns ? run->healed_ns : run->last_election_ns;
+}
+
 /* One leader commits proposals, and stays; all others have noticed that they are none. */
 static void demand_progress(struct run *run, uint64_t bytes)
 {
@@ -225,7 +234,7 @@ static void demand_progress(struct run *run, uint64_t bytes)
 	oracle_mark(&run->oracle);
 	while (run->oracle.acknowledged_fresh < PROGRESS_PROPOSALS ||
 	       run->oracle.fresh_bytes < bytes || leaders(run) != 1 ||
-	       run_now(run) < run->last_election_ns + calm_ns) {
+	       run_now(run) < calm_since_ns(run) + calm_ns) {
 		if (run_now(run) > deadline_ns || !sim_clock_advance(run->clock))
 			fail_progress(run);
 	}

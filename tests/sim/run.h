@@ -200,6 +200,7 @@ struct run {
 	struct plane_thread *current; /* whose fiber runs */
 	struct node *dying;           /* its process dies as soon as its fiber gave way */
 	uint64_t last_election_ns;
+	uint64_t healed_ns; /* what was under way as faults were mended has ended by then */
 	uint64_t elections, crashes, losses, transfers, fences; /* statistics */
 	uint64_t written_off;
 	/* The latest configuration that was anywhere known to be committed; whom later ones left.
