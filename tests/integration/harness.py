@@ -4,6 +4,7 @@ Used by the tests beside this file and by tests/bench. Nothing here sleeps for
 a fixed time to wait for something: it waits for a condition, with a deadline.
 """
 
+import collections
 import contextlib
 import json
 import os
@@ -56,17 +57,25 @@ def port_is_free(port):
     return True
 
 
+given_ports = collections.deque(maxlen=50)
+
+
 def free_ports(count):
     """The first of `count` free ports in a row, below those the kernel hands out.
 
-    Tests that run beside each other (pytest -n) have a range of their own each.
+    Tests that run beside each other (pytest -n) have a range of their own each. What was
+    given of late may not be listened at yet, and is not given again.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     span = 22000 // workers
     for _ in range(200):
         first = 10000 + worker * span + random.randrange(span - count)
-        if all(port_is_free(first + i) for i in range(count)):
+        ports = range(first, first + count)
+        if any(ports[0] <= given[-1] and given[0] <= ports[-1] for given in given_ports):
+            continue
+        if all(port_is_free(port) for port in ports):
+            given_ports.append(ports)
             return first
     raise AssertionError("no free ports")
 
