@@ -1,6 +1,8 @@
 /* mc_reply.c - where Memcached's replies end; see mc_text.h. */
 #include "mc_text.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool starts(const char *line, size_t len, const char *with)
@@ -105,4 +107,14 @@ enum mc_result mc_frame(struct mc_framer *f, const char *data, size_t len, size_
 	}
 	*used = pos;
 	return result;
+}
+
+uint64_t mc_stat_number(const char *text, const char *name)
+{
+	char start[64];
+	const char *at;
+
+	snprintf(start, sizeof(start), "STAT %s ", name);
+	at = strstr(text, start);
+	return at ? strtoull(at + strlen(start), NULL, 10) : 0;
 }

@@ -85,4 +85,7 @@ struct mc_framer {
  */
 bool mc_is_bare(struct mp_slice line);
 enum mc_result mc_frame(struct mc_framer *, const char *data, size_t len, size_t *used);
+
+/* The number in "STAT name number" of a reply, which is terminated; 0: it is not there. */
+uint64_t mc_stat_number(const char *text, const char *name);
 #endif

@@ -53,7 +53,7 @@ struct memcached_donor {
 
 static const struct mp_target *target_of(const struct memcached_donor *donor)
 {
-	return &donor->donation->proxy->apply.target[mp_target_index(MP_MEMCACHED)];
+	return mp_target_of(donor->donation->proxy, MP_MEMCACHED);
 }
 
 static void fail(struct memcached_donor *donor, const char *why)
@@ -266,29 +266,20 @@ static void take_replies(struct memcached_donor *donor)
 
 /* ------------------------------------------------------------------ statistics */
 
-static uint64_t number_of(const char *text, const char *name)
-{
-	char start[40];
-	const char *at;
-
-	snprintf(start, sizeof(start), "STAT %s ", name);
-	at = strstr(text, start);
-	return at ? strtoull(at + strlen(start), NULL, 10) : 0;
-}
-
 /* flush_all, all of "stats" and of "stats settings", terminated. */
 static void take_stats(struct memcached_donor *donor, const char *text)
 {
 	/* Its seconds began a minute before `uptime` did. One that has taken place is two behind.
 	 */
-	uint64_t now_s = number_of(text, "uptime") + 60, flushed_s = number_of(text, "oldest");
+	uint64_t now_s = mc_stat_number(text, "uptime") + 60,
+		 flushed_s = mc_stat_number(text, "oldest");
 
 	if (flushed_s + 1 > now_s) {
 		fail(donor, "its server has a flush_all before it");
 		return;
 	}
-	mp_donation_tell(donor->donation, MEMCACHED_NOTE_TOTAL, number_of(text, "curr_items"),
-			 number_of(text, "bytes"));
+	mp_donation_tell(donor->donation, MEMCACHED_NOTE_TOTAL, mc_stat_number(text, "curr_items"),
+			 mc_stat_number(text, "bytes"));
 	donor->state = LISTING;
 	mp_stream_put(&donor->keys, "lru_crawler metadump hash\r\n",
 		      strlen("lru_crawler metadump hash\r\n"));

@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mc_text.h"
+
 enum {
 	QUIET_ROUNDS = 5, /* in a row, without a write */
 	MAX_ROUNDS = 200, /* whoever is still writing then is none of us */
@@ -68,30 +70,22 @@ static void stat_of(const char *text, const char *name, char *out, size_t out_by
 	snprintf(out, out_bytes, "%.*s", (int)strcspn(at, "\r\n"), at);
 }
 
-static uint64_t number_of(const char *text, const char *name)
-{
-	char value[32];
-
-	stat_of(text, name, value, sizeof(value));
-	return strtoull(value, NULL, 10);
-}
-
 static enum memcached_greeting_outcome take_stats(struct memcached_greeting *g, const char *text,
 						  struct mp_buffer *out)
 {
-	uint64_t writes = number_of(text, "cmd_set") + number_of(text, "cmd_touch") +
-			  number_of(text, "cmd_flush") + number_of(text, "delete_hits") +
-			  number_of(text, "delete_misses");
+	uint64_t writes = mc_stat_number(text, "cmd_set") + mc_stat_number(text, "cmd_touch") +
+			  mc_stat_number(text, "cmd_flush") + mc_stat_number(text, "delete_hits") +
+			  mc_stat_number(text, "delete_misses");
 
 	stat_of(text, "version", g->version, sizeof(g->version));
-	g->pid = number_of(text, "pid");
-	g->started = number_of(text, "time") - number_of(text, "uptime");
-	g->items = number_of(text, "curr_items");
-	g->time_s = (int64_t)number_of(text, "time");
+	g->pid = mc_stat_number(text, "pid");
+	g->started = mc_stat_number(text, "time") - mc_stat_number(text, "uptime");
+	g->items = mc_stat_number(text, "curr_items");
+	g->time_s = (int64_t)mc_stat_number(text, "time");
 	g->quiet_rounds = g->rounds > 0 && writes == g->writes ? g->quiet_rounds + 1 : 0;
 	g->writes = writes;
 	g->rounds++;
-	if (number_of(text, "curr_connections") > 1 && g->quiet_rounds < QUIET_ROUNDS &&
+	if (mc_stat_number(text, "curr_connections") > 1 && g->quiet_rounds < QUIET_ROUNDS &&
 	    g->rounds < MAX_ROUNDS)
 		return MEMCACHED_GREETING_PAUSE;
 	g->step = MEMCACHED_ASKED_SETTINGS;
@@ -104,7 +98,7 @@ static enum memcached_greeting_outcome take_settings(struct memcached_greeting *
 {
 	char cas[8];
 
-	g->item_size_max = number_of(text, "item_size_max");
+	g->item_size_max = mc_stat_number(text, "item_size_max");
 	if (g->item_size_max == 0)
 		return refuse(g, "it does not tell how large items may be");
 	stat_of(text, "cas_enabled", cas, sizeof(cas));

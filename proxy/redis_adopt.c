@@ -84,38 +84,12 @@ static bool is_server_error(struct redis_adopt *a, const redisReply *answer, con
 	return is_error(a, answer, "the server here", what);
 }
 
-/* ------------------------------------------------------------------ INFO's lines */
-
-/* What follows "field:" up to the line's end; false: it is not there. */
-static bool field_of(const char *info, const char *field, char *out, size_t bytes)
-{
-	size_t len = strlen(field);
-	const char *at = info;
-
-	while ((at = strstr(at, field)) && !((at == info || at[-1] == '\n') && at[len] == ':'))
-		at += len;
-	if (!at)
-		return false;
-	at += len + 1;
-	snprintf(out, bytes, "%.*s", (int)strcspn(at, "\r\n"), at);
-	return true;
-}
-
-static uint64_t number_of(const char *info, const char *field)
-{
-	char text[32];
-
-	return field_of(info, field, text, sizeof(text)) && text[0] != '-'
-		       ? strtoull(text, NULL, 10)
-		       : 0;
-}
-
 static int version_of(const char *info)
 {
 	char text[32];
 	int major = 0, minor = 0;
 
-	if (field_of(info, "redis_version", text, sizeof(text)))
+	if (redis_info_field(info, "redis_version", text, sizeof(text)))
 		sscanf(text, "%d.%d", &major, &minor);
 	return major * 100 + minor;
 }
@@ -150,7 +124,7 @@ static void name(struct redis_adopt *a)
 /* Before the Redis is named: had that one alone been, the empty one's word might count. */
 static void empty_memcached(struct redis_adopt *a)
 {
-	struct mp_target *target = &a->proxy->apply.target[mp_target_index(MP_MEMCACHED)];
+	struct mp_target *target = mp_target_of(a->proxy, MP_MEMCACHED);
 
 	a->phase = PHASE_EMPTYING;
 	if (!target->backend || target->state != MP_BACKEND_READY)
@@ -162,7 +136,7 @@ static void empty_memcached(struct redis_adopt *a)
 
 static bool is_memcached_there(const struct redis_adopt *a)
 {
-	const struct mp_target *target = &a->proxy->apply.target[mp_target_index(MP_MEMCACHED)];
+	const struct mp_target *target = mp_target_of(a->proxy, MP_MEMCACHED);
 
 	return !target->backend ||
 	       (target->state == MP_BACKEND_READY && target->backend->era == a->proxy->adopt.era);
@@ -330,20 +304,20 @@ static void on_seed_offset(void *ctx, const redisReply *answer)
 	a->is_polling = false;
 	if (is_error(a, answer, "it says", "INFO") || answer->type != REDIS_REPLY_STRING)
 		return;
-	a->wanted_offset = number_of(answer->str, "master_repl_offset");
+	a->wanted_offset = redis_info_number(answer->str, "master_repl_offset");
 	a->is_level = true;
 }
 
 static void show_following(struct redis_adopt *a, const char *info)
 {
-	uint64_t total = number_of(info, "master_sync_total_bytes");
-	uint64_t bytes = number_of(info, "master_sync_read_bytes");
+	uint64_t total = redis_info_number(info, "master_sync_total_bytes");
+	uint64_t bytes = redis_info_number(info, "master_sync_read_bytes");
 
-	if (number_of(info, "loading"))
+	if (redis_info_number(info, "loading"))
 		mp_adopt_show(a->proxy, MP_TRANSFER_LOADING,
-			      number_of(info, "loading_loaded_bytes"),
-			      number_of(info, "loading_total_bytes"));
-	else if (number_of(info, "master_sync_in_progress"))
+			      redis_info_number(info, "loading_loaded_bytes"),
+			      redis_info_number(info, "loading_total_bytes"));
+	else if (redis_info_number(info, "master_sync_in_progress"))
 		mp_adopt_show(a->proxy, MP_TRANSFER_RECEIVING, bytes, total);
 }
 
@@ -362,11 +336,12 @@ static void on_info(void *ctx, const redisReply *answer)
 		if (!a->is_level) {
 			a->is_polling = true;
 			redis_console_ask(&a->seed, on_seed_offset, "INFO replication");
-		} else if (number_of(answer->str, "slave_repl_offset") >= a->wanted_offset) {
+		} else if (redis_info_number(answer->str, "slave_repl_offset") >=
+			   a->wanted_offset) {
 			cut(a);
 		}
-	} else if (number_of(answer->str, "master_sync_in_progress") ||
-		   number_of(answer->str, "loading")) {
+	} else if (redis_info_number(answer->str, "master_sync_in_progress") ||
+		   redis_info_number(answer->str, "loading")) {
 		a->linked_ns = now_ns;
 	} else if (now_ns - a->linked_ns > UNLINKED_MS * UINT64_C(1000000)) {
 		mp_adopt_fail(
@@ -402,7 +377,7 @@ static void follow(struct redis_adopt *a)
 {
 	struct mp_proxy *proxy = a->proxy;
 	const struct mp_proxy_options *options = &proxy->options;
-	struct mp_backend *backend = proxy->apply.target[mp_target_index(MP_REDIS)].backend;
+	struct mp_backend *backend = mp_target_of(proxy, MP_REDIS)->backend;
 
 	if (!proxy->adopt.is_begun)
 		backend->ops->hold(backend, "it is given the seed's data");
@@ -503,7 +478,7 @@ static void on_server_info(void *ctx, const redisReply *answer)
 	if (is_server_error(a, answer, "INFO") || answer->type != REDIS_REPLY_STRING)
 		return;
 	version = version_of(answer->str);
-	field_of(answer->str, "run_id", run_id, sizeof(run_id));
+	redis_info_field(answer->str, "run_id", run_id, sizeof(run_id));
 	if (strcmp(run_id, a->seed_run_id) == 0)
 		mp_adopt_fail(a->proxy, "it is the server here itself");
 	else if (a->version > version)
@@ -557,7 +532,7 @@ static void on_seed_server(void *ctx, const redisReply *answer)
 	if (answer->type == REDIS_REPLY_STRING)
 		a->version = version_of(answer->str);
 	if (a->version == 0 ||
-	    !field_of(answer->str, "run_id", a->seed_run_id, sizeof(a->seed_run_id)))
+	    !redis_info_field(answer->str, "run_id", a->seed_run_id, sizeof(a->seed_run_id)))
 		mp_adopt_fail(a->proxy, "it does not say which version of Redis it is");
 }
 

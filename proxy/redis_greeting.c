@@ -86,20 +86,6 @@ static void on_ok(struct redis_greeting *g, const redisReply *reply)
 	(void)reply;
 }
 
-/* Copies the rest of the line behind "field:" to out; empty if there is none. */
-static void info_field(const char *info, const char *field, char *out, size_t out_bytes)
-{
-	const char *at = strstr(info, field);
-	size_t len;
-
-	out[0] = '\0';
-	if (!at || (at != info && at[-1] != '\n'))
-		return;
-	at += strlen(field);
-	len = strcspn(at, "\r\n");
-	snprintf(out, out_bytes, "%.*s", (int)len, at);
-}
-
 static void on_info_server(struct redis_greeting *g, const redisReply *reply)
 {
 	char number[32];
@@ -109,9 +95,9 @@ static void on_info_server(struct redis_greeting *g, const redisReply *reply)
 		refuse(g, "INFO server: an unexpected reply");
 		return;
 	}
-	info_field(reply->str, "redis_version:", g->version, sizeof(g->version));
-	info_field(reply->str, "run_id:", g->run_id, sizeof(g->run_id));
-	info_field(reply->str, "process_id:", number, sizeof(number));
+	redis_info_field(reply->str, "redis_version", g->version, sizeof(g->version));
+	redis_info_field(reply->str, "run_id", g->run_id, sizeof(g->run_id));
+	redis_info_field(reply->str, "process_id", number, sizeof(number));
 	g->pid = atoll(number);
 	/* Keys are asked for their deadlines with PEXPIRETIME, which came with 7.0. */
 	if (sscanf(g->version, "%d.%d", &major, &minor) == 2 && major * 100 + minor < 700)

@@ -432,14 +432,6 @@ static void ask_gate(struct redis_restore *r)
 	mp_restore_stage(r->restore, MP_TRANSFER_CUTTING);
 }
 
-/* "field:number" among the lines of INFO; 0 if it is not there. */
-static uint64_t number_in(const char *info, const char *field)
-{
-	const char *at = strstr(info, field);
-
-	return at ? strtoull(at + strlen(field), NULL, 10) : 0;
-}
-
 static void on_info(void *ctx, const redisReply *answer)
 {
 	struct redis_restore *r = ctx;
@@ -454,7 +446,7 @@ static void on_info(void *ctx, const redisReply *answer)
 		return;
 	if (r->restore->stage < MP_TRANSFER_FOLLOWING)
 		mp_restore_stage(r->restore, MP_TRANSFER_FOLLOWING);
-	offset = number_in(answer->str, "slave_repl_offset:");
+	offset = redis_info_number(answer->str, "slave_repl_offset");
 	if (!r->is_searching && r->sync.offset <= offset + NEAR_BYTES)
 		ask_gate(r);
 	else if (r->phase == PHASE_CUT && r->is_gated && offset >= r->cut_offset)

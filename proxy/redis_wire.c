@@ -2,6 +2,8 @@
 #include "redis_wire.h"
 
 #include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "decimal.h"
@@ -152,4 +154,30 @@ size_t redis_command_bytes(struct mp_slice bytes)
 		if (!take_word(bytes, &pos, &word))
 			return 0;
 	return pos;
+}
+
+/* -------------------------------------------------------------------- INFO */
+
+bool redis_info_field(const char *info, const char *field, char *out, size_t out_bytes)
+{
+	size_t len = strlen(field);
+	const char *at = info;
+
+	out[0] = '\0';
+	while ((at = strstr(at, field)) && !((at == info || at[-1] == '\n') && at[len] == ':'))
+		at += len;
+	if (!at)
+		return false;
+	at += len + 1;
+	snprintf(out, out_bytes, "%.*s", (int)strcspn(at, "\r\n"), at);
+	return true;
+}
+
+uint64_t redis_info_number(const char *info, const char *field)
+{
+	char text[32];
+
+	return redis_info_field(info, field, text, sizeof(text)) && text[0] != '-'
+		       ? strtoull(text, NULL, 10)
+		       : 0;
 }

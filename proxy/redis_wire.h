@@ -1,6 +1,7 @@
 /*
  * redis_wire.h - the commands that the Redis adapter sends on its own account,
- * and how to find the commands in what others give it. All in multibulk form.
+ * and how to find the commands in what others give it. All in multibulk form. And
+ * what servers say of themselves.
  */
 #ifndef MP_REDIS_WIRE_H
 #define MP_REDIS_WIRE_H
@@ -55,5 +56,10 @@ bool redis_put_request(struct mp_buffer *out, int argc, const struct mp_slice *a
 int64_t redis_command_head(struct mp_slice bytes, struct mp_slice words[2]);
 /* The length of the first command in bytes; 0 if they do not begin with a whole one. */
 size_t redis_command_bytes(struct mp_slice bytes);
+
+/* What follows "field:" on its line of INFO's text. False: it is not there, and out is "". */
+bool redis_info_field(const char *info, const char *field, char *out, size_t out_bytes);
+/* The same as a number; 0: it is not there, or below. */
+uint64_t redis_info_number(const char *info, const char *field);
 
 #endif
