@@ -20,7 +20,6 @@
 enum {
 	BACKLOG_BYTES = 1 << 20, /* how far a backend may be behind what it was handed */
 	ENTRIES_PER_TURN = 1024, /* then clients have a turn again */
-	PENDING_BYTES = 256,     /* of a call of our script, besides the request's */
 };
 
 /* ------------------------------------------------------------------ reading */
@@ -280,14 +279,12 @@ static struct mp_slice ask_pending(struct mp_proxy *proxy, struct mp_request *r)
 	struct mp_buffer *out = &proxy->apply.question;
 	struct mp_slice raw = mp_bytes_slice(&r->raw);
 	struct resp_request request;
-	size_t len, cap = raw.len + PENDING_BYTES;
 
 	mp_buffer_clear(out);
-	if (!mp_reparse_redis(proxy, raw, &request) || !mp_buffer_reserve(out, cap))
+	if (!mp_reparse_redis(proxy, raw, &request) ||
+	    !mp_groups_put(MP_GROUPS_READ, request.argc, request.argv, (int64_t)r->now_ms, out))
 		return raw;
-	len = mp_groups_encode(MP_GROUPS_READ, request.argc, request.argv, (int64_t)r->now_ms,
-			       mp_buffer_data(out), cap);
-	return len > 0 && len <= cap ? (struct mp_slice){mp_buffer_data(out), len} : raw;
+	return mp_buffer_slice(out);
 }
 
 void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)

@@ -10,8 +10,6 @@
 #include "redis_wire.h"
 #include "stream_groups.h"
 
-enum { GROUP_READ_BYTES = 512 }; /* of an attempt, besides names */
-
 /* ------------------------------------------------------------ who waits for what */
 
 /* As Redis reads it: any way of writing a number of seconds; parts of a ms count as one. */
@@ -193,9 +191,7 @@ static bool put_group_read(const struct mp_blocking_form *form, const struct res
 {
 	struct mp_slice argv[10] = {request->argv[0], mp_slice_of("GROUP"),
 				    request->argv[form->group], request->argv[form->group + 1]};
-	size_t room = key.len + argv[2].len + argv[3].len + GROUP_READ_BYTES, len;
 	int argc = 4;
-	char *to;
 
 	if (form->count) {
 		argv[argc++] = mp_slice_of("COUNT");
@@ -206,13 +202,7 @@ static bool put_group_read(const struct mp_blocking_form *form, const struct res
 	argv[argc++] = mp_slice_of("STREAMS");
 	argv[argc++] = key;
 	argv[argc++] = mp_slice_of(">");
-	if (!(to = mp_buffer_reserve(out, room)))
-		return false;
-	len = mp_groups_encode(MP_GROUPS_WOKEN, argc, argv, now_ms, to, room);
-	if (len == 0 || len > room)
-		return false;
-	mp_buffer_commit(out, len);
-	return true;
+	return mp_groups_put(MP_GROUPS_WOKEN, argc, argv, now_ms, out);
 }
 
 bool mp_blocking_put_attempt(const struct mp_blocking_form *form,

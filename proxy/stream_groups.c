@@ -65,3 +65,15 @@ size_t mp_groups_encode(enum mp_groups_way way, int argc, const struct mp_slice 
 		free(all);
 	return len;
 }
+
+bool mp_groups_put(enum mp_groups_way way, int argc, const struct mp_slice *argv, int64_t now_ms,
+		   struct mp_buffer *out)
+{
+	size_t len = mp_groups_encode(way, argc, argv, now_ms, NULL, 0);
+	char *room = len ? mp_buffer_reserve(out, len) : NULL;
+
+	if (!room || !mp_groups_encode(way, argc, argv, now_ms, room, len))
+		return false;
+	mp_buffer_commit(out, len);
+	return true;
+}

@@ -34,6 +34,10 @@ enum { MP_GROUPS_ARGS_MAX = 7900 }; /* what Lua's unpack() takes */
 size_t mp_groups_encode(enum mp_groups_way way, int argc, const struct mp_slice *argv,
 			int64_t now_ms, char *out, size_t cap);
 
+/* The same, appended. False: out of memory. */
+bool mp_groups_put(enum mp_groups_way way, int argc, const struct mp_slice *argv, int64_t now_ms,
+		   struct mp_buffer *out);
+
 /*
  * Append the client's reply, made of the backend's, to out. resp: the version of the protocol
  * that it has. False: out of memory.

@@ -311,24 +311,16 @@ static void make_ttl(struct making *m, const struct mp_command *command,
 
 static void make_pending(struct making *m, const struct resp_request *request)
 {
-	int64_t now_ms = (int64_t)mp_expiry_now_ms(m->proxy);
-	size_t len =
-		mp_groups_encode(MP_GROUPS_READ, request->argc, request->argv, now_ms, NULL, 0);
-	char *room = len ? mp_buffer_reserve(m->wire, len) : NULL;
-
 	m->commands++;
-	if (!room ||
-	    !mp_groups_encode(MP_GROUPS_READ, request->argc, request->argv, now_ms, room, len)) {
+	if (!mp_groups_put(MP_GROUPS_READ, request->argc, request->argv,
+			   (int64_t)mp_expiry_now_ms(m->proxy), m->wire))
 		m->failed = true;
-		return;
-	}
-	mp_buffer_commit(m->wire, len);
 }
 
 static void make_read(struct making *m, const struct mp_command *command,
 		      const struct resp_request *request)
 {
-	if (command->rewrite == MP_REWRITE_PENDING && request->argc > 3) {
+	if (mp_groups_treatment(command, request) == MP_REWRITE_PENDING) {
 		make_pending(m, request);
 		step_reply(m, command, request);
 		return;
