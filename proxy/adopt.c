@@ -23,11 +23,6 @@ static uint64_t ns(uint64_t ms)
 	return ms * UINT64_C(1000000);
 }
 
-static struct mp_target *redis_of(struct mp_proxy *proxy)
-{
-	return &proxy->apply.target[mp_target_index(MP_REDIS)];
-}
-
 /* ------------------------------------------------------------------- figures */
 
 void mp_adopt_show(struct mp_proxy *proxy, enum mp_transfer_stage stage, uint64_t bytes,
@@ -121,7 +116,7 @@ static bool draw_era(struct mp_adopt *adopt)
 static void begin(struct mp_proxy *proxy, uint64_t now_ns)
 {
 	struct mp_adopt *adopt = &proxy->adopt;
-	const struct mp_target *target = redis_of(proxy);
+	const struct mp_target *target = mp_target_of(proxy, MP_REDIS);
 
 	adopt->is_failed = adopt->is_done = false;
 	adopt->begun_ns = now_ns;
@@ -156,7 +151,7 @@ static void give_up(struct mp_proxy *proxy, uint64_t now_ns)
 static void finish(struct mp_proxy *proxy, uint64_t now_ns)
 {
 	struct mp_adopt *adopt = &proxy->adopt;
-	struct mp_target *target = redis_of(proxy);
+	struct mp_target *target = mp_target_of(proxy, MP_REDIS);
 	uint64_t keys = redis_adopt_keys(adopt->attempt);
 
 	end(proxy);
@@ -198,7 +193,7 @@ void mp_adopt_close(struct mp_proxy *proxy)
 static void look(struct mp_proxy *proxy, uint64_t now_ns)
 {
 	struct mp_adopt *adopt = &proxy->adopt;
-	const struct mp_target *target = redis_of(proxy);
+	const struct mp_target *target = mp_target_of(proxy, MP_REDIS);
 	enum group group = look_at_group(proxy);
 
 	adopt->next_ns = now_ns + ns(LOOK_MS);

@@ -29,17 +29,19 @@ static uint64_t ns(uint64_t ms)
 	return ms * UINT64_C(1000000);
 }
 
-static struct mp_target *redis_of(struct mp_proxy *proxy)
-{
-	return &proxy->apply.target[mp_target_index(MP_REDIS)];
-}
-
 static struct mp_link *link_to_leader(struct mp_proxy *proxy)
 {
 	return mp_relay_out_open(proxy) ? proxy->relay.out.link : NULL;
 }
 
 /* ----------------------------------------------------------- a question's state */
+
+/* Tells it from all others. */
+static void put_tag(const struct mp_proxy *proxy, char tag[TAG_BYTES])
+{
+	snprintf(tag, TAG_BYTES, "%" PRIx64 "-%" PRIx64, proxy->options.origin_nonce,
+		 proxy->digest.serial);
+}
 
 static void drop(struct redisReply **reply)
 {
@@ -89,7 +91,7 @@ static void ask_names(struct mp_proxy *proxy)
 				   mp_slice_of(digest->cursor[0] ? digest->cursor : "0"),
 				   mp_slice_of("COUNT")};
 
-	if (digest->is_scanning || redis_of(proxy)->state != MP_BACKEND_READY)
+	if (digest->is_scanning || mp_target_of(proxy, MP_REDIS)->state != MP_BACKEND_READY)
 		return;
 	snprintf(count, sizeof(count), "%u", proxy->options.digest_keys);
 	argv[3] = mp_slice_of(count);
@@ -170,8 +172,7 @@ void mp_digest_hear(struct mp_proxy *proxy, unsigned peer, struct mp_slice answe
 	reply = mp_question_array(answer);
 	if (!reply)
 		return;
-	snprintf(tag, sizeof(tag), "%" PRIx64 "-%" PRIx64, proxy->options.origin_nonce,
-		 digest->serial);
+	put_tag(proxy, tag);
 	/* To another question, as if entries are applied again; or of another form. */
 	if (reply->elements != 2 + digest->keys->elements ||
 	    reply->element[0]->type != REDIS_REPLY_STRING ||
@@ -228,7 +229,7 @@ static void heal(struct mp_proxy *proxy, uint64_t now_ns)
 		return;
 	digest->is_wrong = false;
 	STAT_ADD(proxy, digest_heals, 1);
-	mp_transfer_want(proxy, redis_of(proxy));
+	mp_transfer_want(proxy, mp_target_of(proxy, MP_REDIS));
 	proxy->apply.stale = true;
 }
 
@@ -309,8 +310,7 @@ static bool put_question(struct mp_proxy *proxy, const redisReply *keys)
 	if (!argv)
 		return false;
 	snprintf(count, sizeof(count), "%zu", keys->elements);
-	snprintf(tag, sizeof(tag), "%" PRIx64 "-%" PRIx64, proxy->options.origin_nonce,
-		 digest->serial);
+	put_tag(proxy, tag);
 	argv[0] = mp_slice_of("EVAL");
 	argv[1] = mp_slice_of(mp_digest_script);
 	argv[2] = mp_slice_of(count);

@@ -61,8 +61,7 @@ static void cut(struct mp_listing *listing, const char *why)
 /* False: what came is no listing. */
 static bool take_line(struct mp_listing *listing, struct mp_slice line)
 {
-	const struct mp_proxy *proxy = listing->proxy;
-	const struct mp_target *target = &proxy->apply.target[mp_target_index(MP_MEMCACHED)];
+	const struct mp_target *target = mp_target_of(listing->proxy, MP_MEMCACHED);
 	char text[MC_LISTING_LINE_BYTES + 64];
 	struct mc_writer w = {text, sizeof(text), 0};
 

@@ -24,11 +24,6 @@ enum {
  */
 #define OUTPUT_LIMIT "pubsub 268435456 0 0"
 
-static struct mp_target *redis_target(struct mp_proxy *proxy)
-{
-	return &proxy->apply.target[mp_target_index(MP_REDIS)];
-}
-
 /* --------------------------------------------------------------- what is sent */
 
 static void send_words(struct mp_pubsub *pubsub, int count, const struct mp_slice *words)
@@ -249,7 +244,8 @@ static void look_for_gaps(struct mp_proxy *proxy)
 {
 	struct mp_pubsub *pubsub = &proxy->pubsub;
 
-	if (!pubsub->was_lost || !pubsub->is_up || redis_target(proxy)->state != MP_BACKEND_READY)
+	if (!pubsub->was_lost || !pubsub->is_up ||
+	    mp_target_of(proxy, MP_REDIS)->state != MP_BACKEND_READY)
 		return;
 	pubsub->was_lost = false;
 	if (pubsub->unheard.count > 0)
@@ -407,7 +403,8 @@ void mp_pubsub_turn(struct mp_proxy *proxy)
 	while ((first = TAILQ_FIRST(&pubsub->waiting)) &&
 	       mp_now_ms(proxy) - first->since_ms > proxy->options.hold_timeout_ms)
 		mp_pubsub_finish(first, false);
-	if (mp_pubsub_is_level(pubsub) || redis_target(proxy)->state != MP_BACKEND_READY) {
+	if (mp_pubsub_is_level(pubsub) ||
+	    mp_target_of(proxy, MP_REDIS)->state != MP_BACKEND_READY) {
 		pubsub->uneven_ms = 0;
 	} else if (pubsub->uneven_ms == 0) {
 		pubsub->uneven_ms = mp_now_ms(proxy);
