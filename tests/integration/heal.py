@@ -9,8 +9,10 @@ from harness import PATIENCE, Disconnected, encode, wait_for
 from redis_pair import contents
 
 
-class Servers:
-    """redis-servers in the place of those of a group that were killed."""
+class Processes:
+    """Servers in the place of those of a group that were killed; `pid_file` names theirs."""
+
+    pid_file = None
 
     def __init__(self, group):
         self.group = group
@@ -23,30 +25,13 @@ class Servers:
             process.kill()
             process.wait()
         else:
-            self.group.kill(i, name="redis.pid")
+            self.group.kill(i, name=self.pid_file)
 
-    def start(self, i, *arguments):
-        """With what its directory holds: a donor's may hold the snapshot that it gave."""
-        with open(self.group.path(i, "muproxy.log"), "ab") as log:
-            self.processes[i] = subprocess.Popen(
-                ["redis-server", "--port", "0", "--unixsocket", self.group.path(i, "redis.sock"),
-                 "--save", "", "--appendonly", "no", "--databases", "17", "--loglevel", "warning",
-                 "--dir", self.group.path(i, ""), *arguments],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, "LC_ALL": "C"})
-        with open(self.group.path(i, "redis.pid"), "w") as file:
-            file.write(f"{self.processes[i].pid}\n")
-        return self.processes[i]
-
-    def empty(self, i):
-        """It is killed, and comes back without what it held."""
-        self.kill(i)
-        return self.start_empty(i)
-
-    def start_empty(self, i):
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(self.group.path(i, "dump.rdb"))
-        return self.start(i)
+    def started(self, i, process):
+        self.processes[i] = process
+        with open(self.group.path(i, self.pid_file), "w") as file:
+            file.write(f"{process.pid}\n")
+        return process
 
     def close(self):
         for process in self.processes.values():
@@ -58,6 +43,32 @@ class Servers:
 
     def __exit__(self, *_):
         self.close()
+
+
+class Servers(Processes):
+    """redis-servers."""
+
+    pid_file = "redis.pid"
+
+    def start(self, i, *arguments):
+        """With what its directory holds: a donor's may hold the snapshot that it gave."""
+        with open(self.group.path(i, "muproxy.log"), "ab") as log:
+            return self.started(i, subprocess.Popen(
+                ["redis-server", "--port", "0", "--unixsocket", self.group.path(i, "redis.sock"),
+                 "--save", "", "--appendonly", "no", "--databases", "17", "--loglevel", "warning",
+                 "--dir", self.group.path(i, ""), *arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, "LC_ALL": "C"}))
+
+    def empty(self, i):
+        """It is killed, and comes back without what it held."""
+        self.kill(i)
+        return self.start_empty(i)
+
+    def start_empty(self, i):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.group.path(i, "dump.rdb"))
+        return self.start(i)
 
 
 # What the clients of a leader whose server dies may be told: who cannot know says so.

@@ -21,10 +21,13 @@ class Popper(threading.Thread):
     def run(self):
         try:
             while not self.got or self.got[-1] != b"end":
-                reply = self.client.call(*self.request)
-                self.got.append(reply[1] if isinstance(reply, list) else reply)
-        except (ServerError, Disconnected, OSError, TypeError) as error:
+                self.got.append(self.take())
+        except (ServerError, Disconnected, OSError, TypeError, ValueError, AssertionError) as error:
             self.failure = repr(error)
+
+    def take(self):
+        reply = self.client.call(*self.request)
+        return reply[1] if isinstance(reply, list) else reply
 
 
 def push(client, key, value, doubtful):

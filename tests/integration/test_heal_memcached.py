@@ -13,51 +13,28 @@ import time
 import pytest
 
 from harness import MUCTL, PATIENCE, ServerError, Disconnected, Group, wait_for
-from heal import log_of, transfer_of, wait_restored
+from heal import Processes, log_of, transfer_of, wait_restored
 from mc_support import exchange
 
 COLD = 4000
 RING = "1M"
 
 
-class Memcacheds:
-    """Those of a group, killed and started anew."""
+class Memcacheds(Processes):
+    """memcacheds."""
 
-    def __init__(self, group):
-        self.group = group
-        self.processes = {}
-
-    def kill(self, i):
-        process = self.processes.pop(i, None)
-        if process:
-            process.kill()
-            process.wait()
-        else:
-            self.group.kill(i, name="memcached.pid")
+    pid_file = "memcached.pid"
 
     def start(self, i):
         command = ["memcached", "-s", self.group.path(i, "memcached.sock"), "-R", "1000"]
         if os.geteuid() == 0:
             command += ["-u", "root"]
-        self.processes[i] = subprocess.Popen(command, stdin=subprocess.DEVNULL,
-                                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        with open(self.group.path(i, "memcached.pid"), "w") as file:
-            file.write(f"{self.processes[i].pid}\n")
+        self.started(i, subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
     def empty(self, i):
         self.kill(i)
         self.start(i)
-
-    def close(self):
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 @pytest.fixture

@@ -1,36 +1,27 @@
 """Streams' consumer groups while leaders die: every entry is delivered, and who has what is the same everywhere."""
 
-import threading
-
 import redis
 
-from harness import Disconnected, ServerError, wait_for
+from harness import ServerError, wait_for
 from redis_pair import backends_are_equal
 from test_blocking import Stage
+from test_blocking_failures import Popper
 
 ENTRIES = 300
 
 
-class Worker(threading.Thread):
+class Worker(Popper):
     """Reads entry after entry on behalf of the group and acknowledges each, until it gets the last."""
 
     def __init__(self, group, replica, name):
-        super().__init__(daemon=True)
-        self.client, self.name_ = group.redis(replica, timeout=60), name
-        self.got, self.failure = [], None
-        self.start()
+        super().__init__(group, replica, ("XREADGROUP", "GROUP", "g", name, "COUNT", 1, "BLOCK", 0,
+                                          "STREAMS", "s", ">"))
 
-    def run(self):
-        try:
-            while not self.got or self.got[-1] != b"end":
-                reply = self.client.call("XREADGROUP", "GROUP", "g", self.name_, "COUNT", 1, "BLOCK", 0,
-                                         "STREAMS", "s", ">")
-                (_, [[number, [_, value]]]), = reply
-                self.got.append(value)
-                if value != b"end":
-                    assert self.client.call("XACK", "s", "g", number) == 1
-        except (ServerError, Disconnected, OSError, TypeError, ValueError, AssertionError) as error:
-            self.failure = repr(error)
+    def take(self):
+        (_, [[number, [_, value]]]), = self.client.call(*self.request)
+        if value != b"end":
+            assert self.client.call("XACK", "s", "g", number) == 1
+        return value
 
 
 def test_every_entry_is_delivered_once(group):
