@@ -1,8 +1,10 @@
 #!/usr/bin/python3
-"""Counts tests that were run: prints "PASSED FAILED".
+"""Counts tests that were run: prints "PASSED FAILED", and on standard error what failed.
 
 tally.py automake BUILD [TEST...]   what `make check` left in *.trs and *.log
 tally.py junit FILE                 what pytest wrote
+tally.py waited FILE                nothing; it succeeds if all that failed, of what pytest
+                                    wrote, waited for something in vain, and that is little
 
 A test program counts as many tests as it says it ran. One that does not say is
 one test; one that failed without naming a failed test is one failure more; one
@@ -25,6 +27,11 @@ def counts_in_log(text):
     return passed, failed
 
 
+def failed_in_log(text):
+    """The names of the tests that failed, as cmocka prints them, with its errors."""
+    return re.findall(r"^(?:\[  FAILED  \] (?!\d)|ERROR: |\[  ERROR   \] --- )(.*)", text, re.M)
+
+
 def tests_of(build):
     """The value of TESTS in the Makefile, as make sees it."""
     with os.popen(f"make -s -C '{build}' print-tests") as make:
@@ -39,20 +46,39 @@ def automake(build, tests):
             with open(base + ".trs") as trs:
                 result = re.search(r":global-test-result: (\w+)", trs.read()).group(1)
             with open(base + ".log", errors="replace") as log:
-                p, f = counts_in_log(log.read())
+                text = log.read()
+            p, f = counts_in_log(text)
         except (OSError, AttributeError):
-            result, p, f = "MISSING", 0, 0
+            result, p, f, text = "MISSING", 0, 0, ""
         if result == "SKIP":
             print(f"{test}: skipped", file=sys.stderr)
             continue
         if result == "PASS":
             p = p or (0 if f else 1)
         else:
-            print(f"{test}: {result}", file=sys.stderr)
+            for what in [result, *failed_in_log(text)][:10]:
+                print(f"{test}: {what[:200]}", file=sys.stderr)
             f = max(f, 1)
         passed += p
         failed += f
     return passed, failed
+
+
+def failures(root):
+    """(test, what it said) of each that failed."""
+    for case in root.iter("testcase"):
+        for kind in ("failure", "error"):
+            for failure in case.iter(kind):
+                yield f"{case.get('classname')}::{case.get('name')}", failure.get("message", "")
+
+
+# Exceptions that say that something did not come in time, and not that it was wrong.
+WAITED = re.compile(r"^([\w.]+\.)?(WaitedInVain|TimeoutError|TimeoutExpired|timeout)\b")
+
+
+def waited(file):
+    found = [message for _, message in failures(xml.parse(file).getroot())]
+    return 0 < len(found) <= 3 and all(WAITED.match(message) for message in found)
 
 
 def junit(file):
@@ -61,6 +87,8 @@ def junit(file):
     except (OSError, xml.ParseError) as error:
         print(f"no result: {error}", file=sys.stderr)
         return 0, 1
+    for test, message in failures(root):
+        print(f"{test}: {message.strip()[:300]!r}", file=sys.stderr)
     total = failed = skipped = 0
     for suite in root.iter("testsuite"):
         total += int(suite.get("tests"))
@@ -76,6 +104,8 @@ def main():
         print(*automake(sys.argv[2], sys.argv[3:]))
     elif len(sys.argv) == 3 and sys.argv[1] == "junit":
         print(*junit(sys.argv[2]))
+    elif len(sys.argv) == 3 and sys.argv[1] == "waited":
+        sys.exit(0 if waited(sys.argv[2]) else 1)
     else:
         sys.exit(__doc__)
 

@@ -35,6 +35,10 @@ def need_build():
                          "in MUPROXY_BUILD")
 
 
+class WaitedInVain(AssertionError):
+    """What was waited for did not come in time. scripts/test repeats such a test once."""
+
+
 def wait_for(condition, what, deadline_s=20.0):
     """Wait until condition() is true; returns its value."""
     until = time.monotonic() + deadline_s * PATIENCE
@@ -43,7 +47,7 @@ def wait_for(condition, what, deadline_s=20.0):
         if value:
             return value
         if time.monotonic() > until:
-            raise AssertionError(f"not within {deadline_s * PATIENCE:.0f} s: {what}")
+            raise WaitedInVain(f"not within {deadline_s * PATIENCE:.0f} s: {what}")
         time.sleep(0.01)
 
 
@@ -174,8 +178,8 @@ class Group:
             return any(line.startswith("ready:") for line in self.output().splitlines())
         try:
             wait_for(ready, "ready: from muproxy dev", deadline_s)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.output()}\n{self.logs()}") from None
+        except WaitedInVain as error:
+            raise WaitedInVain(f"{error}\n{self.output()}\n{self.logs()}") from None
         return self
 
     def stop(self, number=signal.SIGTERM, deadline_s=25):

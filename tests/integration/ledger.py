@@ -11,7 +11,7 @@ import random
 import threading
 import time
 
-from harness import PATIENCE, Disconnected, ServerError, wait_for
+from harness import PATIENCE, Disconnected, ServerError, WaitedInVain, wait_for
 
 UNKNOWN = object()  # the reply of a request that was executed, or is taken to have been
 
@@ -215,10 +215,10 @@ class Party:
             return self.wrong() or all(client.requests >= goal for client, goal in goals)
         try:
             wait_for(done, "every client to be answered", deadline_s)
-        except AssertionError as error:
+        except WaitedInVain as error:
             late = [f"{client.name} ({goal - client.requests} short, {len(client.doubtful)} "
                     "under way)" for client, goal in goals if client.requests < goal]
-            raise AssertionError(f"{error}: {', '.join(late)}") from None
+            raise WaitedInVain(f"{error}: {', '.join(late)}") from None
         self.judge()
 
     def judge(self):
