@@ -350,7 +350,9 @@ static const struct mp_special specials[] = {
 
 	/* Of one server, for its operator. */
 	REFUSE("acl", ACLS),
-	READ("acl|whoami"),
+	LOCAL("acl|whoami"),
+	READ("acl|cat"),
+	READ("acl|genpass"),
 	REFUSE("config", OPERATOR),
 	{"config|get", MP_CLASS_READ, MP_REWRITE_CONFIG, false, NULL, NULL},
 	/* Of no consequence for what is stored: of every server, so that whoever leads has it. */

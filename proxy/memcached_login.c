@@ -4,15 +4,28 @@
 #include <string.h>
 
 #include "mc_binary.h"
-#include "memcached_users.h"
+#include "users.h"
 #include "session.h"
 #include "state.h"
 
 #define MECHANISM "PLAIN"
 
-static const struct mp_memcached_users *users_of(const struct mp_session *s)
+static const struct mp_users *users_of(const struct mp_session *s)
 {
 	return s->proxy->options.memcached_users;
+}
+
+/* SASL's PLAIN: "[on behalf of] NUL user NUL password" (RFC 4616). */
+static bool know_plain(const struct mp_users *users, struct mp_slice message)
+{
+	const char *end = message.data + message.len;
+	const char *name = message.len ? memchr(message.data, '\0', message.len) : NULL;
+	const char *password = name ? memchr(name + 1, '\0', (size_t)(end - name - 1)) : NULL;
+
+	if (!password)
+		return false;
+	return mp_users_know(users, (struct mp_slice){name + 1, (size_t)(password - name - 1)},
+			     (struct mp_slice){password + 1, (size_t)(end - password - 1)}, NULL);
 }
 
 static void say_line(struct mp_session *s, const char *line)
@@ -44,14 +57,14 @@ static void say_text(struct mp_session *s, const struct mc_request *request, con
 
 void mp_memcached_sasl(struct mp_session *s, const struct mc_request *request)
 {
-	const struct mp_memcached_users *users = users_of(s);
+	const struct mp_users *users = users_of(s);
 
 	if (!users) {
 		say_status(s, request, MC_STATUS_UNKNOWN_COMMAND);
 	} else if (request->opcode == MC_OP_SASL_LIST_MECHS) {
 		say_text(s, request, MECHANISM);
 	} else if (request->opcode == MC_OP_SASL_AUTH && mp_slice_is(request->keys[0], MECHANISM) &&
-		   mp_memcached_users_know_plain(users, request->value)) {
+		   know_plain(users, request->value)) {
 		s->is_logged_in = true;
 		say_text(s, request, "Authenticated");
 	} else {
@@ -67,7 +80,7 @@ static void log_in(struct mp_session *s, const struct mc_request *request)
 	const char *at = request->value.data, *end = at + request->value.len;
 	struct mp_slice user = mc_next_word(&at, end), password = mc_next_word(&at, end);
 
-	s->is_logged_in = mp_memcached_users_know(users_of(s), user, password);
+	s->is_logged_in = mp_users_know(users_of(s), user, password, NULL);
 	if (password.len == 0)
 		say_line(s, "CLIENT_ERROR bad authentication token format\r\n");
 	else if (s->is_logged_in)

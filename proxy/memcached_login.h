@@ -1,6 +1,6 @@
 /*
  * memcached_login.h - Memcached clients that have to prove who they are, if the
- * replica has a list of its users (memcached_users.h). As with memcached:
+ * replica has a list of its users (users.h). As with memcached:
  *
  *  - in the binary protocol by SASL, mechanism PLAIN (memcached -S);
  *  - in the others by a first `set` of any key, whose value is "user password"

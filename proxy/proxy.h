@@ -12,7 +12,7 @@
 
 #include "mu.h"
 
-struct mp_memcached_users;
+struct mp_users;
 
 enum mp_read_mode {
 	MP_READ_LINEARIZABLE, /* every read sees what was acknowledged before it was sent */
@@ -41,8 +41,9 @@ struct mp_proxy_options {
 	const char *redis_seed, *redis_seed_user, *redis_seed_password;
 	const char *memcached_backend;
 	uint32_t read_mode; /* enum mp_read_mode: what Redis connections begin with */
-	/* Who may use memcached_listen, NULL: everybody. Has to outlive the proxy, too. */
-	const struct mp_memcached_users *memcached_users;
+	/* Who may use redis_listen, memcached_listen; NULL: everybody. Have to outlive the proxy.
+	 */
+	const struct mp_users *redis_users, *memcached_users;
 
 	uint64_t max_request_bytes; /* one request; its largest value is a little less */
 	uint64_t max_batch_bytes;   /* one log entry's worth of records, but for a larger request */

@@ -10,37 +10,14 @@
 #include "backend.h"
 #include "command_special.h"
 #include "net.h"
+#include "redis_login.h"
 #include "redis_say.h"
 #include "session_parts.h"
 #include "state.h"
 
-#define WRONG_PASSWORD "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+/* --------------------------------------------------------------- about oneself */
 
-/* ------------------------------------------------------------- HELLO and AUTH */
-
-/*
- * Nobody needs a password here, so it is as with a Redis that has none: the
- * default user may say any, and there are no others.
- */
-static bool is_default(struct mp_slice user)
-{
-	return user.len == 7 && memcmp(user.data, "default", 7) == 0;
-}
-
-void mp_redis_auth(struct mp_session *s, const struct resp_request *r)
-{
-	if (r->argc > 3)
-		mp_say(s, MP_SYNTAX_ERROR);
-	else if (r->argc == 2)
-		mp_say(s, "-ERR AUTH <password> called without any password configured for the "
-			  "default user. Are you sure your configuration is correct?\r\n");
-	else if (!is_default(r->argv[1]))
-		mp_say(s, WRONG_PASSWORD);
-	else
-		mp_say(s, "+OK\r\n");
-}
-
-static bool set_name(struct mp_session *s, struct mp_slice name)
+bool mp_client_take_name(struct mp_session *s, struct mp_slice name)
 {
 	char *copy;
 
@@ -56,59 +33,6 @@ static bool set_name(struct mp_session *s, struct mp_slice name)
 	s->name = copy;
 	return true;
 }
-
-static void say_hello(struct mp_session *s)
-{
-	const struct mp_target *target = &s->proxy->apply.target[mp_target_index(MP_REDIS)];
-	const char *version = mp_backend_redis_version(target->backend);
-	char wire[320];
-
-	snprintf(wire, sizeof(wire),
-		 "%s\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$%zu\r\n%s\r\n"
-		 "$5\r\nproto\r\n:%d\r\n$2\r\nid\r\n:%" PRIu32 "\r\n$4\r\nmode\r\n"
-		 "$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
-		 s->resp == 3 ? "%7" : "*14", strlen(version), version, s->resp, s->id);
-	mp_say(s, wire);
-}
-
-/* HELLO [protover [AUTH user password] [SETNAME name]] */
-void mp_redis_hello(struct mp_session *s, const struct resp_request *r)
-{
-	struct mp_slice user = {0}, name = {0};
-	int64_t version = s->resp;
-
-	if (r->argc > 1 && !mp_parse_i64(r->argv[1], &version)) {
-		mp_say(s, "-ERR Protocol version is not an integer or out of range\r\n");
-		return;
-	}
-	if (version != 2 && version != 3) {
-		mp_say(s, "-NOPROTO unsupported protocol version\r\n");
-		return;
-	}
-	for (int i = 2; i < r->argc; i++) {
-		if (mp_arg_is(r->argv[i], "auth") && i + 2 < r->argc) {
-			user = r->argv[i + 1];
-			i += 2;
-		} else if (mp_arg_is(r->argv[i], "setname") && i + 1 < r->argc) {
-			name = r->argv[++i];
-		} else {
-			mp_say_error(s, "ERR Syntax error in HELLO option '%.*s'",
-				     (int)strnlen(r->argv[i].data, r->argv[i].len),
-				     r->argv[i].data);
-			return;
-		}
-	}
-	if (user.data && !is_default(user)) {
-		mp_say(s, WRONG_PASSWORD);
-		return;
-	}
-	if (name.data && !set_name(s, name))
-		return;
-	s->resp = (uint8_t)version;
-	say_hello(s);
-}
-
-/* --------------------------------------------------------------- about oneself */
 
 void mp_client_id(struct mp_session *s, const struct resp_request *r)
 {
@@ -127,7 +51,7 @@ void mp_client_getname(struct mp_session *s, const struct resp_request *r)
 
 void mp_client_setname(struct mp_session *s, const struct resp_request *r)
 {
-	if (set_name(s, r->argv[2]))
+	if (mp_client_take_name(s, r->argv[2]))
 		mp_say(s, "+OK\r\n");
 }
 
@@ -264,12 +188,13 @@ static size_t describe(const struct mp_session *s, char line[LINE_BYTES])
 		       "id=%" PRIu32 " addr=%s laddr=%s fd=%d name=%.200s age=%" PRIu64
 		       " idle=%" PRIu64 " flags=%s db=%" PRIu32 " sub=%" PRIu32 " psub=%" PRIu32
 		       " ssub=%" PRIu32 " multi=%d qbuf=%zu qbuf-free=%zu obl=%zu oll=0 "
-		       "omem=%zu events=r cmd=NULL user=default redir=-1 resp=%d\n",
+		       "omem=%zu events=r cmd=NULL user=%.*s redir=-1 resp=%d\n",
 		       s->id, from, to, s->fd, s->name ? s->name : "", (now_ms - s->born_ms) / 1000,
 		       (now_ms - s->heard_ms) / 1000, flags, s->database, told[MP_TOPIC_CHANNEL],
 		       told[MP_TOPIC_PATTERN], told[MP_TOPIC_SHARD],
 		       s->multi.is_open ? (int)s->multi.count : -1, mp_buffer_len(&s->in),
-		       mp_buffer_room(&s->in), mp_buffer_len(&s->out), s->out.cap, s->resp);
+		       mp_buffer_room(&s->in), mp_buffer_len(&s->out), s->out.cap,
+		       s->user.len < 100 ? (int)s->user.len : 100, s->user.data, s->resp);
 	return (size_t)len < LINE_BYTES ? (size_t)len : LINE_BYTES - 1;
 }
 
@@ -285,7 +210,7 @@ void mp_client_info(struct mp_session *s, const struct resp_request *r)
 struct filter {
 	const struct resp_request *r;
 	int first_id, last_id; /* arguments that are IDs; first_id 0: any */
-	struct mp_slice address, own_address;
+	struct mp_slice address, own_address, user;
 	bool has_kind, is_subscribed; /* TYPE */
 	bool nobody;                  /* of a kind, or a user, that there is none of */
 };
@@ -313,6 +238,7 @@ static bool is_meant(const struct filter *f, const struct mp_session *s)
 	return s->protocol == MP_REDIS && !f->nobody &&
 	       (!f->has_kind || f->is_subscribed == mp_pubsub_is_subscribed(s)) &&
 	       (!f->first_id || is_id(f, s->id)) &&
+	       (!f->user.data || (s->is_logged_in && mp_slice_equal(f->user, s->user))) &&
 	       (!f->address.data || is_address(s, false, f->address)) &&
 	       (!f->own_address.data || is_address(s, true, f->own_address));
 }
@@ -393,7 +319,8 @@ static bool take_filter(struct mp_session *s, struct filter *f, int i, bool *ski
 	} else if (mp_arg_is(name, "laddr")) {
 		f->own_address = value;
 	} else if (mp_arg_is(name, "user")) {
-		if (!is_default(value)) {
+		f->user = value;
+		if (!mp_redis_has_user(s->proxy, value)) {
 			mp_say_error(s, "ERR No such user '%.*s'",
 				     (int)strnlen(value.data, value.len), value.data);
 			return false;

@@ -1,6 +1,6 @@
 /*
- * redis_client.h - who a Redis client is: HELLO, AUTH, and CLIENT's questions
- * about, and orders to, the clients of this replica. Answered by the session.
+ * redis_client.h - CLIENT's questions about, and orders to, the clients of this
+ * replica. Answered by the session.
  */
 #ifndef MP_REDIS_CLIENT_H
 #define MP_REDIS_CLIENT_H
@@ -8,8 +8,8 @@
 #include "resp.h"
 #include "session.h"
 
-void mp_redis_hello(struct mp_session *s, const struct resp_request *request);
-void mp_redis_auth(struct mp_session *s, const struct resp_request *request);
+/* Give the client a name; empty: none. False: it cannot have that one, and was told so. */
+bool mp_client_take_name(struct mp_session *s, struct mp_slice name);
 
 void mp_client_id(struct mp_session *s, const struct resp_request *request);
 void mp_client_getname(struct mp_session *s, const struct resp_request *request);

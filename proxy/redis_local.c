@@ -9,6 +9,7 @@
 #include "local_reads.h"
 #include "monitor.h"
 #include "redis_client.h"
+#include "redis_login.h"
 #include "redis_say.h"
 #include "state.h"
 
@@ -63,6 +64,7 @@ static void reset(struct mp_session *s, const struct resp_request *r)
 	s->database = 0;
 	s->resp = 2;
 	mp_local_reads_begin(s);
+	mp_redis_login_begin(s);
 	free(s->name);
 	s->name = NULL;
 	mp_say(s, "+RESET\r\n");
@@ -132,6 +134,7 @@ static const struct {
 	{"reset", reset},
 	{"hello", mp_redis_hello},
 	{"auth", mp_redis_auth},
+	{"acl|whoami", mp_redis_whoami},
 	{"readonly", read_locally},
 	{"readwrite", read_linearizably},
 	{"wait", wait_replicas},

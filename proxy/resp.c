@@ -38,6 +38,7 @@ static_assert(sizeof(union arg) == sizeof(struct mp_slice), "argv is an array of
 
 struct resp_parser {
 	struct resp_limits limits;
+	bool is_distrusted;
 	size_t pos;        /* the part under way begins here */
 	size_t scanned;    /* of its line, up to here there is no end */
 	int64_t args_left; /* -1: the count line is not read yet */
@@ -86,6 +87,13 @@ static void start_request(struct resp_parser *p)
 		p->text = NULL;
 		p->text_bytes = 0;
 	}
+}
+
+enum { DISTRUSTED_ARGS = 10, DISTRUSTED_BULK_BYTES = 16 << 10 };
+
+void resp_parser_distrust(struct resp_parser *p, bool distrusted)
+{
+	p->is_distrusted = distrusted;
 }
 
 struct resp_parser *resp_parser_new(const struct resp_limits *limits)
@@ -230,6 +238,8 @@ static enum resp_result take_bulk_header(struct resp_parser *p, const char *data
 		if (!mp_parse_i64(line, &bulk_len) || bulk_len < 0)
 			return fail(p, "invalid bulk length");
 	}
+	if (p->is_distrusted && bulk_len > DISTRUSTED_BULK_BYTES)
+		return fail(p, "unauthenticated bulk length");
 	if ((uint64_t)bulk_len > p->limits.max_bulk_bytes)
 		return fail(p, "invalid bulk length");
 	p->bulk_len = bulk_len;
@@ -280,6 +290,8 @@ static enum resp_result take_count(struct resp_parser *p, const char *data, size
 		if (!mp_parse_i64(line, &count))
 			return fail(p, "invalid multibulk length");
 	}
+	if (p->is_distrusted && count > DISTRUSTED_ARGS)
+		return fail(p, "unauthenticated multibulk length");
 	if (count > p->limits.max_args)
 		return fail(p, "invalid multibulk length");
 	p->args_left = count > 0 ? count : 0;

@@ -51,6 +51,8 @@ struct resp_request {
 struct resp_parser; /* one a connection; takes memory only as arguments grow in number */
 struct resp_parser *resp_parser_new(const struct resp_limits *limits); /* NULL: no memory */
 void resp_parser_free(struct resp_parser *);
+/* Requests of somebody who has not said who he is are to be small, as with Redis. */
+void resp_parser_distrust(struct resp_parser *, bool distrusted);
 
 /*
  * Parse one request at data, which holds everything unconsumed so far. On

@@ -9,6 +9,7 @@
 #include "answer.h"
 #include "local_reads.h"
 #include "monitor.h"
+#include "redis_login.h"
 #include "session_parts.h"
 #include "state.h"
 
@@ -80,6 +81,8 @@ void mp_session_accept(struct mp_proxy *proxy, int fd, enum mp_protocol protocol
 		return;
 	}
 	mp_local_reads_begin(s);
+	if (protocol == MP_REDIS)
+		mp_redis_login_begin(s);
 	s->id = ++sessions->last_id;
 	s->window = WINDOW_FIRST;
 	s->in.keep_bytes = s->out.keep_bytes = KEEP_BYTES;

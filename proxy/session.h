@@ -58,7 +58,8 @@ struct mp_session {
 	bool wants_no_replies; /* CLIENT REPLY OFF */
 	bool skips_next;       /* CLIENT REPLY SKIP: the next request is not replied to */
 	bool is_silent;        /* the request being dealt with is not replied to */
-	bool is_logged_in;     /* Memcached: it has proved to be one of the users */
+	bool is_logged_in;     /* it has proved to be one of the users, if there is a list */
+	struct mp_slice user;  /* Redis: which one (redis_login.h) */
 	struct mp_subscriber *subscriber; /* pubsub.h; NULL: it never was one */
 	union {
 		struct resp_parser *resp;

@@ -6,6 +6,7 @@
 #include "local_reads.h"
 #include "monitor.h"
 #include "redis_local.h"
+#include "redis_login.h"
 #include "session.h"
 #include "state.h"
 
@@ -45,7 +46,8 @@ static void handle(struct mp_session *s, const struct resp_request *request)
 	enum mp_verdict verdict;
 
 	verdict = mp_classify_redis(s->proxy, request, s->database, &meta, &command, error);
-	if (command && mp_pubsub_forbids(s, command, error))
+	if (command &&
+	    (!mp_redis_admits(s, command, error) || mp_pubsub_forbids(s, command, error)))
 		verdict = MP_VERDICT_ERROR;
 	if (s->is_monitor && command && command->touches_keys && verdict != MP_VERDICT_ERROR) {
 		snprintf(error, sizeof(error), "ERR Replica can't interact with the keyspace");

@@ -21,8 +21,8 @@
 #include "conf_table.h"
 #include "conf_value.h"
 #include "log.h"
-#include "memcached_users.h"
 #include "net.h"
+#include "users.h"
 
 struct reading {
 	struct conf *conf;
@@ -222,20 +222,32 @@ static bool check_seed(struct reading *r)
 	return true;
 }
 
-static bool read_memcached_users(struct reading *r)
+/* *users stays NULL if there is no file. */
+static bool read_users(struct reading *r, const char *section, const char *file, bool listens,
+		       struct mp_users **users)
 {
-	struct conf *conf = r->conf;
-	int line = line_of(conf, "memcached", "auth-file");
-	struct mp_memcached_users *users;
+	int line = line_of(r->conf, section, "auth-file");
 	char why[300];
 
-	if (!conf->memcached_auth_file)
+	if (!file)
 		return true;
-	if (!conf->proxy.memcached_listen)
-		return fail(r, line, "[memcached] has an auth-file but no listen");
-	users = mp_memcached_users_load(conf->memcached_auth_file, why, sizeof(why));
-	conf->proxy.memcached_users = conf->memcached_users = users;
-	return users || fail(r, line, "auth-file: %s", why);
+	if (!listens)
+		return fail(r, line, "[%s] has an auth-file but no listen", section);
+	*users = mp_users_load(file, why, sizeof(why));
+	return *users || fail(r, line, "auth-file: %s", why);
+}
+
+static bool read_all_users(struct reading *r)
+{
+	struct conf *conf = r->conf;
+	bool ok = read_users(r, "redis", conf->redis_auth_file, conf->proxy.redis_listen,
+			     &conf->redis_users) &&
+		  read_users(r, "memcached", conf->memcached_auth_file,
+			     conf->proxy.memcached_listen, &conf->memcached_users);
+
+	conf->proxy.redis_users = conf->redis_users;
+	conf->proxy.memcached_users = conf->memcached_users;
+	return ok;
 }
 
 static bool read_key_file(struct reading *r)
@@ -393,8 +405,7 @@ static bool check_whole(struct reading *r)
 	if (!require(r, "replica", "id") || !require(r, "replica", "group") ||
 	    !require(r, "replica", "memory-dir") || !check_key(r) || !check_members(r) ||
 	    !check_protocol(r, "redis", &protocols) ||
-	    !check_protocol(r, "memcached", &protocols) || !check_seed(r) ||
-	    !read_memcached_users(r))
+	    !check_protocol(r, "memcached", &protocols) || !check_seed(r) || !read_all_users(r))
 		return false;
 	if (protocols == 0)
 		return fail(r, conf->lines,
@@ -464,7 +475,8 @@ void conf_free(struct conf *conf)
 		free(conf->given[i]);
 	for (i = 0; i < MU_ID_SLOTS; i++)
 		free(conf->member[i]);
-	mp_memcached_users_free(conf->memcached_users);
+	mp_users_free(conf->redis_users);
+	mp_users_free(conf->memcached_users);
 	free(conf->file);
 	memset(conf, 0, sizeof(*conf));
 }

@@ -53,7 +53,8 @@ struct conf {
 	uint64_t spin_ns;
 	uint64_t op_timeout_ns;
 	uint32_t drain_timeout_ms;
-	const char *memcached_auth_file; /* NULL: none; proxy.memcached_users is what is in it */
+	/* NULL: none; proxy.redis_users, proxy.memcached_users is what is in them. */
+	const char *redis_auth_file, *memcached_auth_file;
 	struct mu_config mu;
 	struct mp_proxy_options proxy;
 
@@ -63,7 +64,7 @@ struct conf {
 	char *member[MU_ID_SLOTS];            /* its peer, or its address */
 	bool member_has_address[MU_ID_SLOTS]; /* ... which of the two was given */
 	int member_line[MU_ID_SLOTS];
-	struct mp_memcached_users *memcached_users; /* NULL: none */
+	struct mp_users *redis_users, *memcached_users; /* NULL: none */
 	int lines;
 };
 

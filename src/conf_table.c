@@ -47,6 +47,7 @@ const struct conf_setting conf_settings[] = {
 	{"redis", "backend", CONF_ADDRESS, AT(proxy.redis_backend), 0, 0, NULL},
 	{"redis", "read-mode", CONF_WORD, AT(proxy.read_mode), 0, 0, read_words},
 	{"redis", "password", CONF_TEXT, AT(proxy.redis_password), 0, 0, NULL},
+	{"redis", "auth-file", CONF_TEXT, AT(redis_auth_file), 0, 0, NULL},
 	{"redis", "seed", CONF_TCP, AT(proxy.redis_seed), 0, 0, NULL},
 	{"redis", "seed-user", CONF_TEXT, AT(proxy.redis_seed_user), 0, 0, NULL},
 	{"redis", "seed-password", CONF_TEXT, AT(proxy.redis_seed_password), 0, 0, NULL},

@@ -428,14 +428,20 @@ class RawClient:
 
     def closed_by_server(self):
         """Read to the end; true if the server ends the connection within the timeout."""
+        return self.rest() is not None
+
+    def rest(self):
+        """All that comes until the server ends the connection; None: it does not in time."""
+        parts = [self.buffer]
         try:
             while True:
-                self._fill()
                 self.buffer = b""
+                self._fill()
+                parts.append(self.buffer)
         except Disconnected:
-            return True
+            return b"".join(parts)
         except socket.timeout:
-            return False
+            return None
 
 
 def encode(*arguments):

@@ -1,5 +1,5 @@
-/* memcached_users.c - see memcached_users.h. */
-#include "memcached_users.h"
+/* users.c - see users.h. */
+#include "users.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -9,7 +9,7 @@
 
 enum { MAX_FILE_BYTES = 64 << 10 };
 
-struct mp_memcached_users {
+struct mp_users {
 	size_t bytes;
 	char text[]; /* the file's, which is well-formed */
 };
@@ -35,8 +35,7 @@ static bool next_user(const char **at, const char *end, struct user *user)
 	return true;
 }
 
-static bool check_lines(const struct mp_memcached_users *users, const char *path, char *err,
-			size_t err_bytes)
+static bool check_lines(const struct mp_users *users, const char *path, char *err, size_t err_bytes)
 {
 	const char *at = users->text, *end = at + users->bytes;
 	struct user user;
@@ -52,7 +51,7 @@ static bool check_lines(const struct mp_memcached_users *users, const char *path
 	return users->bytes > 0;
 }
 
-static bool read_whole(FILE *stream, struct mp_memcached_users *users, const char *path, char *err,
+static bool read_whole(FILE *stream, struct mp_users *users, const char *path, char *err,
 		       size_t err_bytes)
 {
 	users->bytes = fread(users->text, 1, MAX_FILE_BYTES + 1, stream);
@@ -67,9 +66,9 @@ static bool read_whole(FILE *stream, struct mp_memcached_users *users, const cha
 	return check_lines(users, path, err, err_bytes);
 }
 
-struct mp_memcached_users *mp_memcached_users_load(const char *path, char *err, size_t err_bytes)
+struct mp_users *mp_users_load(const char *path, char *err, size_t err_bytes)
 {
-	struct mp_memcached_users *users = malloc(sizeof(*users) + MAX_FILE_BYTES + 1);
+	struct mp_users *users = malloc(sizeof(*users) + MAX_FILE_BYTES + 1);
 	FILE *stream = fopen(path, "re");
 	bool ok = false;
 
@@ -83,11 +82,11 @@ struct mp_memcached_users *mp_memcached_users_load(const char *path, char *err, 
 		fclose(stream);
 	if (ok)
 		return users;
-	mp_memcached_users_free(users);
+	mp_users_free(users);
 	return NULL;
 }
 
-void mp_memcached_users_free(struct mp_memcached_users *users)
+void mp_users_free(struct mp_users *users)
 {
 	free(users);
 }
@@ -102,8 +101,8 @@ static bool equal(struct mp_slice a, struct mp_slice b)
 	return !differ;
 }
 
-bool mp_memcached_users_know(const struct mp_memcached_users *users, struct mp_slice name,
-			     struct mp_slice password)
+bool mp_users_know(const struct mp_users *users, struct mp_slice name, struct mp_slice password,
+		   struct mp_slice *who)
 {
 	const char *at = users->text, *end = at + users->bytes;
 	struct user user;
@@ -114,19 +113,19 @@ bool mp_memcached_users_know(const struct mp_memcached_users *users, struct mp_s
 
 		same_password = equal(user.password, password);
 		known |= same_name & same_password;
+		if (who && same_name & same_password)
+			*who = user.name;
 	}
 	return known;
 }
 
-bool mp_memcached_users_know_plain(const struct mp_memcached_users *users, struct mp_slice message)
+bool mp_users_have(const struct mp_users *users, struct mp_slice name)
 {
-	const char *end = message.data + message.len;
-	const char *name = message.len ? memchr(message.data, '\0', message.len) : NULL;
-	const char *password = name ? memchr(name + 1, '\0', (size_t)(end - name - 1)) : NULL;
+	const char *at = users->text, *end = at + users->bytes;
+	struct user user;
 
-	if (!password)
-		return false;
-	return mp_memcached_users_know(
-		users, (struct mp_slice){name + 1, (size_t)(password - name - 1)},
-		(struct mp_slice){password + 1, (size_t)(end - password - 1)});
+	while (at < end && next_user(&at, end, &user))
+		if (mp_slice_equal(user.name, name))
+			return true;
+	return false;
 }
