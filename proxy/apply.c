@@ -124,6 +124,32 @@ static enum mu_error read_from(struct mp_proxy *proxy, const struct mp_target *l
 	return MU_OK;
 }
 
+void mp_apply_met(struct mp_proxy *proxy, const struct mp_target *target, uint64_t applied_lsn)
+{
+	struct mp_apply *apply = &proxy->apply;
+
+	if (apply->seen_era > target->backend->era ||
+	    (apply->seen_era == target->backend->era && apply->seen_lsn >= applied_lsn))
+		return;
+	apply->seen_era = target->backend->era;
+	apply->seen_lsn = applied_lsn;
+}
+
+/* Reading goes on behind start_lsn: what lies before that and was not read will not be. */
+static void pass_over(struct mp_proxy *proxy, uint64_t start_lsn)
+{
+	struct mp_apply *apply = &proxy->apply;
+	bool another = apply->seen_era != 0 && apply->seen_era != apply->era;
+
+	if (another || start_lsn > apply->seen_lsn) {
+		apply->unread_sequence = proxy->requests.sequence;
+		apply->seen_lsn = start_lsn;
+	}
+	if (another)
+		apply->seen_ballot = 0;
+	apply->seen_era = apply->era;
+}
+
 /* A backend that is away counts, too: the log must not be reclaimed behind its back. */
 static bool seek(struct mp_proxy *proxy)
 {
@@ -144,6 +170,7 @@ static bool seek(struct mp_proxy *proxy)
 		mp_info("applying the log of era %" PRIx64 " behind LSN %" PRIu64, apply->era,
 			apply->applied_lsn);
 		apply->stale = false;
+		pass_over(proxy, apply->applied_lsn);
 		mp_transfer_unwant(proxy);
 		return true;
 	}

@@ -180,6 +180,8 @@ static void hand_records(struct mp_proxy *proxy, const struct mu_entry *entry,
 		}
 		if (!share[mp_target_index(record.head.protocol)].takes) {
 			assert(!batch); /* a leader's backends are all there */
+			if (!own && entry->lsn > proxy->apply.seen_lsn)
+				mp_doubt_note(proxy, &record.head.origin, entry->lsn);
 			continue;
 		}
 		if (!batch && !own)
@@ -194,25 +196,11 @@ static void hand_records(struct mp_proxy *proxy, const struct mu_entry *entry,
 	}
 }
 
-void mp_apply_entry(struct mp_proxy *proxy, const struct mu_entry *entry)
+/* One that a leader has made for itself: no records, but there is a leader of this ballot. */
+static void hand_ballot(struct mp_proxy *proxy, const struct mu_entry *entry)
 {
 	struct share share[MP_TARGETS];
-	struct mp_batch *batch = NULL;
 
-	proxy->apply.now_ms = entry->timestamp_ms;
-	if (entry->kind == MU_ENTRY_APPLICATION) {
-		if (!survey(proxy, entry, share)) {
-			mp_apply_become_stale(proxy,
-					      "the log holds records of a format that this program "
-					      "does not know");
-			return;
-		}
-		batch = mp_pipeline_committed(proxy, entry->lsn, entry->ballot);
-		begin(proxy, entry, share);
-		hand_records(proxy, entry, share, batch);
-		end(proxy, entry, share);
-		return;
-	}
 	for (unsigned i = 0; i < MP_TARGETS; i++) {
 		struct mp_target *target = &proxy->apply.target[i];
 
@@ -220,6 +208,36 @@ void mp_apply_entry(struct mp_proxy *proxy, const struct mu_entry *entry)
 		if (share[i].takes && entry->ballot > target->leader_ballot)
 			target->leader_ballot = entry->ballot;
 	}
+	if (entry->ballot > proxy->apply.seen_ballot)
+		proxy->apply.seen_ballot = entry->ballot;
 	end(proxy, entry, share);
-	mp_doubt_settle(proxy);
+}
+
+static void see(struct mp_proxy *proxy, const struct mu_entry *entry)
+{
+	if (entry->lsn > proxy->apply.seen_lsn)
+		proxy->apply.seen_lsn = entry->lsn;
+	if (entry->kind != MU_ENTRY_APPLICATION)
+		mp_doubt_settle(proxy);
+}
+
+void mp_apply_entry(struct mp_proxy *proxy, const struct mu_entry *entry)
+{
+	struct share share[MP_TARGETS];
+	struct mp_batch *batch = NULL;
+
+	proxy->apply.now_ms = entry->timestamp_ms;
+	if (entry->kind != MU_ENTRY_APPLICATION) {
+		hand_ballot(proxy, entry);
+	} else if (survey(proxy, entry, share)) {
+		batch = mp_pipeline_committed(proxy, entry->lsn, entry->ballot);
+		begin(proxy, entry, share);
+		hand_records(proxy, entry, share, batch);
+		end(proxy, entry, share);
+	} else {
+		mp_apply_become_stale(proxy, "the log holds records of a format that this program "
+					     "does not know");
+		return;
+	}
+	see(proxy, entry);
 }

@@ -220,6 +220,8 @@ static void on_ready(struct mp_target *target, uint64_t applied_lsn)
 
 	if (target->protocol == MP_REDIS)
 		mp_pubsub_backend_ready(proxy, target->handed_lsn, applied_lsn);
+	if (!target->met)
+		mp_apply_met(proxy, target, applied_lsn);
 	target->met = true;
 	target->silent = target->is_restarting = false;
 	target->handed_lsn = target->durable_lsn = applied_lsn;

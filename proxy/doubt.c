@@ -9,6 +9,9 @@
 #define REPLY_LOST "ERR muproxy: executed, but the backend was lost before it answered"
 #define READ_LOST \
 	"ERR muproxy: the backend was lost before it answered; later requests were executed"
+#define UNREAD                                                                                  \
+	"ERR muproxy: outcome unknown: the leader was lost, and the log that may tell was not " \
+	"read here: another replica's state was taken over"
 #define NOT_EXECUTED \
 	"ERR muproxy: the leader was lost; this request was not executed, later ones were"
 
@@ -68,22 +71,28 @@ void mp_doubt_add(struct mp_proxy *proxy, struct mp_request *r, uint64_t ballot)
 	if (mp_request_writes(r))
 		s->doubtful_writes++;
 	TAILQ_INSERT_TAIL(&proxy->doubt.list, r, place);
-	proxy->doubt.barrier_ballot = 0;
+	/* Sent over a link that the barrier says nothing of: there will be another one. */
+	if (ballot == proxy->doubt.barrier_ballot)
+		proxy->doubt.barrier_ballot = 0;
 }
 
-/* Is it certain that no record of this request will ever come (again)? */
-static bool is_void(const struct mp_proxy *proxy, const struct mp_request *r)
+/* Has the log no more to tell of it than it has told here? */
+static bool is_told(const struct mp_proxy *proxy, const struct mp_request *r)
 {
 	const struct mp_doubt *doubt = &proxy->doubt;
-	const struct mp_target *target = &proxy->apply.target[mp_target_index(r->meta.protocol)];
+	const struct mp_apply *apply = &proxy->apply;
 
 	if (r->lsn)
 		return false; /* it is in the log: only its reply is missing */
-	if (r->origin.sequence <= target->unread_sequence)
-		return false; /* it may be in a part of the log that was not read here */
-	if (target->leader_ballot > r->ballot)
+	if (apply->seen_ballot > r->ballot)
 		return true;
-	return doubt->barrier_ballot == r->ballot && target->handed_lsn >= doubt->barrier_lsn;
+	return doubt->barrier_ballot == r->ballot && apply->seen_lsn >= doubt->barrier_lsn;
+}
+
+/* May its record be in a part of the log that was not read here? */
+static bool may_be_unread(const struct mp_proxy *proxy, const struct mp_request *r)
+{
+	return r->origin.sequence <= proxy->apply.unread_sequence;
 }
 
 static void send_again(struct mp_proxy *proxy, struct mp_request *r)
@@ -141,18 +150,29 @@ static void read_again(struct mp_proxy *proxy, struct mp_request *read)
 	mp_answer_error(proxy, read, READ_LOST);
 }
 
+static void say_unknown(struct mp_proxy *proxy, struct mp_request *write)
+{
+	take_out(proxy, write);
+	STAT_ADD(proxy, unknown, 1);
+	mp_answer_error(proxy, write, UNREAD);
+}
+
 static void settle_writes(struct mp_proxy *proxy)
 {
 	struct mp_request *r = TAILQ_FIRST(&proxy->doubt.list);
 
 	while (r) {
 		struct mp_request *next = TAILQ_NEXT(r, place);
+		bool writes = mp_request_writes(r);
 
-		if (mp_request_writes(r) && is_void(proxy, r)) {
+		if (writes && is_told(proxy, r) && !may_be_unread(proxy, r)) {
 			send_again(proxy, r);
-		} else if (mp_request_writes(r) && is_answerless(proxy, r)) {
+		} else if (writes && is_told(proxy, r)) {
+			say_unknown(proxy, r);
+			next = TAILQ_FIRST(&proxy->doubt.list); /* others may have gone with it */
+		} else if (writes && is_answerless(proxy, r)) {
 			say_lost(proxy, r);
-			next = TAILQ_FIRST(&proxy->doubt.list); /* others have gone with it */
+			next = TAILQ_FIRST(&proxy->doubt.list);
 		}
 		r = next;
 	}
@@ -239,38 +259,51 @@ static struct mp_request *to_run(struct mp_proxy *proxy, struct mp_request *r)
 	return r;
 }
 
-/*
- * A write of this session is executed here. What stands before it and is
- * unanswered: reads have to see the state before it, so now is their time. A
- * write without a record was not executed (one leader proposes a session's
- * requests in order); if its answer does not come from the leader, sending it
- * again would execute it out of order.
- */
-static void settle_before(struct mp_proxy *proxy, struct mp_request *claimed)
+/* A write that has no record, though one behind it in its session has. */
+static bool was_left_out(const struct mp_proxy *proxy, const struct mp_request *r)
 {
-	struct mp_session *s = claimed->session;
+	return is_claimable(r) && mp_request_writes(r) && r->lsn == 0 && !may_be_unread(proxy, r);
+}
+
+/*
+ * A write of this session has a record. What stands before it and is unanswered: a
+ * write without one was not executed (one leader proposes a session's requests in
+ * order); if its answer does not come from the leader, sending it again would
+ * execute it out of order.
+ */
+static void settle_writes_before(struct mp_proxy *proxy, struct mp_request *recorded)
+{
+	struct mp_session *s = recorded->session;
 	struct mp_request *r = s->head;
 
-	while (r != claimed) {
-		if (is_claimable(r) && !mp_request_writes(r)) {
-			struct mp_request *read = to_run(proxy, r);
-
-			if (read)
-				mp_apply_read(proxy, read);
-		} else if (is_claimable(r) && r->state == MP_REQUEST_RELAYED && r->lsn == 0) {
-			r->skipped = true;
-		} else if (is_claimable(r) && r->lsn == 0) {
+	while (r != recorded) {
+		if (was_left_out(proxy, r) && r->state == MP_REQUEST_DOUBT) {
 			take_out(proxy, r);
 			mp_answer_error(proxy, r, NOT_EXECUTED);
 			r = s->head; /* it is gone, and perhaps others with it */
 			continue;
 		}
+		if (was_left_out(proxy, r))
+			r->skipped = true;
 		r = r->next;
 	}
 }
 
-struct mp_request *mp_doubt_claim(struct mp_proxy *proxy, const struct mp_origin *origin,
-				  uint64_t lsn)
+/* It is executed here: reads that stand before it have to see the state before it. */
+static void run_reads_before(struct mp_proxy *proxy, struct mp_request *claimed)
+{
+	for (struct mp_request *r = claimed->session->head; r != claimed; r = r->next) {
+		if (is_claimable(r) && !mp_request_writes(r)) {
+			struct mp_request *read = to_run(proxy, r);
+
+			if (read)
+				mp_apply_read(proxy, read);
+		}
+	}
+}
+
+/* The request of ours that a record belongs to, if it wants an answer still. */
+static struct mp_request *whose(const struct mp_proxy *proxy, const struct mp_origin *origin)
 {
 	struct mp_request *r;
 
@@ -279,9 +312,30 @@ struct mp_request *mp_doubt_claim(struct mp_proxy *proxy, const struct mp_origin
 	r = mp_requests_at(&proxy->requests, origin->handle);
 	if (!r || r->origin.sequence != origin->sequence || !r->session || !is_claimable(r))
 		return NULL;
-	settle_before(proxy, r);
+	return r;
+}
+
+struct mp_request *mp_doubt_claim(struct mp_proxy *proxy, const struct mp_origin *origin,
+				  uint64_t lsn)
+{
+	struct mp_request *r = whose(proxy, origin);
+
+	if (!r)
+		return NULL;
+	settle_writes_before(proxy, r);
+	run_reads_before(proxy, r);
 	r->lsn = lsn;
 	return to_run(proxy, r);
+}
+
+void mp_doubt_note(struct mp_proxy *proxy, const struct mp_origin *origin, uint64_t lsn)
+{
+	struct mp_request *r = whose(proxy, origin);
+
+	if (!r)
+		return;
+	settle_writes_before(proxy, r);
+	r->lsn = lsn;
 }
 
 static void give_up(struct mp_proxy *proxy, struct mp_request *r)
@@ -311,12 +365,11 @@ static void give_up(struct mp_proxy *proxy, struct mp_request *r)
 
 void mp_doubt_sweep(struct mp_proxy *proxy, uint64_t now_ms)
 {
-	struct mp_request *r, *next;
+	struct mp_request *r;
 
-	for (r = TAILQ_FIRST(&proxy->doubt.list); r; r = next) {
-		next = TAILQ_NEXT(r, place);
-		if (now_ms - r->since_ms >= proxy->options.unknown_timeout_ms)
-			give_up(proxy, r);
-	}
+	/* In the order in which they came into doubt. */
+	while ((r = TAILQ_FIRST(&proxy->doubt.list)) &&
+	       now_ms - r->since_ms >= proxy->options.unknown_timeout_ms)
+		give_up(proxy, r);
 	mp_doubt_settle(proxy);
 }

@@ -7,8 +7,9 @@
  *  - the first entry of a leader of a higher ballot has passed, or the point
  *    up to which the same leader says our earlier link counts: it was not
  *    executed and never will be, so it is sent again;
- *  - neither within unknown_timeout_ms: its client is told that the outcome is
- *    unknown.
+ *  - the same, but a part of the log that may have held its record was never
+ *    read here (our backends were given another replica's state), or neither
+ *    within unknown_timeout_ms: its client is told that the outcome is unknown.
  *
  * A request's record may also reach our backend while the leader still owes
  * the reply. After that point the log would say no more about it if the leader
@@ -70,6 +71,11 @@ void mp_doubt_forget(struct mp_proxy *proxy, struct mp_request *r);
  */
 struct mp_request *mp_doubt_claim(struct mp_proxy *proxy, const struct mp_origin *origin,
 				  uint64_t lsn);
+/*
+ * The record of an entry that is read for the first time, while its backend is away or has
+ * its outcome from elsewhere: if that belongs to a request of ours, that was executed.
+ */
+void mp_doubt_note(struct mp_proxy *proxy, const struct mp_origin *origin, uint64_t lsn);
 /*
  * A request's shadow has an answer for it: out of whatever list it waits in.
  * False if it does not want one: it is getting the leader's.

@@ -46,9 +46,6 @@ bool mp_memcached_restart(struct mp_proxy *proxy)
 	mp_warn("memcached: it is emptied, and goes on from LSN %" PRIu64
 		": the log does not reach back to what it has applied",
 		lsn);
-	/* Entries that are passed over may hold the records of requests that are under way. */
-	if (lsn > target->passed_lsn || proxy->apply.era != proxy->view.era)
-		target->unread_sequence = proxy->requests.sequence;
 	target->passed_lsn = lsn;
 	target->is_restarting = true;
 	mp_backend_memcached_empty(target->backend, proxy->view.era, lsn);

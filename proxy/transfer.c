@@ -180,7 +180,6 @@ void mp_transfer_replaced(struct mp_proxy *proxy, struct mp_target *target, uint
 			  uint64_t lsn)
 {
 	target->backend->era = era;
-	target->unread_sequence = proxy->requests.sequence;
 	target->passed_lsn = target->handed_lsn = target->durable_lsn = lsn;
 	if (target->protocol != MP_REDIS)
 		return;

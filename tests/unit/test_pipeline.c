@@ -467,6 +467,15 @@ static void without_a_leader_requests_are_held(void **state)
 
 /* -------------------------------------------------------- losing the link */
 
+static void client_send_at_leader(const char *request)
+{
+	int c = client_connect(world.leader, MP_REDIS);
+
+	client_send(c, request);
+	client_expect(c, "+OK\r\n");
+	client_close(c);
+}
+
 static void a_request_lost_with_the_link_is_sent_again(void **state)
 {
 	int c;
@@ -524,6 +533,40 @@ static void a_request_of_a_lost_link_is_not_proposed_behind_the_new_ones_back(vo
 	client_expect(c, ":1\r\n");
 	assert_everywhere(MP_REDIS, "0/n", "1");
 	client_close(c);
+	expect_idle();
+}
+
+/* What else comes into doubt here has nothing to do with what the leader says of links. */
+static void a_lost_read_does_not_make_a_lost_links_request_wait(void **state)
+{
+	int c, local;
+
+	(void)state;
+	world_elect(1, true);
+	c = client_connect(2, MP_REDIS);
+	local = client_connect(2, MP_REDIS);
+	client_send(local, "INCR n\r\nREADONLY\r\n");
+	client_expect(local, ":1\r\n+OK\r\n");
+	world.frozen[2] = true; /* it does not come as far as the leader says for now */
+	client_send_at_leader("SET other 1\r\n");
+	world.paused[1] = true;
+	client_send(c, "INCR n\r\n");
+	world_settle();
+	world_cut(2, true);
+	world.paused[1] = false;
+	world.stalled[0][2] = true;
+	client_send(local, "GET n\r\n");
+	client_expect_silence(local);
+	world_backend_lose(MP_REDIS, 2, false);
+	world_settle();
+	world.stalled[0][2] = false;
+	world_backend_ready(MP_REDIS, 2);
+	world.frozen[2] = false;
+	client_expect(c, ":2\r\n");
+	assert_everywhere(MP_REDIS, "0/n", "2");
+	client_expect(local, "$1\r\n1\r\n");
+	client_close(c);
+	client_close(local);
 	expect_idle();
 }
 
@@ -891,6 +934,7 @@ int main(void)
 		TEST(a_request_lost_with_the_link_is_sent_again),
 		TEST(a_request_that_the_link_brought_over_is_not_sent_again),
 		TEST(a_request_of_a_lost_link_is_not_proposed_behind_the_new_ones_back),
+		TEST(a_lost_read_does_not_make_a_lost_links_request_wait),
 		TEST(strangers_are_refused_on_the_peers_port),
 		TEST(an_unexecuted_write_is_executed_when_the_backend_is_back),
 		TEST(an_executed_write_whose_reply_is_lost_says_so),
