@@ -16,6 +16,7 @@
 #include "mc_binary.h"
 
 #define SHORT_LINE_BYTES 2000 /* memcached hangs up on longer ones that are no get (2048) */
+#define GAT_LINE_BYTES 16384  /* what memcached reads at once, and so takes if it comes at once */
 #define KEEP_KEYS 256         /* of memory for keys kept from request to request */
 #define ITEM_HEADER_BYTES 56  /* of memcached's items, with the cas */
 
@@ -152,15 +153,20 @@ void mc_delete_instead(struct mc_parser *p, struct mp_slice key, bool is_base64)
 
 /* ------------------------------------------------------------------- input */
 
-/* May a line be longer than SHORT_LINE_BYTES? As in memcached, if it is a get. */
-static bool is_get_line(const char *data, size_t len)
+/* How long may a line be that is longer than SHORT_LINE_BYTES? As in memcached a get. */
+static size_t longest_line(const struct mc_parser *p, const char *data)
 {
 	size_t at = 0;
 
-	while (at < len && at <= 100 && data[at] == ' ')
+	while (at <= 100 && data[at] == ' ')
 		at++;
-	return len - at >= 5 &&
-	       (memcmp(data + at, "get ", 4) == 0 || memcmp(data + at, "gets ", 5) == 0);
+	data += at;
+	if (memcmp(data, "get ", 4) == 0 || memcmp(data, "gets ", 5) == 0)
+		return p->limits->max_line_bytes;
+	/* Each key is a request of its own: so many that they need no bound else. */
+	if (memcmp(data, "gat ", 4) == 0 || memcmp(data, "gats ", 5) == 0)
+		return GAT_LINE_BYTES;
+	return SHORT_LINE_BYTES;
 }
 
 /* The line's LF, NULL: not there yet, or *too_long. */
@@ -172,8 +178,8 @@ static const char *find_line_end(struct mc_parser *p, const char *data, size_t l
 	size_t line = lf ? (size_t)(lf - data) : len;
 
 	p->scanned = stop;
-	*too_long = (!lf && len >= limit) ||
-		    (line > SHORT_LINE_BYTES && !is_get_line(data, SHORT_LINE_BYTES));
+	*too_long =
+		(!lf && len >= limit) || (line > SHORT_LINE_BYTES && line > longest_line(p, data));
 	return *too_long ? NULL : lf;
 }
 
@@ -247,18 +253,25 @@ static enum mc_result take_block(struct mc_parser *p, const char *data, size_t l
 	return MC_DONE;
 }
 
-/* The request in `own`, which nobody waits for the answer to. */
-static void take_own(struct mc_parser *p, struct mc_request *r)
+/*
+ * The request in `own`, which nobody waits for the answer to. It comes before the
+ * garbage: who is told that his value was too large finds the old one gone.
+ */
+static enum mc_result take_own(struct mc_parser *p, struct mc_request *r)
 {
 	size_t bytes = p->own_bytes;
+	const char *error = p->error;
 	enum mc_result result;
 
 	*r = (struct mc_request){.verb = MC_UNKNOWN};
 	result = mc_parse_line(p, p->own, p->own + bytes - 2, r);
 	assert(result == MC_DONE && r->verb == MC_DELETE);
+	p->own_bytes = 0;
+	p->error = error;
 	r->noreply = true;
 	r->keys = p->keys;
 	r->raw = (struct mp_slice){p->own, bytes};
+	return MC_DONE;
 }
 
 static enum mc_result take_garbage(struct mc_parser *p, size_t len, size_t *used)
@@ -292,7 +305,6 @@ enum mc_result mc_parse(struct mc_parser *p, const char *data, size_t len, size_
 			struct mc_request *r)
 {
 	enum mc_result result = MC_MORE;
-	bool carry_out = false;
 
 	*used = 0;
 	*r = (struct mc_request){.verb = MC_UNKNOWN};
@@ -306,18 +318,17 @@ enum mc_result mc_parse(struct mc_parser *p, const char *data, size_t len, size_
 	if (result == MC_MORE && p->state == MC_IN_GARBAGE) {
 		size_t line = *used;
 
+		if (p->own_bytes > 0)
+			return take_own(p, r);
 		*r = (struct mc_request){.verb = MC_UNKNOWN};
 		result = take_garbage(p, len - line, used);
 		*used += line;
-		carry_out = result == MC_BAD && p->own_bytes > 0;
 		if (result != MC_MORE)
 			finish(p);
 	} else if (result == MC_MORE && p->state == MC_IN_BLOCK) {
 		result = take_block(p, data, len, used, r);
 	}
-	if (carry_out)
-		take_own(p, r);
-	else if (result == MC_BAD)
+	if (result == MC_BAD)
 		*r = (struct mc_request){.verb = MC_UNKNOWN};
 	return result;
 }

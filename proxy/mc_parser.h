@@ -39,7 +39,7 @@ struct mc_parser {
 	uint16_t status; /* of a binary error */
 	struct mp_slice *keys;
 	int key_slots;
-	size_t own_bytes; /* IN_GARBAGE: of a request in `own`, to be carried out instead */
+	size_t own_bytes; /* IN_GARBAGE: of a request in `own`, to be carried out first */
 	char own[MC_MAX_KEY_BYTES + 64];
 	char decoded[MC_MAX_KEY_BYTES]; /* a key that came in base64 */
 	char answer[160];               /* of mc_parser_answer() */

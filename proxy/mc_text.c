@@ -172,14 +172,29 @@ static enum mc_result parse_meta(struct mc_parser *p, const struct mc_words *w,
 }
 
 /* A setting of the server, which all replicas' get. Whether it makes sense they say. */
-static enum mc_result parse_admin(struct mc_parser *p, const struct mc_words *w,
-				  struct mc_request *r)
+static enum mc_result take_setting(struct mc_parser *p, const struct mc_words *w,
+				   struct mc_request *r)
 {
-	note_noreply(w, r);
 	if (w->count < 2 + r->noreply)
 		return mc_bad(p, r, "ERROR");
 	r->args = words_from(w, r, 0);
 	return MC_DONE;
+}
+
+static enum mc_result parse_admin(struct mc_parser *p, const struct mc_words *w,
+				  struct mc_request *r)
+{
+	note_noreply(w, r);
+	return take_setting(p, w, r);
+}
+
+/* Of all there is about slabs, only automove knows noreply; lru_crawler never does. */
+static enum mc_result parse_slabs(struct mc_parser *p, const struct mc_words *w,
+				  struct mc_request *r)
+{
+	if (w->count > 1 && mp_slice_is(w->word[1], "automove"))
+		note_noreply(w, r);
+	return take_setting(p, w, r);
 }
 
 /* verbosity, cache_memlimit: <verb> <number> [noreply] */
@@ -196,7 +211,7 @@ static enum mc_result parse_lru_crawler(struct mc_parser *p, const struct mc_wor
 {
 	if (w->count < 2 ||
 	    (!mp_slice_is(w->word[1], "metadump") && !mp_slice_is(w->word[1], "mgdump")))
-		return parse_admin(p, w, r);
+		return take_setting(p, w, r);
 	if (w->count != 3)
 		return mc_bad(p, r, "ERROR");
 	r->verb = MC_LISTING;
@@ -269,7 +284,7 @@ static const struct verb {
 	VERB("+gats", MC_GATS_PART, NULL),
 	VERB("verbosity", MC_ADMIN, parse_number),
 	VERB("cache_memlimit", MC_ADMIN, parse_number),
-	VERB("slabs", MC_ADMIN, parse_admin),
+	VERB("slabs", MC_ADMIN, parse_slabs),
 	VERB("lru", MC_ADMIN, parse_admin),
 	VERB("lru_crawler", MC_ADMIN, parse_lru_crawler),
 	VERB("extstore", MC_ADMIN, parse_admin),

@@ -19,7 +19,7 @@
 struct mc_limits {
 	size_t max_value_bytes; /* memcached -I, default 1 MiB */
 	size_t max_item_bytes;  /* the same, of the whole item: see mc_fits(); 0: any */
-	size_t max_line_bytes;  /* a get with its keys, default 1 MiB; other lines: 2048 */
+	size_t max_line_bytes;  /* a get with its keys, default 1 MiB; gat: 16 KiB; others: 2000 */
 };
 void mc_limits_init(struct mc_limits *limits);
 /*
@@ -54,9 +54,9 @@ void mc_parser_free(struct mc_parser *);
  *
  * MC_BAD: noreply holds for errors, too: if the text is empty, answer nothing.
  * A set that is too large also removes the old value, as memcached does for
- * fear of serving what should have been replaced: then *request is a `delete
- * <key> noreply` to be carried out (in memory of the parser, raw as well). In
- * all other cases its verb is MC_UNKNOWN.
+ * fear of serving what should have been replaced: as soon as that is known, so
+ * before MC_BAD, there is a `delete <key> noreply` (MC_DONE, in memory of the
+ * parser, raw as well; *used is of the set's beginning).
  */
 enum mc_result mc_parse(struct mc_parser *, const char *data, size_t len, size_t *used,
 			struct mc_request *request);

@@ -234,8 +234,6 @@ bool mp_memcached_input(struct mp_session *s, const char *data, size_t len, size
 		return false;
 	case MC_BAD:
 		say_bad(s);
-		if (request.verb == MC_DELETE)
-			handle(s, &request); /* of the value that a set too large was to replace */
 		return !s->dead;
 	case MC_FATAL:
 		say_bad(s);

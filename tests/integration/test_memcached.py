@@ -301,6 +301,19 @@ def test_a_store_that_fails_is_gone_everywhere(group):
         assert contents(group, i, ["k"]) in (new, {})
 
 
+def test_a_value_too_large_takes_the_old_one_at_once(shared):
+    """As in memcached, which does not wait for the new one: its client may hang up meanwhile."""
+    i = follower(shared)
+    for request in [b"set k 0 0 9000000", b"ms k 9000000 T0"]:
+        with shared.memcached(i) as client, shared.memcached(i) as other:
+            assert client.set("k", b"old") == b"STORED"
+            client.send(request + b"\r\nand so on")
+            wait_for(lambda: other.get("k") is None, "the old value to go")
+            assert other.set("k", b"new") == b"STORED"
+        with shared.memcached(i) as client:
+            assert client.get("k") == b"new"
+
+
 # ------------------------------------------------------------ tokens and failover
 
 def test_tokens_end_with_their_leader(group):

@@ -22,9 +22,12 @@ SETTINGS = [
     "lru_crawler", "lru_crawler disable", "lru_crawler enable", "lru_crawler enable",
     "lru_crawler sleep 100", "lru_crawler sleep 10000000", "lru_crawler sleep x",
     "lru_crawler tocrawl 10", "lru_crawler tocrawl x", "lru_crawler crawl 1",
-    "lru_crawler crawl 1000", "lru_crawler nonsense 1",
+    "lru_crawler crawl 1000", "lru_crawler nonsense 1", "lru_crawler nonsense noreply",
+    "lru_crawler sleep 100 noreply", "lru_crawler enable noreply",
     "slabs", "slabs automove 0", "slabs automove 1", "slabs automove x", "slabs reassign 1 2",
     "slabs reassign 1 1", "slabs reassign 0 0", "slabs reassign", "slabs nonsense 1",
+    "slabs automove 0 noreply", "slabs automove x noreply", "slabs automove 1 noreply",
+    "slabs reassign 1 2 noreply", "slabs nonsense noreply", "slabs noreply",
     "extstore free_memchunks 1 2", "extstore",
 ]
 

@@ -159,7 +159,10 @@ static void what_is_fatal_is_said(void **state)
 	free(line);
 }
 
-/* A set too large takes its old value away; others do not. The block never needs a buffer. */
+/*
+ * A set too large takes its old value away, before it is told so; others do not. The block never
+ * needs a buffer.
+ */
 static void too_large_values_are_swallowed(void **state)
 {
 	static const struct mp_slice set = S("set k 0 0 20\r\nget a get b get c get\r\nget d\r\n");
@@ -175,12 +178,14 @@ static void too_large_values_are_swallowed(void **state)
 
 	test_splits(test_feed_mc, &limits, set, &notes);
 	snprintf(expected, sizeof(expected),
+		 "verb %d flags 0 exptime 0 number 0 noreply keys [1]k value [0] args [0] "
+		 "refusal none\nat 14\n"
 		 "error 'SERVER_ERROR object too large for cache' verb %d flags 0 "
-		 "exptime 0 number 0 noreply keys [1]k value [0] args [0] refusal none\n"
-		 "at 36\nerror 'ERROR' verb %d flags 0 exptime 0 number 0 keys value [0] "
+		 "exptime 0 number 0 keys value [0] args [0] refusal none\nat 36\nerror 'ERROR' "
+		 "verb %d flags 0 exptime 0 number 0 keys value [0] "
 		 "args [0] refusal none\nat 37\nverb %d flags 0 exptime 0 number 0 keys "
 		 "[1]d value [0] args [0] refusal none\nat 44\n",
-		 MC_DELETE, MC_UNKNOWN, MC_GET);
+		 MC_DELETE, MC_UNKNOWN, MC_UNKNOWN, MC_GET);
 	assert_string_equal(notes.text, expected);
 	test_notes_free(&notes);
 
@@ -208,8 +213,11 @@ static void swallowing_needs_no_memory(void **state)
 	(void)state;
 	mc_limits_init(&limits);
 	parser = mc_parser_new(&limits);
-	assert_int_equal(mc_parse(parser, line, sizeof(line) - 1, &used, &r), MC_MORE);
+	assert_int_equal(mc_parse(parser, line, sizeof(line) - 1, &used, &r), MC_DONE);
 	assert_int_equal(used, sizeof(line) - 1);
+	assert_int_equal(r.verb, MC_DELETE);
+	assert_slice(r.keys[0], "k");
+	assert_slice(r.raw, "delete k\r\n");
 	before = (long)mallinfo2().uordblks;
 	do {
 		size_t n = left < sizeof(block) ? left : sizeof(block);
@@ -220,9 +228,7 @@ static void swallowing_needs_no_memory(void **state)
 	} while (result == MC_MORE && left > 0);
 	assert_int_equal(result, MC_BAD);
 	assert_int_equal(left, 0);
-	assert_int_equal(r.verb, MC_DELETE);
-	assert_slice(r.keys[0], "k");
-	assert_slice(r.raw, "delete k\r\n");
+	assert_int_equal(r.verb, MC_UNKNOWN);
 	assert_true((long)mallinfo2().uordblks - before < 1024);
 	mc_parser_free(parser);
 }
