@@ -1,6 +1,5 @@
 """Somebody writes to one server behind the proxies' backs: it is seen, told of, and healed."""
 
-import os
 import contextlib
 import re
 
@@ -85,8 +84,6 @@ CHANGES = {"div:string": change_string, "div:added": add_key, "div:gone": remove
            "div:deadline": change_deadline, "div:set": add_member, "div:stream": change_group}
 
 
-# Once in some forty runs of this file it was not done within a minute, and it is not known why.
-@pytest.mark.skipif(not os.environ.get("MUPROXY_LONG"), reason="MUPROXY_LONG=1: see HACKING.md")
 @pytest.mark.parametrize("who,key", [*(("follower", key) for key in CHANGES),
                                      ("leader", "div:string"), ("leader", "div:added")])
 def test_seen_and_healed_while_serving(group, who, key):
@@ -104,7 +101,8 @@ def test_seen_and_healed_while_serving(group, who, key):
     agree(group)
     heals, keys = metric(group, victim, "digest_heals_total"), total(group, "divergent_keys_total")
     marks = {i: len(log_of(group, i)) for i in group.ids}
-    loads = start_loads(group, [i for i in group.ids if i != victim], f"{who}-{key}")
+    # Clients that go on adding keys outrun the search for one that differs.
+    loads = start_loads(group, [i for i in group.ids if i != victim], f"{who}-{key}", distinct=200)
     with group.redis_backend(victim) as backend:
         CHANGES[key](backend)
     wait_for(lambda: any(f"servers differ in key '{key}' of database 0:" in log_of(group, i)[at:]

@@ -11,8 +11,9 @@ import pytest
 from harness import MUCTL, Group, Load, process_lives, wait_for
 
 
-def start_loads(group, ids=None, label=""):
-    loads = [Load(group, i, f"{label}r{i}c{n}") for i in ids or group.ids for n in range(2)]
+def start_loads(group, ids=None, label="", distinct=None):
+    loads = [Load(group, i, f"{label}r{i}c{n}", distinct)
+             for i in ids or group.ids for n in range(2)]
     for load in loads:
         load.start()
     wait_for(lambda: all(load.sets > 20 for load in loads), "load to flow")
