@@ -17,6 +17,8 @@ enum {
 	STORE_DELAY_MS = 50,
 	STORE_ENTRIES = 4096,
 	STORE_BYTES = 64 << 20,
+	/* So much is sent at once, while it is in the caches still. */
+	FLUSH_BYTES = 64 << 10,
 	/* From this backlog on answers are awaited: they make room for what is to follow. */
 	REST_BACKLOG = 256 << 10,
 };
@@ -209,6 +211,12 @@ void mp_base_mark(struct mp_base *base, uint64_t lsn)
 		((struct mp_slot *)mp_fifo_tail(&base->slots))->lsn = lsn;
 	else if (!base->wire.is_broken)
 		set_applied(base, lsn);
+}
+
+void mp_base_flush_much(struct mp_base *base)
+{
+	if (mp_buffer_len(&base->wire.out) >= FLUSH_BYTES)
+		mp_wire_flush(&base->wire);
 }
 
 static void set_durable(struct mp_base *base, uint64_t lsn)

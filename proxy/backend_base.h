@@ -111,6 +111,8 @@ void mp_base_lost(struct mp_base *base, void *owner);
 
 /* For the table of ops. */
 void mp_base_flush(struct mp_backend *backend);
+/* At the end of a unit: do not let more gather than the caches hold. */
+void mp_base_flush_much(struct mp_base *base);
 void mp_base_attend(struct mp_backend *backend, bool is_awaited);
 void mp_base_receive(struct mp_backend *backend);
 size_t mp_base_backlog(const struct mp_backend *backend);

@@ -412,6 +412,7 @@ static void op_end(struct mp_backend *backend)
 	assert(mc->in_unit);
 	mc->in_unit = false;
 	mp_base_mark(&mc->base, mc->base.unit_lsn);
+	mp_base_flush_much(&mc->base);
 }
 
 static void op_skip(struct mp_backend *backend, uint64_t lsn)

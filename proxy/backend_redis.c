@@ -271,6 +271,8 @@ void redis_end(struct redis *redis)
 		mp_base_mark(&redis->base, redis->base.unit_lsn);
 	else if (!may_be_joined(redis))
 		close_unit(redis);
+	if (!redis->is_open)
+		mp_base_flush_much(&redis->base);
 }
 
 /* The hook: a stored LSN that lags behind. One command, so it needs no transaction. */

@@ -20,7 +20,7 @@ void mp_proxy_options_init(struct mp_proxy_options *options)
 {
 	*options = (struct mp_proxy_options){
 		.max_request_bytes = UINT64_C(128) << 20,
-		.max_batch_bytes = 256 << 10,
+		.max_batch_bytes = 64 << 10,
 		.max_clients = 10000,
 		.client_output_bytes = UINT64_C(256) << 20,
 		.max_held_bytes = UINT64_C(512) << 20,

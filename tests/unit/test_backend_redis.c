@@ -111,6 +111,29 @@ static void test_units_in_a_row(void **state)
 	test_backend_close(t);
 }
 
+/* What is much does not wait for the flush, be it blind or within a transaction. */
+static void test_much_is_sent_at_once(void **state)
+{
+	enum { UNITS = 8, VALUE_BYTES = 20 << 10 };
+	static char wire[VALUE_BYTES + 100];
+	size_t len = (size_t)sprintf(wire, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n", VALUE_BYTES);
+	struct test_backend_fixture *f = *state;
+	struct test_backend *t = start(f, "");
+
+	memset(wire + len, 'v', VALUE_BYTES);
+	memcpy(wire + len + VALUE_BYTES, "\r\n", 2);
+	test_redis_apply(t, 1, false, "SET k v", 1); /* by then the command is known */
+	test_until_answers(t, 1);
+	for (int i = 0; i < 2 * UNITS; i++) {
+		test_begin(t, (uint64_t)(2 + i), i < UNITS);
+		test_write(t, wire, 2 + i);
+		test_end(t);
+	}
+	/* Four units are much, and that they come in fours leaves none behind. */
+	test_until(t, t->answers == 1 + 2 * UNITS);
+	test_backend_close(t);
+}
+
 /* How often the server has executed a command. */
 static unsigned calls_of(struct test_backend_fixture *f, const char *command)
 {
@@ -1113,6 +1136,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_unit_replies_are_spliced),
 		TEST(test_units_in_a_row),
+		TEST(test_much_is_sent_at_once),
 		TEST(test_units_are_joined),
 		TEST(test_joined_units_are_bounded),
 		TEST(test_answers_that_nobody_awaits),
