@@ -91,6 +91,7 @@ struct mp_sessions {
 	uint32_t lingering;    /* sessions that linger */
 	uint64_t out_bytes;    /* memory of all output buffers */
 	uint64_t in_bytes;     /* memory of all input buffers */
+	uint64_t taken_bytes;  /* of requests, since the last turn */
 	uint64_t next_reap_ms; /* when idle clients are looked for again */
 	struct mp_sender sender;
 	char *scratch; /* what is read first goes here; most of it never needs a home */

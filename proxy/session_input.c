@@ -202,6 +202,8 @@ void mp_session_on_readable(evutil_socket_t fd, short what, void *ctx)
 		input_scratch(s, s->proxy->sessions.scratch, (size_t)n);
 	else
 		input_own(s);
+	if (s->proxy->sessions.taken_bytes >= MP_SESSIONS_TURN_BYTES)
+		event_base_loopbreak(s->proxy->base); /* a turn follows, then the others */
 }
 
 void mp_sessions_resume(struct mp_proxy *proxy)
@@ -210,6 +212,7 @@ void mp_sessions_resume(struct mp_proxy *proxy)
 	struct mp_session_list halted;
 	struct mp_session *s;
 
+	sessions->taken_bytes = 0;
 	if (TAILQ_EMPTY(&sessions->halted) || pressed(proxy))
 		return;
 	TAILQ_INIT(&halted);

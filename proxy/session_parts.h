@@ -14,6 +14,11 @@ enum {
 	MP_SESSION_PENDING_BYTES = 4 << 20,   /* their bytes, and those of replies that wait */
 	MP_SESSION_OUT_BYTES = 1 << 20,       /* replies that it has not read */
 	MP_SESSION_SCRATCH_BYTES = 128 << 10, /* of sessions.scratch */
+	/*
+	 * So much of requests, of all clients, and a turn comes before others are read from:
+	 * what is copied on from here to the servers is then in the caches still.
+	 */
+	MP_SESSIONS_TURN_BYTES = 64 << 10,
 };
 
 /* --- session.c */

@@ -56,6 +56,7 @@ struct mp_request *mp_session_take_bytes(struct mp_session *s, struct mp_bytes r
 		.sequence = ++proxy->requests.sequence,
 	};
 	mp_requests_charge(&proxy->requests, r);
+	proxy->sessions.taken_bytes += raw.len;
 	enqueue(s, r);
 	if (!s->unsent)
 		s->unsent = r;

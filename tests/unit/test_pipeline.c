@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 
@@ -92,6 +93,39 @@ static void a_turns_writes_are_one_proposal(void **state)
 	client_expect(c, "+OK\r\n+OK\r\n$1\r\n1\r\n:3\r\n");
 	assert_int_equal(world.proposals, 1);
 	client_close(c);
+}
+
+/* Not all of them are read before any of it is copied on: that would be from memory again. */
+static void a_turn_takes_no_more_than_caches_hold(void **state)
+{
+	enum { CLIENTS = 5, VALUE_BYTES = 40 << 10 };
+	static char request[VALUE_BYTES + 100];
+	size_t len = (size_t)sprintf(request, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n", VALUE_BYTES);
+	int c[CLIENTS];
+
+	(void)state;
+	memset(request + len, 'v', VALUE_BYTES);
+	memcpy(request + len + VALUE_BYTES, "\r\n", 2);
+	world_elect(1, true);
+	world.hold_commit = true;
+	for (int i = 0; i < CLIENTS; i++) {
+		c[i] = client_connect(1, MP_REDIS);
+		world_settle();
+	}
+	len += VALUE_BYTES + 2;
+	for (int i = 0; i < CLIENTS; i++) /* without a turn between two of them */
+		assert_int_equal(send(c[i], request, len, MSG_NOSIGNAL), len);
+	for (unsigned taken = 2; taken < CLIENTS; taken += 2) {
+		world_turn();
+		assert_int_equal(world_pending(1), taken);
+	}
+	world.hold_commit = false;
+	world_commit();
+	for (int i = 0; i < CLIENTS; i++) {
+		client_expect(c[i], "+OK\r\n");
+		client_close(c[i]);
+	}
+	expect_idle();
 }
 
 static void a_write_is_answered_when_committed(void **state)
@@ -911,6 +945,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(replies_come_in_request_order),
 		TEST(a_turns_writes_are_one_proposal),
+		TEST(a_turn_takes_no_more_than_caches_hold),
 		TEST(a_write_is_answered_when_committed),
 		TEST(a_read_waits_for_its_fence),
 		TEST(a_new_leader_reads_behind_what_it_inherited),
