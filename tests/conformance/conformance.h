@@ -106,14 +106,14 @@ struct mu_fabric *group_open(struct group *group, unsigned id);
 void group_close(struct group *group, unsigned id);
 
 uint64_t clock_ns(void);
-/* One turn of waiting for something; fails the test once `since_ns` is too long ago. */
-void wait_turn(struct group *group, uint64_t since_ns);
+/* One turn of waiting for something; fails the test, naming it, once `since_ns` is too long ago. */
+void wait_turn(struct group *group, uint64_t since_ns, const char *what);
 
-#define WAIT_UNTIL(group, condition)                     \
-	do {                                             \
-		uint64_t wait_since_ns = clock_ns();     \
-		while (!(condition))                     \
-			wait_turn(group, wait_since_ns); \
+#define WAIT_UNTIL(group, condition)                                 \
+	do {                                                         \
+		uint64_t wait_since_ns = clock_ns();                 \
+		while (!(condition))                                 \
+			wait_turn(group, wait_since_ns, #condition); \
 	} while (0)
 
 /* Between two replicas of a group, on one plane: what most tests use. */

@@ -144,14 +144,14 @@ uint64_t clock_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-void wait_turn(struct group *group, uint64_t since_ns)
+void wait_turn(struct group *group, uint64_t since_ns, const char *what)
 {
 	if (fabric_under_test->advance != NULL)
 		fabric_under_test->advance(group->place);
 	else
 		sched_yield();
 	if (clock_ns() - since_ns > DEADLINE_NS)
-		fail_msg("waited in vain");
+		fail_msg("waited in vain for: %s", what);
 }
 
 /* ------------------------------------------------------------------- links */
@@ -167,7 +167,7 @@ void link_reconnect(const struct link *link)
 
 	while (link_state(link) != MU_CONNECTION_UP) {
 		link->fabric->ops->connect(link->fabric, link->plane, link->peer);
-		wait_turn(link->group, since_ns);
+		wait_turn(link->group, since_ns, "a connection");
 	}
 }
 
@@ -187,7 +187,7 @@ void link_grant(const struct link *link, uint64_t ballot)
 
 	while (target->ops->grant_write(target, id, ballot) != 0) {
 		link->fabric->ops->connect(link->fabric, link->plane, link->peer);
-		wait_turn(link->group, since_ns);
+		wait_turn(link->group, since_ns, "a permission");
 	}
 }
 
@@ -197,7 +197,7 @@ struct mu_completion link_completion(const struct link *link)
 	uint64_t since_ns = clock_ns();
 
 	while (link->fabric->ops->poll(link->fabric, link->plane, &completion, 1) == 0)
-		wait_turn(link->group, since_ns);
+		wait_turn(link->group, since_ns, "a completion");
 	return completion;
 }
 

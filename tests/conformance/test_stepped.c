@@ -76,7 +76,7 @@ static bool strike_at(struct strike *strike, unsigned round, unsigned turns)
 	link_reconnect(&strike->link);
 	post_writes(strike, round, ballot);
 	for (; turns > 0; turns--)
-		wait_turn(strike->group, since_ns);
+		wait_turn(strike->group, since_ns, "turns");
 	over = strike->completed = take_completions(strike, WRITES, false);
 	assert_int_equal(strike->target->ops->revoke_write(strike->target), 0);
 	memcpy(strike->after_revoke, strike->memory, sizeof(strike->after_revoke));
@@ -84,7 +84,7 @@ static bool strike_at(struct strike *strike, unsigned round, unsigned turns)
 		assert_memory_equal(strike->memory + i * WRITE_BYTES, strike->source[i],
 				    WRITE_BYTES);
 	while (over < WRITES) {
-		wait_turn(strike->group, since_ns);
+		wait_turn(strike->group, since_ns, "completions");
 		over += take_completions(strike, WRITES - over, true);
 	}
 	return memcmp(strike->after_revoke, strike->memory, sizeof(strike->after_revoke)) == 0;

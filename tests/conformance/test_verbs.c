@@ -58,15 +58,13 @@ struct verbs_holdings verbs_take_stock(void)
 	return now;
 }
 
-static bool is_no_more(const struct verbs_holdings *before)
+static bool is_no_more(const struct verbs_holdings *now, const struct verbs_holdings *before)
 {
-	struct verbs_holdings now = verbs_take_stock();
-
-	return now.descriptors <= before->descriptors && now.domains <= before->domains &&
-	       now.queues <= before->queues && now.pairs <= before->pairs &&
-	       now.regions <= before->regions &&
+	return now->descriptors <= before->descriptors && now->domains <= before->domains &&
+	       now->queues <= before->queues && now->pairs <= before->pairs &&
+	       now->regions <= before->regions &&
 	       /* A queue pair alone has 30 KiB. */
-	       now.resident_kib <= before->resident_kib + 256;
+	       now->resident_kib <= before->resident_kib + 256;
 }
 
 /*
@@ -75,7 +73,20 @@ static bool is_no_more(const struct verbs_holdings *before)
  */
 void verbs_nothing_leaked(struct group *group, const struct verbs_holdings *before)
 {
-	WAIT_UNTIL(group, is_no_more(before));
+	struct verbs_holdings now = verbs_take_stock();
+	uint64_t since_ns = clock_ns();
+	char what[256];
+
+	while (!is_no_more(&now, before)) {
+		snprintf(what, sizeof(what),
+			 "no more than before of: descriptors %u (before: %u), domains %u (%u), "
+			 "queues %u (%u), pairs %u (%u), regions %u (%u), resident %ld KiB (%ld)",
+			 now.descriptors, before->descriptors, now.domains, before->domains,
+			 now.queues, before->queues, now.pairs, before->pairs, now.regions,
+			 before->regions, now.resident_kib, before->resident_kib);
+		wait_turn(group, since_ns, what);
+		now = verbs_take_stock();
+	}
 }
 
 static void lose_and_regain(const struct link *link, unsigned times)

@@ -33,7 +33,7 @@ static void heal(struct pair *pair)
 	uint64_t word = ++pair->round;
 
 	do {
-		wait_turn(pair->group, since_ns);
+		wait_turn(pair->group, since_ns, "a write that lands");
 		link_grant(&pair->link, ballot_of(pair));
 		link_reconnect(&pair->link);
 	} while (link_write(&pair->link, LOG, 64, &word, 8, ballot_of(pair)) != MU_FABRIC_OK);

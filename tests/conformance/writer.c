@@ -211,7 +211,7 @@ void writer_freeze_in_write(struct writer *writer)
 		if (fabric_under_test->is_writing(writer->group->place, WRITER_TARGET, WRITER_ID))
 			return;
 		writer_thaw(writer);
-		wait_turn(writer->group, since_ns);
+		wait_turn(writer->group, since_ns, "a writer in the middle of a write");
 	}
 }
 
