@@ -271,7 +271,7 @@ static inline bool mu_is_member(const struct mu *mu)
 extern uint64_t mu_piece_bytes, mu_window_bytes;
 #else
 enum {
-	mu_piece_bytes = 1 << 20,  /* of log, one write */
+	mu_piece_bytes = 64 << 10, /* of log, one write: also on a slow link it ends in time */
 	mu_window_bytes = 4 << 20, /* of log, unacknowledged: a step that copies stays short */
 };
 #endif

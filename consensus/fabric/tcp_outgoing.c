@@ -402,11 +402,27 @@ static bool is_to_be_looked_at(struct tcp_outgoing *out, uint64_t now_ns)
 	return true;
 }
 
+/*
+ * A link may be slow, and what was posted at once a lot: as long as one thing
+ * after the other arrives nobody is unreachable, and to begin anew would only
+ * send all of it again.
+ */
 static bool is_overdue(const struct tcp_outgoing *out, uint64_t now_ns)
 {
 	if (!out->welcomed)
 		return now_ns >= out->deadline_ns;
-	return out->over != out->tail && now_ns >= at(out, out->over)->deadline_ns;
+	return out->over != out->tail && now_ns >= at(out, out->over)->deadline_ns &&
+	       now_ns >= out->moved_ns + out->config->op_timeout_ns;
+}
+
+static void receive_at(struct tcp_outgoing *out, uint64_t now_ns)
+{
+	uint32_t over = out->over;
+	uint64_t read_left = out->read_left;
+
+	receive(out);
+	if (out->over != over || out->read_left != read_left)
+		out->moved_ns = now_ns;
 }
 
 static void progress(struct tcp_outgoing *out, uint64_t now_ns)
@@ -416,7 +432,7 @@ static void progress(struct tcp_outgoing *out, uint64_t now_ns)
 		return;
 	tcp_outgoing_flush(out);
 	if (out->fd >= 0 && is_to_be_looked_at(out, now_ns))
-		receive(out);
+		receive_at(out, now_ns);
 	if (out->fd >= 0)
 		nudge(out, now_ns);
 	/* After looking: this process may have been stopped while the replies came. */

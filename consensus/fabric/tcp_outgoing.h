@@ -44,6 +44,7 @@ struct tcp_outgoing {
 	int fd;               /* -1: none */
 	uint64_t deadline_ns; /* of the welcome */
 	uint64_t spoke_ns;    /* when something was sent last */
+	uint64_t moved_ns;    /* when the peer last answered something, or sent a part of it */
 	uint64_t looked_ns;   /* while idle: when its end was looked for last */
 	uint32_t sequence;
 

@@ -24,7 +24,8 @@
  *      write that completed otherwise may have landed wholly, partly or not.
  *  F6  Reads need no permission. A read may be torn against a concurrent
  *      write, but an aligned 8-byte word never is.
- *  F7  Every operation completes within the fabric's op_timeout.
+ *  F7  Every operation completes within the fabric's op_timeout; of when the
+ *      one before it did, or a part of it arrived, where that was later.
  *  F8  After an operation completed with an error its connection is DOWN:
  *      what was posted behind it completes UNREACHABLE, behind a DENIED one
  *      without effect, and posting is refused, until connect() has brought it

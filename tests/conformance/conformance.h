@@ -147,6 +147,7 @@ extern const struct CMUnitTest revocation_tests[];
 extern const struct CMUnitTest memory_tests[];
 extern const struct CMUnitTest shm_tests[];
 extern const struct CMUnitTest tcp_tests[];
+extern const struct CMUnitTest tcp_slow_tests[];
 extern const struct CMUnitTest verbs_tests[];
 extern const struct CMUnitTest stepped_tests[];
 extern const struct CMUnitTest self_check_tests[];

@@ -76,8 +76,10 @@ static int run(const struct conformance_fabric *fabric)
 	add(&suite, memory_tests);
 	if (fabric == &shm_fixture)
 		add(&suite, shm_tests);
-	if (fabric == &tcp_fixture)
+	if (fabric == &tcp_fixture) {
 		add(&suite, tcp_tests);
+		add(&suite, tcp_slow_tests);
+	}
 #ifdef HAVE_VERBS
 	if (fabric == &verbs_fixture) {
 		add(&suite, verbs_tests);

@@ -14,128 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fabric/tcp_wire.h"
 #include "place.h"
-#include "tcp_fixture.h"
-
-#define RAW_ID 3
-#define MINE BALLOT(1, RAW_ID)
-
-/* A member without a fabric, that says on its streams what it likes. */
-struct raw {
-	struct group *group;
-	struct mu_fabric *target;
-	const uint8_t *memory;
-	struct peering *peering;
-	struct mu_peering *base;
-	_Atomic int stream; /* the last that came; -1: none, -2: failed */
-	uint32_t sequence;
-};
-
-static void raw_channel(void *ctx, unsigned peer, bool up)
-{
-	(void)ctx;
-	(void)peer;
-	(void)up;
-}
-
-static void raw_message(void *ctx, unsigned peer, const void *message, size_t len)
-{
-	(void)ctx;
-	(void)peer;
-	(void)message;
-	(void)len;
-}
-
-static void raw_stream(void *ctx, enum mu_plane plane, unsigned peer, int fd, bool dialled)
-{
-	struct raw *raw = ctx;
-
-	(void)plane;
-	(void)peer;
-	if (dialled)
-		raw->stream = fd;
-	else
-		close(fd);
-}
-
-static void raw_failed(void *ctx, enum mu_plane plane, unsigned peer)
-{
-	(void)plane;
-	(void)peer;
-	((struct raw *)ctx)->stream = -2;
-}
-
-static void raw_start(struct raw *raw)
-{
-	static const struct mu_peering_events events = {
-		.channel = raw_channel,
-		.message = raw_message,
-		.stream = raw_stream,
-		.stream_failed = raw_failed,
-	};
-	struct mu_fabric_config config;
-	char err[200] = "", *home;
-
-	*raw = (struct raw){.group = group_new()};
-	raw->target = group_open(raw->group, 2);
-	raw->memory = raw->target->ops->local(raw->target, LOG);
-	assert_int_equal(raw->target->ops->grant_write(raw->target, RAW_ID, MINE), 0);
-	config = group_config(raw->group, RAW_ID);
-	home = tcp_enter_host(RAW_ID);
-	raw->peering = tcp_join(raw->group->place, &config, err, sizeof(err));
-	assert_non_null(raw->peering);
-	raw->base = peering_base(raw->peering);
-	raw->base->ops->attach(raw->base, &events, raw);
-	assert_int_equal(peering_start(raw->peering), 0);
-	tcp_leave_host(home);
-}
-
-static void raw_stop(struct raw *raw)
-{
-	raw->base->ops->attach(raw->base, NULL, NULL);
-	peering_close(raw->peering);
-	group_free(raw->group);
-}
-
-static void raw_read(int fd, void *to, size_t bytes)
-{
-	size_t got = 0;
-	uint64_t since_ns = clock_ns();
-
-	while (got < bytes) {
-		ssize_t n = recv(fd, (char *)to + got, bytes - got, MSG_DONTWAIT);
-
-		if (n > 0)
-			got += (size_t)n;
-		else if (n == 0 || clock_ns() - since_ns > DEADLINE_NS)
-			fail_msg("%zu bytes of %zu came", got, bytes);
-	}
-}
-
-/* A new stream, which has been welcomed. */
-static int raw_dial(struct raw *raw)
-{
-	struct tcp_welcome welcome;
-	int fd;
-
-	do {
-		raw->stream = -1;
-		WAIT_UNTIL(raw->group, raw->base->ops->dial(raw->base, MU_PLANE_DATA, 2) == 0);
-		WAIT_UNTIL(raw->group, raw->stream != -1);
-	} while (raw->stream == -2);
-	fd = raw->stream;
-	raw_read(fd, &welcome, sizeof(welcome));
-	assert_int_equal(welcome.magic, TCP_MAGIC);
-	assert_int_equal(welcome.replication_bytes, LOG_BYTES);
-	raw->sequence = 0;
-	return fd;
-}
-
-static void raw_send(int fd, const void *bytes, size_t len)
-{
-	assert_int_equal(send(fd, bytes, len, MSG_NOSIGNAL), len);
-}
+#include "tcp_raw.h"
 
 static void assert_closed(struct raw *raw, int fd)
 {
@@ -197,7 +77,7 @@ static void tcp_requests_that_make_no_sense_end_the_connection(void **state)
 static void tcp_an_older_streams_bytes_come_to_nothing(void **state)
 {
 	struct tcp_request request = {
-		.op = TCP_WRITE, .region = LOG, .sequence = 1, .len = 4096, .ballot = MINE};
+		.op = TCP_WRITE, .region = LOG, .sequence = 1, .len = 4096, .ballot = RAW_BALLOT};
 	uint8_t payload[4096], before[4096];
 	struct tcp_reply reply;
 	struct raw raw;
@@ -235,7 +115,7 @@ static void tcp_an_older_streams_bytes_come_to_nothing(void **state)
 static void tcp_half_a_write_holds_nobody_up(void **state)
 {
 	struct tcp_request request = {
-		.op = TCP_WRITE, .region = LOG, .sequence = 1, .len = 4096, .ballot = MINE};
+		.op = TCP_WRITE, .region = LOG, .sequence = 1, .len = 4096, .ballot = RAW_BALLOT};
 	uint8_t payload[4096] = {1};
 	struct tcp_reply reply;
 	struct raw raw;
@@ -249,7 +129,7 @@ static void tcp_half_a_write_holds_nobody_up(void **state)
 	WAIT_UNTIL(raw.group, tcp_is_writing(raw.group->place, 2, RAW_ID));
 	assert_int_equal(raw.target->ops->revoke_write(raw.target), 0);
 	/* The same ballot again: its second half is of another permission than its first. */
-	assert_int_equal(raw.target->ops->grant_write(raw.target, RAW_ID, MINE), 0);
+	assert_int_equal(raw.target->ops->grant_write(raw.target, RAW_ID, RAW_BALLOT), 0);
 	memset(payload, 2, sizeof(payload));
 	raw_send(fd, payload, sizeof(payload) - 100);
 	raw_read(fd, &reply, sizeof(reply));
