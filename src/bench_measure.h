@@ -15,7 +15,8 @@ struct bench_result {
 	uint64_t log_bytes; /* that one proposal takes in the log */
 	/* One proposal, from before mu_propose() to after the step that committed it. */
 	struct bench_figures commit;
-	/* The same bytes by the fabric's bare writes to all followers, and by memcpy(). */
+	/* The same bytes by the fabric's bare writes to all followers until a majority has them,
+	 * and by memcpy(). */
 	struct bench_figures write, copy;
 	double burst_per_s;     /* operations, while the ring takes them without waiting */
 	double sustained_per_s; /* over many rings: followers have to apply in time */
