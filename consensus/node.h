@@ -24,6 +24,7 @@ enum mu_op_kind {
 	MU_OP_BASE,   /* base word written: installation is nearly complete */
 	MU_OP_CONFIGURATION, /* ...and the configuration's, ahead of a commit word */
 	MU_OP_COPY_FENCE,    /* proves that what was just read was nobody else's to change */
+	MU_OP_PART,          /* of a reading whose last part is one of the above; arg: bytes */
 };
 struct mu_op {
 	uint8_t kind;
@@ -31,6 +32,14 @@ struct mu_op {
 	uint64_t arg;
 };
 #define MU_PEER_OPS 128 /* outstanding per peer; power of two */
+
+/* A reading in parts, one after the other: what is still to be posted of it. */
+struct mu_reading {
+	enum mu_op_kind kind;
+	uint64_t offset, arg;
+	uint8_t *to;
+	size_t left;
+};
 
 /* How far a peer is on its way to follow the ballot led or campaigned under. */
 enum mu_peer_state {
@@ -52,6 +61,7 @@ struct mu_peer {
 	enum mu_peer_state state;
 	uint64_t ops_head, ops_tail; /* FIFO of outstanding operations */
 	struct mu_op ops[MU_PEER_OPS];
+	struct mu_reading reading;
 	bool refused; /* a posting was, since the last step */
 	uint64_t retry_ns;
 
@@ -268,10 +278,11 @@ static inline bool mu_is_member(const struct mu *mu)
 
 /* Limits that the simulator makes so small that small rings reach them. */
 #ifdef MU_SIMULATED
-extern uint64_t mu_piece_bytes, mu_window_bytes;
+extern uint64_t mu_piece_bytes, mu_part_bytes, mu_window_bytes;
 #else
 enum {
 	mu_piece_bytes = 64 << 10, /* of log, one write: also on a slow link it ends in time */
+	mu_part_bytes = 64 << 10,  /* ...one read, likewise */
 	mu_window_bytes = 4 << 20, /* of log, unacknowledged: a step that copies stays short */
 };
 #endif
@@ -333,8 +344,11 @@ bool mu_is_whole_from(struct mu *mu, uint64_t lsn);
 void mu_peers_begin(struct mu *mu);
 void mu_peer_step(struct mu *mu, unsigned id);
 void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status);
+/* In parts, of which the last one's completion is told as `kind`. */
 bool mu_peer_post_read(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64_t offset, void *dst,
 		       size_t len, uint64_t arg);
+/* How much of a reading of `len` bytes its last part is. */
+size_t mu_last_part(size_t len);
 bool mu_peer_post_write(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64_t offset,
 			const void *src, size_t len, uint64_t arg);
 /* (takeover) the choice is made and adopted: bring this peer level with the own log. */

@@ -18,20 +18,42 @@ static void push_op(struct mu *mu, struct mu_peer *p, enum mu_op_kind kind, uint
 		(struct mu_op){.kind = (uint8_t)kind, .attempt = mu->data.attempt, .arg = arg};
 }
 
-bool mu_peer_post_read(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64_t offset, void *dst,
-		       size_t len, uint64_t arg)
+size_t mu_last_part(size_t len)
+{
+	return len - (len - 1) / mu_part_bytes * mu_part_bytes;
+}
+
+/*
+ * A takeover reads what the largest entry takes, and gives up when nothing succeeds
+ * for a while: on a slow link each part is in time where all of it never would be.
+ */
+static bool post_part(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
+	struct mu_reading *r = &p->reading;
+	bool is_last = r->left <= mu_part_bytes;
+	size_t part = is_last ? r->left : mu_part_bytes;
 
 	if (window_full(p))
 		return false;
-	if (mu->fabric->ops->post_read(mu->fabric, MU_PLANE_DATA, id, MU_REGION_REPLICATION, offset,
-				       dst, len, 0)) {
+	if (mu->fabric->ops->post_read(mu->fabric, MU_PLANE_DATA, id, MU_REGION_REPLICATION,
+				       r->offset, r->to, part, 0)) {
 		p->refused = true;
 		return false;
 	}
-	push_op(mu, p, kind, arg);
+	push_op(mu, p, is_last ? r->kind : MU_OP_PART, is_last ? r->arg : part);
+	r->offset += part;
+	r->to += part;
+	r->left -= part;
 	return true;
+}
+
+bool mu_peer_post_read(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64_t offset, void *dst,
+		       size_t len, uint64_t arg)
+{
+	mu->data.peer[id].reading = (struct mu_reading){
+		.kind = kind, .offset = offset, .arg = arg, .to = dst, .left = len};
+	return post_part(mu, id);
 }
 
 bool mu_peer_post_write(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64_t offset,
@@ -527,6 +549,10 @@ void mu_peer_completed(struct mu *mu, unsigned id, enum mu_fabric_status status)
 		break;
 	case MU_OP_CONFIGURATION:
 		p->acked_configuration = op.arg;
+		break;
+	case MU_OP_PART:
+		if ((p->state == MU_PEER_TAIL || p->state == MU_PEER_PROBE) && !post_part(mu, id))
+			p->state = MU_PEER_IDLE;
 		break;
 	case MU_OP_BASE:
 		break; /* its commit word follows */

@@ -49,7 +49,9 @@ static uint64_t effort_of(const struct mu *mu, unsigned id, const struct mu_op *
 		return op->arg - mu->data.peer[id].acked_end;
 	case MU_OP_TAIL:
 	case MU_OP_PROBE:
-		return mu_piece_at(mu, id, op->arg);
+		return mu_last_part(mu_piece_at(mu, id, op->arg));
+	case MU_OP_PART:
+		return op->arg;
 	case MU_OP_COPY_FENCE:
 		return 0; /* behind each piece of a copy, which is not begun with again */
 	default:

@@ -131,6 +131,7 @@ static void plan_group(struct plan *plan, const struct group_options *options)
 	config->data_stall_ns = options->stall_ns;
 	config->takeover_timeout_ns = 40 * TICK_NS;
 	plan->piece_bytes = options->piece_bytes ? options->piece_bytes : options->ring_bytes;
+	plan->part_bytes = options->ring_bytes;
 	plan->window_bytes = options->ring_bytes;
 	plan->payload_max = options->proposal_bytes + 64;
 	plan->turn_ns = TURN_NS;

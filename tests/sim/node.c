@@ -14,7 +14,7 @@
 #define POINTS_PER_CALL 20
 
 /* Limits of the core, which it takes from here when built with MU_SIMULATED. */
-uint64_t mu_piece_bytes, mu_window_bytes;
+uint64_t mu_piece_bytes, mu_part_bytes, mu_window_bytes;
 
 static const char *const plane_names[MU_PLANES] = {"data", "background"};
 
@@ -176,6 +176,7 @@ void node_run(struct run *run)
 {
 	running = run;
 	mu_piece_bytes = run != NULL ? run->plan.piece_bytes : 0;
+	mu_part_bytes = run != NULL ? run->plan.part_bytes : 0;
 	mu_window_bytes = run != NULL ? run->plan.window_bytes : 0;
 }
 

@@ -373,6 +373,7 @@ static void draw_group(struct plan *plan, struct sim_random *random, unsigned re
 	config->max_proposal_bytes = sim_random_between(random, 64, config->ring_bytes / 4);
 	config->tick_ns = sim_random_between(random, 50000, 200000);
 	plan->piece_bytes = 64 * sim_random_skewed(random, 1, config->ring_bytes / 64);
+	plan->part_bytes = config->group_id % 4 == 0 ? config->ring_bytes / 16 : config->ring_bytes;
 	plan->window_bytes = plan->piece_bytes + sim_random_below(random, config->ring_bytes);
 	config->data_stall_ns = config->tick_ns * sim_random_between(random, 5, 30);
 	config->takeover_timeout_ns = config->tick_ns * sim_random_between(random, 30, 200);
@@ -466,6 +467,7 @@ static void set_sizes(struct plan *plan, const struct schedule *schedule)
 		config->max_entry_bytes = (uint32_t)(config->ring_bytes / 8 - 64);
 		config->max_proposal_bytes = config->ring_bytes / 4;
 		plan->piece_bytes = config->ring_bytes / 16;
+		plan->part_bytes = config->ring_bytes;
 		plan->window_bytes = 2 * config->ring_bytes;
 	}
 	if (schedule->set.entry_max != 0)

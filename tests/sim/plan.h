@@ -43,6 +43,7 @@ struct plan {
 
 	struct mu_config config; /* but for id and random_seed */
 	uint64_t piece_bytes;    /* the core's limits of one write of log, */
+	uint64_t part_bytes;     /* of one read of it, */
 	uint64_t window_bytes;   /* and of all that is unacknowledged */
 	struct sim_config world;
 
