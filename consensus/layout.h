@@ -181,29 +181,6 @@ static inline uint64_t mu_next_era(uint64_t parent, uint64_t nonce)
 	return ((parent >> 48) + 1) << 48 | (nonce & ((1ULL << 48) - 1));
 }
 
-/*
- * A configuration, of one word, so that it is whole wherever it is read: who the
- * members are, which ids were members once and never will be again, and its
- * epoch. The epoch is greater than those of all configurations before it in its
- * log, and than the ballots under which logs were written that do not hold it: of
- * two that were proposed, the one that may be committed is the greater word.
- */
-static inline uint64_t mu_configuration(uint64_t epoch, uint64_t removed, uint64_t members)
-{
-	return epoch << 16 | removed << 8 | members;
-}
-static inline uint64_t mu_configuration_epoch(uint64_t configuration)
-{
-	return configuration >> 16;
-}
-static inline uint64_t mu_configuration_removed(uint64_t configuration)
-{
-	return configuration >> 8 & 0xff;
-}
-static inline uint64_t mu_configuration_members(uint64_t configuration)
-{
-	return configuration & 0xff;
-}
 static_assert(MU_MAX_REPLICAS <= 7, "ids fit a configuration's masks");
 
 /* Every majority in libmu is computed here. */

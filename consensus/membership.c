@@ -112,7 +112,7 @@ static const char *why_not(const struct mu *mu, uint64_t ballot, enum mu_change 
 
 	if (!ballot)
 		return "this replica does not lead";
-	if (id < 1 || id > MU_MAX_REPLICAS || !(mu->config.peer_mask >> id & 1))
+	if (id < 1 || id > MU_MAX_REPLICAS || !mu_knows(mu, id))
 		return "there is no such replica";
 	if ((from != MU_GET(mu->shared.committed) && !MU_MUTANT(two_changes)) ||
 	    (pending && pending != wish_of(ballot, change, id)))
@@ -131,6 +131,14 @@ enum mu_error mu_change_members(struct mu *mu, enum mu_change change, unsigned i
 		return MU_ERR_INVALID;
 	MU_SET(mu->shared.change, wish_of(ballot, change, id));
 	return MU_OK;
+}
+
+enum mu_change mu_change_wished(const struct mu *mu, unsigned *id)
+{
+	uint64_t word = atomic_load(&mu->shared.change);
+
+	*id = wished_id(word);
+	return wished_change(word);
 }
 
 /* ----------------------------------------------------------- data plane */
@@ -301,6 +309,8 @@ void mu_record_configuration(struct mu *mu)
 	}
 	if (committed > mu->bg.committed)
 		mu->bg.committed = committed;
+	/* For who looks: nothing in either plane depends on it. */
+	atomic_store_explicit(&mu->shared.heard, mu->bg.committed, memory_order_relaxed);
 	if (latest == record->configuration)
 		return;
 	mu_store(&record->configuration, latest);

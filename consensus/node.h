@@ -257,10 +257,20 @@ static inline bool mu_is_peer(const struct mu *mu, unsigned id)
 	return id != mu->config.id && (mu->data.members >> id & 1);
 }
 
-/* Loop over all ids but the own of those that are members, were, or may become members. */
+/* Does this replica know of that one, which is a member, was, or may become one? */
+static inline bool mu_knows(const struct mu *mu, unsigned id)
+{
+	return atomic_load_explicit(&mu->shared.peers, memory_order_relaxed) >> id & 1;
+}
+
+/* Loop over all of these ids but the own. */
 #define MU_EACH_PEER(mu, id)                               \
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) \
-		if (id != (mu)->config.id && ((mu)->config.peer_mask >> id & 1))
+		if (id != (mu)->config.id && mu_knows((mu), id))
+/* ...and over all that there can be, for what is to hold for those who come later, too. */
+#define MU_EACH_OTHER(mu, id)                              \
+	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) \
+		if (id != (mu)->config.id)
 
 /* Data plane: does the own replica count? */
 static inline bool mu_is_member(const struct mu *mu)
@@ -442,6 +452,8 @@ bool mu_is_removed(const struct mu *mu, unsigned id);
 /* (leader) Is this peer to be made a member? */
 bool mu_is_joining(const struct mu *mu, unsigned id);
 bool mu_change_is_wished(const struct mu *mu);
+/* What is wished, of which replica; 0: nothing. Any thread. */
+enum mu_change mu_change_wished(const struct mu *mu, unsigned *id);
 /* (leader) See to a change of members; make way if this replica is none any more. */
 void mu_membership_step(struct mu *mu);
 /* Background plane: keep the record, hear from the others. */

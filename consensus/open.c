@@ -100,6 +100,11 @@ static bool allocate_scratch(struct mu *mu)
 	return true;
 }
 
+void mu_add_peers(struct mu *mu, uint32_t peer_mask)
+{
+	atomic_fetch_or_explicit(&mu->shared.peers, peer_mask, memory_order_relaxed);
+}
+
 enum mu_error mu_open(struct mu **out, const struct mu_config *config, struct mu_fabric *fabric)
 {
 	enum mu_error error = mu_config_check(config, NULL);
@@ -112,8 +117,7 @@ enum mu_error mu_open(struct mu **out, const struct mu_config *config, struct mu
 		return MU_ERR_NO_MEMORY;
 	memset(mu, 0, sizeof(*mu));
 	mu->config = *config;
-	if (!mu->config.peer_mask)
-		mu->config.peer_mask = config->member_mask;
+	mu_add_peers(mu, config->peer_mask ? config->peer_mask : config->member_mask);
 	mu->fabric = fabric;
 	mu->header = fabric->ops->local(fabric, MU_REGION_REPLICATION);
 	mu->lines = fabric->ops->local(fabric, MU_REGION_BACKGROUND);

@@ -54,6 +54,8 @@ struct mu_shared {
 	_Atomic uint64_t handover;
 	/* ballot << 16 | change << 8 | id, likewise: enum mu_change of that replica */
 	_Atomic uint64_t change;
+	_Atomic uint64_t peers;    /* mask of mu_add_peers(): from any thread, to both planes */
+	_Atomic uint64_t heard;    /* the latest configuration that anybody has committed */
 	_Atomic uint64_t setbacks; /* counts: a peer needs more of the log than it said before */
 	struct mu_peer_facts peer[MU_ID_SLOTS];
 

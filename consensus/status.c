@@ -50,6 +50,7 @@ static void peer_status(const struct mu *mu, unsigned id, struct mu_replica_stat
 	r->granted_ballot = MU_GET(facts->granted);
 	r->commit_lsn = MU_GET(facts->commit);
 	r->applied_lsn = MU_GET(facts->applied);
+	r->caught_up = flags & MU_FLAG_CAUGHT_UP;
 	r->backend = (enum mu_backend_health)MU_FLAG_BYTE(flags, MU_FLAG_BACKEND_SHIFT);
 	r->leader_seen = MU_FLAG_BYTE(flags, MU_FLAG_LEADER_SHIFT);
 }
@@ -70,6 +71,7 @@ static void own_status(const struct mu *mu, struct mu_replica_status *r)
 	r->granted_ballot = MU_GET(s->granted);
 	r->commit_lsn = MU_GET(s->commit_lsn);
 	r->applied_lsn = MU_GET(s->applied_lsn);
+	r->caught_up = atomic_load_explicit(&s->caught_up, memory_order_acquire);
 	r->backend = (enum mu_backend_health)MU_GET(s->backend);
 	r->leader_seen = (unsigned)MU_GET(s->leader);
 }
@@ -86,18 +88,21 @@ void mu_group_status(const struct mu *mu, struct mu_group_status *status)
 	status->ballot = MU_GET(mu->shared.leader_ballot);
 	status->configuration = atomic_load(&mu->shared.configuration);
 	status->committed = atomic_load(&mu->shared.committed);
-	status->changing =
-		status->configuration != status->committed || atomic_load(&mu->shared.change) != 0;
+	status->heard = atomic_load_explicit(&mu->shared.heard, memory_order_relaxed);
+	if (status->heard < status->committed)
+		status->heard = status->committed;
+	status->change = mu_change_wished(mu, &status->changed);
+	status->changing = status->configuration != status->committed || status->change;
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
 		struct mu_replica_status *r = &status->replica[id];
 
 		r->member = members >> id & 1;
-		r->removed = mu_configuration_removed(status->committed) >> id & 1;
+		r->removed = mu_configuration_removed(status->heard) >> id & 1;
 		r->confirmed = confirmed >> id & 1;
 		r->log_only = log_only >> id & 1;
 		if (id == mu->config.id)
 			own_status(mu, r);
-		else if (mu->config.peer_mask >> id & 1)
+		else if (mu_knows(mu, id))
 			peer_status(mu, id, r);
 	}
 }

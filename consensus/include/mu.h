@@ -260,6 +260,37 @@ enum mu_change {
 enum mu_error mu_change_members(struct mu *mu, enum mu_change change, unsigned id,
 				const char **why);
 
+/*
+ * Ids that may be connected to: members, and those that may become members. All calls
+ * together; none is taken back. Any thread.
+ */
+void mu_add_peers(struct mu *mu, uint32_t peer_mask);
+
+/*
+ * A configuration, of one word, so that it is whole wherever it is read: who the
+ * members are, which ids were members once and never will be again, and its
+ * epoch. The epoch is greater than those of all configurations before it in its
+ * log, and than the ballots under which logs were written that do not hold it: of
+ * two that were proposed, the one that may be committed is the greater word. A group
+ * whose members have never changed is at epoch 0.
+ */
+static inline uint64_t mu_configuration(uint64_t epoch, uint64_t removed, uint64_t members)
+{
+	return epoch << 16 | removed << 8 | members;
+}
+static inline uint64_t mu_configuration_epoch(uint64_t configuration)
+{
+	return configuration >> 16;
+}
+static inline uint64_t mu_configuration_removed(uint64_t configuration)
+{
+	return configuration >> 8 & 0xff;
+}
+static inline uint64_t mu_configuration_members(uint64_t configuration)
+{
+	return configuration & 0xff;
+}
+
 /* --------------------------------------------------------------- recovery */
 
 /*
@@ -286,6 +317,7 @@ struct mu_replica_status {
 	uint64_t granted_ballot;
 	uint64_t commit_lsn; /* as that replica last published */
 	uint64_t applied_lsn;
+	bool caught_up; /* ...of what it knows to be committed nothing is left to apply */
 	enum mu_backend_health backend;
 	unsigned leader_seen;
 };
@@ -296,7 +328,10 @@ struct mu_group_status {
 	/* To be stored where losing the memory does not lose it, for mu_config.configuration. */
 	uint64_t committed;
 	uint64_t configuration; /* that will be committed next, or the same */
-	bool changing;          /* (leader) a change of members is under way */
+	uint64_t heard;         /* the latest that anybody is known to have committed */
+	bool changing;          /* (leader) a change of members is under way... */
+	enum mu_change change;  /* ...that was wished and is not proposed yet, 0: none... */
+	unsigned changed;       /* ...of this replica */
 	struct mu_replica_status replica[MU_ID_SLOTS];
 };
 /* What this replica knows of its group. Any thread; each field is current on its own. */
