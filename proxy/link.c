@@ -169,7 +169,8 @@ static const char *hello_fault(const struct mp_link *link, const struct mp_frame
 	if (hello->group_id != options->group_id)
 		return "another group";
 	if (hello->replica == options->id || hello->replica == 0 ||
-	    hello->replica > MU_MAX_REPLICAS || !options->peer_address[hello->replica])
+	    hello->replica > MU_MAX_REPLICAS ||
+	    (!options->dial && !options->peer_address[hello->replica]))
 		return "not another member of the group";
 	if (link->peer && hello->replica != link->peer)
 		return "not the replica that it has to be";

@@ -29,7 +29,7 @@ struct mp_proxy_options {
 	/*
 	 * Where the members are joined by somebody else: ask him for a connection
 	 * to a peer, which mp_proxy_link() then brings. The addresses above are
-	 * neither listened on nor dialled then. NULL: they are.
+	 * neither listened on nor dialled then, and who is a member may change. NULL: they are.
 	 */
 	void (*dial)(void *ctx, unsigned peer);
 	void *dial_ctx;

@@ -88,6 +88,7 @@ static void read_linearizably(struct mp_session *s, const struct resp_request *r
 static void wait_replicas(struct mp_session *s, const struct resp_request *r)
 {
 	int64_t number;
+	struct mu_group_status group;
 	unsigned members = 0;
 
 	if (!mp_parse_i64(r->argv[1], &number) || !mp_parse_i64(r->argv[2], &number)) {
@@ -98,8 +99,9 @@ static void wait_replicas(struct mp_session *s, const struct resp_request *r)
 		mp_say(s, "-ERR timeout is negative\r\n");
 		return;
 	}
+	mu_group_status(s->proxy->mu, &group);
 	for (unsigned id = 1; id < MU_ID_SLOTS; id++)
-		members += s->proxy->options.peer_address[id] != NULL;
+		members += group.replica[id].member;
 	mp_say_number(s, members / 2);
 }
 

@@ -265,7 +265,8 @@ uint64_t mp_relay_out_turn(struct mp_proxy *proxy)
 		mp_link_close(out->link, "another replica leads");
 	if (out->link)
 		return check_silence(proxy, now_ns);
-	if (!leader || leader == self || !proxy->options.peer_address[leader])
+	if (!leader || leader == self ||
+	    (!proxy->options.dial && !proxy->options.peer_address[leader]))
 		return UINT64_MAX;
 	if (out->peer != leader)
 		out->next_try_ns = 0;

@@ -13,7 +13,7 @@ enum { REFUSED = 409 };
 /* What became of a wish. */
 struct answer {
 	int code;
-	char text[200];
+	char text[400];
 };
 
 static void put(struct answer *answer, int code, const char *why)
@@ -101,14 +101,43 @@ static void rest(struct replica *replica, const char *query, struct answer *answ
 		put_outcome(answer, replica_rest(replica, !ends, &why), &why);
 }
 
+static void change_members(struct replica *replica, enum mu_change change, const char *query,
+			   struct answer *answer)
+{
+	char *who = evhttp_uridecode(query, 0, NULL);
+	unsigned id;
+
+	if (!who || !*who) {
+		put(answer, HTTP_BADREQUEST, "POST /add?WHO, or /remove?ID");
+	} else if (!replica_change_members(replica, change, who, &id, answer->text,
+					   sizeof(answer->text))) {
+		answer->code = REFUSED;
+	} else {
+		answer->code = HTTP_OK;
+		snprintf(answer->text, sizeof(answer->text),
+			 change == MU_CHANGE_ADD ? "ok: replica %u learns, and then counts"
+						 : "ok: replica %u is to be no member any more",
+			 id);
+	}
+	free(who);
+}
+
+static void add(struct replica *replica, const char *query, struct answer *answer)
+{
+	change_members(replica, MU_CHANGE_ADD, query, answer);
+}
+
+static void take_out(struct replica *replica, const char *query, struct answer *answer)
+{
+	change_members(replica, MU_CHANGE_REMOVE, query, answer);
+}
+
 static const struct {
 	const char *path;
 	void (*grant)(struct replica *replica, const char *query, struct answer *answer);
 } wishes[ADMIN_WISHES] = {
-	{"/recover", recover},
-	{"/restore", restore},
-	{"/transfer-leader", transfer_leader},
-	{"/drain", rest},
+	{"/recover", recover}, {"/restore", restore}, {"/transfer-leader", transfer_leader},
+	{"/drain", rest},      {"/add", add},         {"/remove", take_out},
 };
 
 /* Each changes something, so it is a POST: no crawler's accident. */

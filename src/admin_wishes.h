@@ -4,6 +4,9 @@
  *   POST /drain[?end]              not to lead (again) while others can; 503 on /healthz
  *   POST /restore?replace          that its redis gets another replica's state
  *   POST /recover?accept-loss      see mu_accept_loss()
+ *   POST /add?WHO                  of the leader: that replica WHO, an id or an address in
+ *                                  URI encoding, becomes a member
+ *   POST /remove?ID                of the leader: that replica ID is a member no more
  * 200 or, with a line that says why, 400 and 409 (Refused).
  */
 #ifndef MUPROXY_ADMIN_WISHES_H
@@ -13,7 +16,7 @@
 
 #include "replica.h"
 
-enum { ADMIN_WISHES = 4 };
+enum { ADMIN_WISHES = 6 };
 struct admin_wish {
 	struct replica *replica;
 	unsigned index;

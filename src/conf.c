@@ -18,6 +18,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "book.h"
 #include "conf_table.h"
 #include "conf_value.h"
 #include "log.h"
@@ -110,10 +111,26 @@ static bool check_address(const char *value, char *why, size_t why_bytes)
 	int port;
 
 	if (strncmp(value, "unix:", 5) != 0 && mp_address_split(value, host, sizeof(host), &port) &&
-	    host[0] && port > 0)
+	    host[0] && port > 0 && strlen(value) < BOOK_ADDRESS_BYTES && !strpbrk(value, " \t"))
 		return true;
 	snprintf(why, why_bytes, "'%s' is not host:port or [v6]:port", value);
 	return false;
+}
+
+/* Several, parted by blanks or commas. */
+static bool check_addresses(const char *value, char *why, size_t why_bytes)
+{
+	char list[1024], *rest = list, *address;
+
+	if (strlen(value) >= sizeof(list)) {
+		snprintf(why, why_bytes, "more than %zu bytes", sizeof(list) - 1);
+		return false;
+	}
+	strcpy(list, value);
+	while ((address = strsep(&rest, " \t,")))
+		if (*address && !check_address(address, why, why_bytes))
+			return false;
+	return true;
 }
 
 static bool take_member(struct reading *r, unsigned id, const char *key, const char *value)
@@ -292,6 +309,26 @@ static bool check_member_key(struct reading *r, unsigned id)
 			     : "with this fabric it has an address, not a peer");
 }
 
+/* Who joins is told who the others are. */
+static bool check_join(struct reading *r)
+{
+	const struct conf *conf = r->conf;
+	int line = line_of(conf, "replica", "join");
+	char why[300];
+
+	if (!conf->join)
+		return true;
+	if (!check_addresses(conf->join, why, sizeof(why)))
+		return fail(r, line, "join: %s", why);
+	if (conf->fabric != CONF_FABRIC_TCP)
+		return fail(r, line, "join: members change with fabric = tcp alone");
+	if (!conf->state_file)
+		return fail(r, line, "join: there has to be a state-file to keep the members in");
+	if (conf->mu.member_mask & ~(1U << conf->mu.id))
+		return fail(r, line, "join: no [member] sections but the own one");
+	return true;
+}
+
 static bool check_members(struct reading *r)
 {
 	struct conf *conf = r->conf;
@@ -309,7 +346,7 @@ static bool check_members(struct reading *r)
 		return fail(r, line_of(conf, "replica", "id"),
 			    "id: there is no [member %u] section that says where it is",
 			    conf->mu.id);
-	return true;
+	return check_join(r);
 }
 
 /* A limit that was not given shrinks with the ring; one that was given must fit. */

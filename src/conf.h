@@ -40,7 +40,9 @@ struct conf {
 	uint8_t key[GROUP_KEY_BYTES];   /* ...and read; what is made of it is all that is used: */
 	uint8_t peering_key[GROUP_KEY_BYTES]; /* beside mu.checksum_key and mu.group_id */
 	const char *memory_dir;
-	const char *pid_file;     /* NULL: none */
+	const char *state_file; /* where the members are kept (book.h); NULL: nowhere */
+	const char *join;       /* addresses of members to ask who the others are; NULL: no need */
+	const char *pid_file;   /* NULL: none */
 	const char *admin_listen; /* NULL: no admin port */
 	uint32_t log_level;       /* enum mp_log_level */
 	uint32_t wait;            /* enum conf_wait */

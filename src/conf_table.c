@@ -31,6 +31,8 @@ const struct conf_setting conf_settings[] = {
 	{"replica", "peer-listen", CONF_TCP, AT(peer_listen), 0, 0, NULL},
 	{"replica", "memory-dir", CONF_TEXT, AT(memory_dir), 0, 0, NULL},
 	{"replica", "ring-size", CONF_POWER, AT(mu.ring_bytes), 1 << 20, 1ULL << 40, NULL},
+	{"replica", "state-file", CONF_TEXT, AT(state_file), 0, 0, NULL},
+	{"replica", "join", CONF_TEXT, AT(join), 0, 0, NULL},
 	{"replica", "pid-file", CONF_TEXT, AT(pid_file), 0, 0, NULL},
 	{"replica", "log-level", CONF_WORD, AT(log_level), 0, 0, log_words},
 	{"replica", "wait", CONF_WORD, AT(wait), 0, 0, wait_words},

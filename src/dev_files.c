@@ -30,7 +30,8 @@
 enum { ORPHAN_AGE_S = 60, LEAST_RING_BYTES = 4 << 20 };
 
 static const char *const run_files[] = {
-	"redis.sock", "memcached.sock", "peer.sock", "redis.pid", "memcached.pid", "muproxy.pid",
+	"redis.sock",    "memcached.sock", "peer.sock", "redis.pid",
+	"memcached.pid", "muproxy.pid",    "members",
 };
 static const char *const kept_files[] = {"muproxy.conf", "muproxy.log"};
 #define RUN_FILES (sizeof(run_files) / sizeof(run_files[0]))
@@ -299,6 +300,8 @@ static void print_conf(FILE *out, const struct dev_files *files, const struct de
 	dev_path(files, id, "muproxy.pid", path);
 	fprintf(out, "pid-file = %s\nlog-level = %s\nfabric = %s\n", path, options->log_level,
 		options->fabric);
+	dev_path(files, id, "members", path);
+	fprintf(out, "state-file = %s\n", path);
 	for (peer = 1; peer <= files->replicas; peer++)
 		print_member(out, files, options, peer);
 	dev_path(files, id, "redis.sock", path);

@@ -192,26 +192,36 @@ static void log_line(void *ctx, const char *line)
 	mp_warn("fabric: %s", line);
 }
 
-static bool open_peering(struct fabrics *fabrics, const struct conf *conf,
+void fabrics_peering_options(const struct conf *conf, const struct book *book,
+			     struct peering_options *options)
+{
+	peering_options_init(options);
+	options->id = conf->mu.id;
+	options->group_id = conf->mu.group_id;
+	options->listen = conf->peer_listen;
+	options->secret = conf->peering_key;
+	options->secret_bytes = sizeof(conf->peering_key);
+	options->fabric = conf->fabric;
+	options->ring_bytes = conf->mu.ring_bytes;
+	options->configuration = book->configuration;
+	options->admits = conf->fabric == CONF_FABRIC_TCP;
+	options->facts = conf->state_file ? FACT_KEEPS_BOOK : 0;
+	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++)
+		if (book->place[id].address[0])
+			options->address[id] = book->place[id].address;
+}
+
+static bool open_peering(struct fabrics *fabrics, const struct conf *conf, const struct book *book,
 			 const struct peering_user *user, char *err, size_t err_bytes)
 {
 	struct peering_options options;
 	char why[150];
 
-	peering_options_init(&options);
-	options.id = conf->mu.id;
-	options.group_id = conf->mu.group_id;
-	options.listen = conf->peer_listen;
-	options.secret = conf->peering_key;
-	options.secret_bytes = sizeof(conf->peering_key);
-	options.fabric = conf->fabric;
+	fabrics_peering_options(conf, book, &options);
 	options.objection = objection;
 	/* From the first greeting on: nobody shall take it for a member that has none. */
-	if (conf->fabric == CONF_FABRIC_AUTO && fabric_verbs_usable(conf, why, sizeof(why)))
-		options.facts = FACT_HAS_VERBS;
-	options.ring_bytes = conf->mu.ring_bytes;
-	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++)
-		options.address[id] = conf->member[id];
+	if (conf->fabric == CONF_FABRIC_AUTO)
+		options.facts = fabric_verbs_usable(conf, why, sizeof(why)) ? FACT_HAS_VERBS : 0;
 	fabrics->peering = peering_open(&options, err, err_bytes);
 	if (!fabrics->peering)
 		return false;
@@ -266,7 +276,7 @@ static bool open_over_peering(struct fabrics *fabrics, const struct conf *conf,
 						 : open_tcp(fabrics, conf, config, err, err_bytes);
 }
 
-bool fabrics_open(struct fabrics *fabrics, const struct conf *conf,
+bool fabrics_open(struct fabrics *fabrics, const struct conf *conf, const struct book *book,
 		  const struct mu_fabric_config *config, const struct peering_user *user, char *err,
 		  size_t err_bytes)
 {
@@ -274,7 +284,7 @@ bool fabrics_open(struct fabrics *fabrics, const struct conf *conf,
 	if (conf->fabric == CONF_FABRIC_SHM)
 		return mu_fabric_shm_open(&fabrics->fabric, config, conf->memory_dir, err,
 					  err_bytes) == 0;
-	if (open_peering(fabrics, conf, user, err, err_bytes) &&
+	if (open_peering(fabrics, conf, book, user, err, err_bytes) &&
 	    open_over_peering(fabrics, conf, config, err, err_bytes))
 		return true;
 	fabrics_close(fabrics);

@@ -5,11 +5,17 @@
 #ifndef MUPROXY_FABRICS_H
 #define MUPROXY_FABRICS_H
 
+#include "book.h"
 #include "conf.h"
 #include "peering.h"
 
 /* What members that choose by themselves (fabric = auto) tell each other through the peering. */
-enum fabrics_fact { FACT_HAS_VERBS = 1, FACT_CHOSE_TCP = 2, FACT_CHOSE_VERBS = 4 };
+enum fabrics_fact {
+	FACT_HAS_VERBS = 1,
+	FACT_CHOSE_TCP = 2,
+	FACT_CHOSE_VERBS = 4,
+	FACT_KEEPS_BOOK = 8, /* it has a state-file; with fabric = tcp */
+};
 
 struct fabrics {
 	struct mu_fabric *fabric; /* NULL: not open */
@@ -23,9 +29,12 @@ struct fabrics {
  * have, some seconds at most. The user gets the connections that peers make to
  * each other for what is not the fabric's. False: one line in err.
  */
-bool fabrics_open(struct fabrics *fabrics, const struct conf *conf,
+bool fabrics_open(struct fabrics *fabrics, const struct conf *conf, const struct book *book,
 		  const struct mu_fabric_config *config, const struct peering_user *user, char *err,
 		  size_t err_bytes);
+/* How a replica greets its peers, also where it has no peering yet; points into the book. */
+void fabrics_peering_options(const struct conf *conf, const struct book *book,
+			     struct peering_options *options);
 void fabrics_close(struct fabrics *fabrics);
 
 /*

@@ -14,11 +14,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "http_get.h"
+#include "muctl_ask.h"
+#include "muctl_members.h"
 
-enum { EXIT_OK = 0, EXIT_UNREACHABLE = 1, EXIT_USAGE = 2 };
 enum {
-	TIMEOUT_MS = 3000,
 	HANDOVER_MS = 10000, /* for another replica to lead */
 	POLL_MS = 10,
 };
@@ -27,6 +26,9 @@ static const char usage_text[] =
 	"usage: muctl [--admin HOST:PORT] status [--json]\n"
 	"       muctl [--admin HOST:PORT] transfer-leader [ID]\n"
 	"       muctl [--admin HOST:PORT] drain [--end]\n"
+	"       muctl [--admin HOST:PORT] add HOST:PORT...\n"
+	"       muctl [--admin HOST:PORT] remove ID\n"
+	"       muctl [--admin HOST:PORT] replace ID HOST:PORT...\n"
 	"       muctl [--admin HOST:PORT] recover --accept-loss\n"
 	"       muctl [--admin HOST:PORT] restore --replace\n"
 	"\n"
@@ -36,6 +38,14 @@ static const char usage_text[] =
 	"  drain               before maintenance: that replica hands over, if it leads,\n"
 	"                      and leads no more while others can; its /healthz says 503,\n"
 	"                      its clients are served until it is stopped. --end: no longer\n"
+	"  add                 make replicas members of the group that run already, with\n"
+	"                      join in their configuration: by the addresses of their\n"
+	"                      [member] sections, or their ids. Said to the leader; each\n"
+	"                      is given the group's state first, and then counts\n"
+	"  remove              take a replica out of the group, for good: its id is not\n"
+	"                      used again, and it ends. Said to the leader, of whichever;\n"
+	"                      a leader that is removed hands over first\n"
+	"  replace             add, and then remove\n"
 	"  recover             go on where most replicas have lost their memory for\n"
 	"                      good: say it to each one that has not (all are to run).\n"
 	"                      The group starts anew from the server that has applied\n"
@@ -98,9 +108,12 @@ static void print_header(const json_t *status)
 	else
 		printf("no leader; ");
 	if (serving)
-		printf("serving\n\n");
+		printf("serving\n");
 	else
-		printf("not serving: %s\n\n", text_of(status, "reason"));
+		printf("not serving: %s\n", text_of(status, "reason"));
+	if (json_string_length(json_object_get(status, "change")) > 0)
+		printf("members: %s\n", text_of(status, "change"));
+	printf("\n");
 }
 
 static void print_replica(const json_t *replica, int address_width)
@@ -155,79 +168,43 @@ static void print_table(const json_t *status)
 
 static int show_status(const char *admin, bool as_json)
 {
-	char err[320], *body;
-	json_error_t where;
-	json_t *status;
-	int code = http_get(admin, "/status", TIMEOUT_MS, &body, err, sizeof(err));
+	int code;
+	json_t *status = muctl_status(admin, &code);
 
-	if (code < 0) {
-		fprintf(stderr, "muctl: %s\n", err);
-		return strstr(err, "is not host:port") ? EXIT_USAGE : EXIT_UNREACHABLE;
-	}
-	status = code == 200 ? json_loads(body, 0, &where) : NULL;
-	if (!json_is_array(json_object_get(status, "replicas"))) {
-		fprintf(stderr, "muctl: %s answers, but is no muproxy admin port (HTTP %d)\n",
-			admin, code);
-		json_decref(status);
-		free(body);
-		return EXIT_UNREACHABLE;
-	}
-	if (as_json)
-		fputs(body, stdout);
-	else
+	if (!status)
+		return code;
+	if (as_json) {
+		json_dumpf(status, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+		putchar('\n');
+	} else {
 		print_table(status);
-	json_decref(status);
-	free(body);
-	return EXIT_OK;
-}
-
-/* Ask for something to be done; the answer is shown. */
-static int wish(const char *admin, const char *path)
-{
-	char err[320], *body;
-	int code = http_post(admin, path, TIMEOUT_MS, &body, err, sizeof(err));
-
-	if (code < 0) {
-		fprintf(stderr, "muctl: %s\n", err);
-		return strstr(err, "is not host:port") ? EXIT_USAGE : EXIT_UNREACHABLE;
 	}
-	if (code == 200)
-		fputs(body, stdout);
-	else
-		fprintf(stderr, "muctl: %s refuses: %s", admin, body);
-	free(body);
-	return code == 200 ? EXIT_OK : EXIT_UNREACHABLE;
+	json_decref(status);
+	return EXIT_OK;
 }
 
 static int recover(const char *admin, bool accept_loss)
 {
 	if (!accept_loss)
 		return usage_error("recover loses what only lost memories held: say --accept-loss");
-	return wish(admin, "/recover?accept-loss");
+	return muctl_wish(admin, "/recover?accept-loss");
 }
 
 static int restore(const char *admin, bool replace)
 {
 	if (!replace)
 		return usage_error("restore loses what its redis holds now: say --replace");
-	return wish(admin, "/restore?replace");
+	return muctl_wish(admin, "/restore?replace");
 }
 
 /* Who leads as that replica sees it; 0: nobody, or it does not say. *self: its own id. */
 static int leader_seen(const char *admin, int *self)
 {
-	char err[320], *body;
-	json_error_t where;
-	json_t *status;
-	int leader, code = http_get(admin, "/status", TIMEOUT_MS, &body, err, sizeof(err));
+	json_t *status = muctl_look(admin);
+	int leader = (int)number_of(status, "leader");
 
-	if (code < 0)
-		return 0;
-	status = json_loads(body, 0, &where);
-	leader = (int)number_of(status, "leader");
 	*self = (int)number_of(status, "id");
 	json_decref(status);
-	free(body);
 	return leader;
 }
 
@@ -257,17 +234,45 @@ static int transfer_leader(const char *admin, const char *id)
 	if (id && (strlen(id) > 2 || strspn(id, "0123456789") != strlen(id) || *id == '0'))
 		return usage_error("transfer-leader takes the id of a replica");
 	snprintf(path, sizeof(path), "/transfer-leader%s%s", id ? "?to=" : "", id ? id : "");
-	rc = wish(admin, path);
+	rc = muctl_wish(admin, path);
 	return rc == EXIT_OK ? await_successor(admin) : rc;
 }
 
 static int drain(const char *admin, bool ends)
 {
-	int self = 0, rc = wish(admin, ends ? "/drain?end" : "/drain");
+	int self = 0, rc = muctl_wish(admin, ends ? "/drain?end" : "/drain");
 
 	if (rc != EXIT_OK || ends || leader_seen(admin, &self) != self)
 		return rc;
 	return await_successor(admin);
+}
+
+static bool is_id(const char *text)
+{
+	return text && strlen(text) == 1 && *text >= '1' && *text <= '9';
+}
+
+/* What is given behind the command; the exit code. */
+static int change_members(const char *admin, char *const *words, int count)
+{
+	bool adds = strcmp(words[0], "add") == 0, replaces = strcmp(words[0], "replace") == 0;
+
+	if (adds)
+		return count > 1 ? muctl_add(admin, words + 1, count - 1)
+				 : usage_error("add takes the addresses of replicas that run");
+	if (count < 2 || !is_id(words[1]))
+		return usage_error(replaces ? "replace takes the id of a replica, and addresses"
+					    : "remove takes the id of a replica");
+	if (replaces)
+		return count > 2 ? muctl_replace(admin, words[1], words + 2, count - 2)
+				 : usage_error("replace takes addresses of replicas that run");
+	return count == 2 ? muctl_remove(admin, words[1]) : usage_error("too many arguments");
+}
+
+static bool changes_members(const char *command)
+{
+	return strcmp(command, "add") == 0 || strcmp(command, "remove") == 0 ||
+	       strcmp(command, "replace") == 0;
 }
 
 int main(int argc, char **argv)
@@ -311,6 +316,8 @@ int main(int argc, char **argv)
 	}
 	if (optind == argc)
 		return usage_error("no command given");
+	if (changes_members(argv[optind]))
+		return change_members(admin, argv + optind, argc - optind);
 	takes = strcmp(argv[optind], "transfer-leader") == 0;
 	if (optind + 1 + takes < argc)
 		return usage_error("too many arguments");

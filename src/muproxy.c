@@ -30,6 +30,9 @@ enum {
 	DRAIN_POLL_US = 10 * 1000,
 	DRAIN_GRACE_MS = 2000, /* beyond drain-timeout, before the threads are given up */
 	WATCH_S = 1,
+	MEMBERS_MS = 100,
+	/* One that was removed is there for so long, for who asked for that to see it. */
+	REMOVED_LINGER_MS = 1000,
 };
 
 static const char usage_text[] =
@@ -51,8 +54,10 @@ struct daemon {
 	struct admin *admin;
 	struct event *on_term, *on_int, *on_tick;
 	struct event *on_watch; /* of what members chose; NULL: nothing was to be chosen */
+	struct event *on_members;
 	int pid_fd;
-	int ticks; /* since the drain began */
+	int ticks;    /* since the drain began */
+	bool removed; /* from the group */
 	bool hangs;
 	bool failed;         /* stopped though nobody asked for it */
 	bool unfenced_reads; /* by a hidden option, see mp_proxy_options */
@@ -95,6 +100,22 @@ static void on_watch(evutil_socket_t fd, short what, void *ctx)
 	begin_drain(d);
 }
 
+static void on_members(evutil_socket_t fd, short what, void *ctx)
+{
+	struct daemon *d = ctx;
+
+	(void)fd;
+	(void)what;
+	if (replica_look_at_members(d->replica) || d->removed)
+		return;
+	d->removed = true;
+	mp_error("replica %u was removed from the group: its clients have to go elsewhere, and it "
+		 "ends",
+		 d->conf.mu.id);
+	if (!replica_draining(d->replica))
+		begin_drain(d);
+}
+
 static void on_drain_tick(evutil_socket_t fd, short what, void *ctx)
 {
 	struct daemon *d = ctx;
@@ -102,10 +123,12 @@ static void on_drain_tick(evutil_socket_t fd, short what, void *ctx)
 
 	(void)fd;
 	(void)what;
-	d->hangs = waited_ms > (int)d->conf.drain_timeout_ms + DRAIN_GRACE_MS;
+	d->hangs = !replica_drained(d->replica) &&
+		   waited_ms > (int)d->conf.drain_timeout_ms + DRAIN_GRACE_MS;
 	if (d->hangs)
 		mp_error("the data thread does not stop");
-	if (d->hangs || replica_drained(d->replica))
+	if (d->hangs ||
+	    (replica_drained(d->replica) && (!d->removed || waited_ms >= REMOVED_LINGER_MS)))
 		event_base_loopbreak(d->base);
 }
 
@@ -168,6 +191,14 @@ static bool watch_choice(struct daemon *d)
 	return d->on_watch && event_add(d->on_watch, &period) == 0;
 }
 
+static bool watch_members(struct daemon *d)
+{
+	const struct timeval period = {.tv_usec = MEMBERS_MS * 1000};
+
+	d->on_members = event_new(d->base, -1, EV_PERSIST, on_members, d);
+	return d->on_members && event_add(d->on_members, &period) == 0;
+}
+
 static bool open_main_loop(struct daemon *d, char *err, size_t err_bytes)
 {
 	snprintf(err, err_bytes, "no event loop: %s", strerror(errno));
@@ -178,7 +209,7 @@ static bool open_main_loop(struct daemon *d, char *err, size_t err_bytes)
 	d->on_int = evsignal_new(d->base, SIGINT, on_signal, d);
 	d->on_tick = event_new(d->base, -1, EV_PERSIST, on_drain_tick, d);
 	if (!d->on_term || !d->on_int || !d->on_tick || event_add(d->on_term, NULL) < 0 ||
-	    event_add(d->on_int, NULL) < 0 || !watch_choice(d))
+	    event_add(d->on_int, NULL) < 0 || !watch_choice(d) || !watch_members(d))
 		return false;
 	if (d->conf.admin_listen)
 		d->admin = admin_open(d->base, &d->conf, d->replica, err, err_bytes);
@@ -229,6 +260,8 @@ static bool stop(struct daemon *d)
 		event_free(d->on_tick);
 	if (d->on_watch)
 		event_free(d->on_watch);
+	if (d->on_members)
+		event_free(d->on_members);
 	if (d->base)
 		event_base_free(d->base);
 	if (d->pid_fd >= 0)

@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -256,7 +257,7 @@ static int ask(struct peering *p, enum peering_purpose purpose, unsigned peer)
 {
 	uint32_t bit = 1U << peer;
 
-	if (peer == p->options.id || !(p->members & bit) ||
+	if (peer == p->options.id || !peering_knows(p, peer) ||
 	    (atomic_fetch_or(&p->asked[purpose], bit) & bit))
 		return -1;
 	peering_wake(p);
@@ -354,6 +355,28 @@ static const struct mu_peering_ops peering_ops = {
 	.dial = dial,
 };
 
+static void fill_book(struct peering *p, const struct peering_options *options)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
+		/* What others say of themselves is newer, and this replica's own word, too. */
+		struct book_place place = {
+			.stamp = id == options->id ? (uint64_t)now.tv_sec * 1000 +
+							     (uint64_t)now.tv_nsec / 1000000
+						   : 1};
+
+		if (options->address[id])
+			snprintf(place.address, sizeof(place.address), "%s", options->address[id]);
+		book_take_place(&p->book, id, &place);
+	}
+	p->known = book_known(&p->book);
+	p->book.configuration =
+		options->configuration ? options->configuration : mu_configuration(0, 0, p->known);
+	p->removed = (uint32_t)mu_configuration_removed(p->book.configuration);
+}
+
 static struct peering *new_peering(const struct peering_options *options)
 {
 	struct peering *p = calloc(1, sizeof(*p));
@@ -370,9 +393,9 @@ static struct peering *new_peering(const struct peering_options *options)
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
 		p->channel[id].peering = p;
 		p->channel[id].peer = id;
-		if (options->address[id])
-			p->members |= 1U << id;
+		p->channel[id].fd = -1;
 	}
+	fill_book(p, options);
 	while (p->nonce == 0)
 		if (getrandom(&p->nonce, sizeof(p->nonce), 0) < 0 && errno != EINTR)
 			p->nonce = clock_ns();

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "book.h"
 #include "mu_peering.h"
 
 struct peering;
@@ -25,8 +26,14 @@ struct peering;
 struct peering_options {
 	unsigned id;
 	uint64_t group_id;
-	/* host:port, [v6]:port or name:port of every member; the others' are dialled. */
+	/* host:port, [v6]:port or name:port of every replica known; the others' are dialled. */
 	const char *address[MU_ID_SLOTS];
+	/*
+	 * The latest that is known to be committed (book.h); 0: those with an address are
+	 * the members. Two that have not changed since the beginning must be the same.
+	 */
+	uint64_t configuration;
+	bool admits;        /* who knows the secret may be of an id that is not known yet */
 	const char *listen; /* NULL: at the own address */
 	/* What the members prove to know; both ends must have one, or neither. */
 	const uint8_t *secret;
@@ -77,6 +84,19 @@ struct peering_peer {
 };
 /* What is known of a member. Any thread. */
 struct peering_peer peering_peer(struct peering *peering, unsigned id);
+
+/* Who is known, and where. Any thread. */
+void peering_get_book(struct peering *peering, struct book *book);
+/* A later configuration was committed: who is removed is not dialled any more. Any thread. */
+void peering_set_configuration(struct peering *peering, uint64_t configuration);
+
+/*
+ * Ask whoever is at `address` who the group's replicas are and where: what is told goes
+ * into the book. Blocks for connect_ms and greet_ms at most, and for looking up a name.
+ * Of the options it needs what a greeting does. False: one line in err.
+ */
+bool peering_ask(const struct peering_options *options, const char *address, struct book *book,
+		 char *err, size_t err_bytes);
 
 /*
  * Streams for the user's own purpose, beside the fabric's: taken() gets those

@@ -64,6 +64,8 @@ static void look_up(struct peering_places *places, struct place *place)
 	pthread_mutex_unlock(&places->lock);
 	found = mp_address_parse(text, &address, why, sizeof(why));
 	pthread_mutex_lock(&places->lock);
+	if (strcmp(text, place->text) != 0)
+		return; /* it has another one by now */
 	memcpy(place->why, why, sizeof(why));
 	/* What was known before may still be true when nobody can tell. */
 	if (found)
@@ -89,6 +91,17 @@ static void *run(void *ctx)
 	return NULL;
 }
 
+static void set(struct place *place, const char *text)
+{
+	*place = (struct place){.numeric = is_numeric(text)};
+	snprintf(place->text, sizeof(place->text), "%s", text);
+	if (place->numeric)
+		place->known =
+			mp_address_parse(text, &place->address, place->why, sizeof(place->why));
+	else
+		place->wanted = true;
+}
+
 struct peering_places *peering_places_open(const char *const text[MU_ID_SLOTS])
 {
 	struct peering_places *places = calloc(1, sizeof(*places));
@@ -99,19 +112,9 @@ struct peering_places *peering_places_open(const char *const text[MU_ID_SLOTS])
 		return NULL;
 	pthread_mutex_init(&places->lock, NULL);
 	pthread_cond_init(&places->change, NULL);
-	for (unsigned id = 1; id < MU_ID_SLOTS; id++) {
-		struct place *place = &places->place[id];
-
-		if (!text[id])
-			continue;
-		snprintf(place->text, sizeof(place->text), "%s", text[id]);
-		place->numeric = is_numeric(text[id]);
-		if (place->numeric)
-			place->known = mp_address_parse(text[id], &place->address, place->why,
-							sizeof(place->why));
-		else
-			place->wanted = true;
-	}
+	for (unsigned id = 1; id < MU_ID_SLOTS; id++)
+		if (text[id])
+			set(&places->place[id], text[id]);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	rc = pthread_create(&places->thread, NULL, run, places);
@@ -131,6 +134,15 @@ void peering_places_close(struct peering_places *places)
 		return;
 	pthread_mutex_lock(&places->lock);
 	places->closed = true;
+	pthread_cond_signal(&places->change);
+	pthread_mutex_unlock(&places->lock);
+}
+
+void peering_places_set(struct peering_places *places, unsigned id, const char *text)
+{
+	pthread_mutex_lock(&places->lock);
+	if (strcmp(places->place[id].text, text) != 0)
+		set(&places->place[id], text);
 	pthread_cond_signal(&places->change);
 	pthread_mutex_unlock(&places->lock);
 }

@@ -17,6 +17,9 @@ struct peering_places;
 struct peering_places *peering_places_open(const char *const text[MU_ID_SLOTS]);
 void peering_places_close(struct peering_places *places);
 
+/* Another address for that replica, or the first. */
+void peering_places_set(struct peering_places *places, unsigned id, const char *text);
+
 /*
  * Where replica id is, as far as known; false while it is not. The reason of a
  * look-up that failed is in why ("" if there is none yet).

@@ -187,6 +187,9 @@ static bool take_frame(struct peering *p, unsigned peer, const struct peering_fr
 		pthread_mutex_unlock(&p->lock);
 		channel_announce(p, peer);
 		return true;
+	case PEERING_PLACE:
+		return frame->bytes == sizeof(struct peering_place) &&
+		       peering_take_place(p, (const void *)body);
 	default:
 		return false;
 	}
@@ -347,6 +350,8 @@ void channel_open(struct peering *p, struct greeting *g)
 	p->complaint[g->peer] = (struct complaint){0};
 	mp_info("peering: replica %u at %s: connected", g->peer, c->remote);
 	channel_tell_state(p, g->peer);
+	c->owed = p->options.admits ? atomic_load(&p->known) & ~(1U << g->peer) : 0;
+	peering_tell_places(p, g->peer);
 	channel_flush(p, g->peer);
 	if (other)
 		greeting_refuse(other, true, "there is a channel already");
@@ -364,6 +369,10 @@ void channel_tick(struct peering *p, uint64_t now_ms)
 			channel_close(p, id, "it does not answer, and has been started anew");
 		if (c->up && owes_state(p, id)) {
 			channel_tell_state(p, id);
+			channel_flush(p, id);
+		}
+		if (c->up && c->owed) {
+			peering_tell_places(p, id);
 			channel_flush(p, id);
 		}
 		if (!c->up || now_ms < c->heard_ms + o->ping_ms)

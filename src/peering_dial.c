@@ -89,7 +89,9 @@ static bool wants_channel(const struct peering *p, unsigned peer, uint64_t now_m
 {
 	const struct channel *c = &p->channel[peer];
 
-	return !c->up && (p->options.id > peer || now_ms >= c->lost_ms + LOWER_ID_WAITS_MS);
+	/* Who was removed may still come, to hear of it. */
+	return !c->up && !(atomic_load(&p->removed) >> peer & 1) &&
+	       (p->options.id > peer || now_ms >= c->lost_ms + LOWER_ID_WAITS_MS);
 }
 
 static void give_up(struct peering *p, enum peering_purpose purpose, unsigned peer)

@@ -32,19 +32,18 @@ static bool make_hello(struct greeting *g, unsigned to)
 {
 	struct peering *p = g->peering;
 
-	g->mine = (struct peering_hello){
-		.purpose = (uint8_t)g->purpose,
-		.from = (uint8_t)p->options.id,
-		.to = (uint8_t)to,
-		.has_secret = p->options.secret_bytes > 0,
-		.members = p->members,
-		.group_id = p->options.group_id,
-		.nonce = p->nonce,
-		.facts = atomic_load(&p->facts),
-		.fabric = p->options.fabric,
-		.ring_bytes = p->options.ring_bytes,
-	};
-	return peering_challenge(g->mine.challenge);
+	if (!peering_begin_hello(&g->mine, &p->options))
+		return false;
+	g->mine.purpose = (uint8_t)g->purpose;
+	g->mine.to = (uint8_t)to;
+	g->mine.nonce = p->nonce;
+	g->mine.facts = atomic_load(&p->facts);
+	pthread_mutex_lock(&p->lock);
+	g->mine.configuration = p->book.configuration;
+	g->mine.stamp = p->book.place[p->options.id].stamp;
+	memcpy(g->mine.address, p->book.place[p->options.id].address, sizeof(g->mine.address));
+	pthread_mutex_unlock(&p->lock);
+	return true;
 }
 
 static struct greeting *new_greeting(struct peering *p, int fd, const char *remote)
@@ -95,7 +94,7 @@ static bool say(struct greeting *g, enum peering_greeting_type type, const void 
 {
 	struct {
 		struct peering_head head;
-		uint8_t body[PEERING_REFUSAL_BYTES];
+		uint8_t body[sizeof(struct peering_hello)];
 	} message = {.head = {.magic = PEERING_MAGIC,
 			      .version = PEERING_VERSION,
 			      .type = (uint16_t)type,
@@ -133,8 +132,9 @@ void greeting_refuse(struct greeting *g, bool quiet, const char *why)
 
 /* --------------------------------------------------------------- both hellos */
 
-static void list_members(uint32_t members, char text[32])
+static void list_members(uint64_t configuration, char text[32])
 {
+	uint64_t members = mu_configuration_members(configuration);
 	size_t at = 0;
 
 	text[0] = '\0';
@@ -143,9 +143,16 @@ static void list_members(uint32_t members, char text[32])
 			at += (size_t)snprintf(text + at, 32 - at, "%s%u", at ? "," : "", id);
 }
 
-static bool is_member(const struct peering *p, unsigned id)
+/* Of those that have changed the later one is right, and both will come to it. */
+static bool are_at_odds(uint64_t one, uint64_t other)
 {
-	return id >= 1 && id <= MU_MAX_REPLICAS && (p->members >> id & 1);
+	return one != other && mu_configuration_epoch(one) == mu_configuration_epoch(other);
+}
+
+/* That it is asked by whom it does not know, and does not know whom it asks. */
+static bool is_question(const struct greeting *g)
+{
+	return g->theirs.purpose == PEERING_ASK && !g->dialled;
 }
 
 /* What speaks against the peer's hello; NULL: nothing. */
@@ -169,16 +176,18 @@ static const char *hello_fault(const struct greeting *g, char text[PEERING_REFUS
 			 p->options.id);
 		return text;
 	}
-	if (theirs->members != p->members) {
-		list_members(p->members, here);
-		list_members(theirs->members, there);
+	if (are_at_odds(theirs->configuration, g->mine.configuration) && !is_question(g)) {
+		list_members(g->mine.configuration, here);
+		list_members(theirs->configuration, there);
 		snprintf(text, PEERING_REFUSAL_BYTES, "other members: %s there, %s here", there,
 			 here);
 		return text;
 	}
-	if (!is_member(p, theirs->from))
+	if (!peering_admits(p, theirs->from))
 		return "not a member of the group";
-	if (theirs->to != p->options.id) {
+	if (!peering_address_is_sound(theirs->address))
+		return "it has no address";
+	if (theirs->to != (is_question(g) ? 0 : p->options.id)) {
 		snprintf(text, PEERING_REFUSAL_BYTES, "this is replica %u, not %u", p->options.id,
 			 theirs->to);
 		return text;
@@ -190,7 +199,8 @@ static const char *hello_fault(const struct greeting *g, char text[PEERING_REFUS
 		return "it is configured with another fabric";
 	if (theirs->ring_bytes != p->options.ring_bytes)
 		return "it is configured with another ring-size";
-	if (theirs->purpose >= PEERING_PURPOSES || (g->dialled && theirs->purpose != g->purpose))
+	if ((theirs->purpose >= PEERING_PURPOSES && !is_question(g)) ||
+	    (g->dialled && theirs->purpose != g->purpose))
 		return "an unknown purpose";
 	return NULL;
 }
@@ -214,10 +224,11 @@ static void take_hello(struct greeting *g)
 
 	memcpy(&g->theirs, g->body, sizeof(g->theirs));
 	if (!g->dialled) {
-		if (is_member(g->peering, g->theirs.from) &&
+		if (peering_admits(g->peering, g->theirs.from) &&
 		    g->theirs.group_id == g->peering->options.group_id)
 			g->peer = g->theirs.from;
-		g->purpose = g->theirs.purpose < PEERING_PURPOSES ? g->theirs.purpose : 0;
+		if (g->theirs.purpose < PEERING_PURPOSES || is_question(g))
+			g->purpose = g->theirs.purpose;
 		if (!make_hello(g, g->theirs.from)) {
 			end(g);
 			return;
@@ -235,13 +246,27 @@ static void take_hello(struct greeting *g)
 
 /* ------------------------------------------------------------------- proofs */
 
+/* It is little: if it does not go at once, then it will be asked for again. */
+static void answer(struct greeting *g)
+{
+	uint8_t frames[MU_ID_SLOTS * (sizeof(struct peering_frame) + sizeof(struct peering_place))];
+	size_t bytes = peering_write_book(g->peering, frames, sizeof(frames));
+	char text[100];
+
+	if (send(g->fd, frames, bytes, MSG_NOSIGNAL) == (ssize_t)bytes)
+		mp_info("peering: %s asked who the members are", who(g, text));
+}
+
 /* Both know each other: the connection is what it was made for. */
 static void join(struct greeting *g)
 {
 	struct peering *p = g->peering;
 	int fd = g->fd;
 
-	if (g->purpose == PEERING_CHANNEL) {
+	if (is_question(g)) {
+		answer(g);
+	} else if (g->purpose == PEERING_CHANNEL) {
+		peering_learn(p, g->peer, g->theirs.stamp, g->theirs.address);
 		channel_open(p, g);
 	} else {
 		event_del(&g->io);
@@ -287,7 +312,7 @@ static void take_proof(struct greeting *g)
 	}
 	g->proven = true;
 	if (g->purpose != PEERING_CHANNEL) {
-		if (has_channel(g))
+		if (is_question(g) || has_channel(g))
 			greeting_admit(g);
 		else
 			greeting_refuse(g, true, "no channel with it, yet");

@@ -7,6 +7,8 @@
  *   peering_dial.c       who is to be dialled, and when
  *   peering_greeting.c   one connection until both ends know each other
  *   peering_channel.c    channels: messages, signs of life, one process an id
+ *   peering_book.c       who is where, told and heard
+ *   peering_ask.c        to be told once, by any member, before there is a peering
  */
 #ifndef MUPROXY_PEERING_PARTS_H
 #define MUPROXY_PEERING_PARTS_H
@@ -42,7 +44,7 @@ struct greeting {
 	uint64_t deadline_ms;
 	struct peering_hello mine, theirs;
 	struct peering_head head;
-	uint8_t body[PEERING_REFUSAL_BYTES];
+	uint8_t body[sizeof(struct peering_hello)];
 	size_t got; /* of head and body */
 	char remote[64];
 };
@@ -68,6 +70,7 @@ struct channel {
 	struct greeting *challenger; /* claims to be the same replica */
 	uint64_t challenged_ms;
 	uint64_t lost_ms; /* since when it is not up */
+	uint32_t owed;    /* bit i: where replica i is has still to be told */
 };
 
 struct dial {
@@ -88,7 +91,9 @@ struct complaint {
 struct peering {
 	struct mu_peering ops; /* first */
 	struct peering_options options;
-	uint32_t members;
+	_Atomic uint32_t known;   /* bit i: it is known where replica i is; only grows */
+	_Atomic uint32_t removed; /* bit i: replica i was removed from the group */
+	struct book book;         /* guarded by lock */
 	uint64_t nonce;
 	struct peering_user user;
 
@@ -121,9 +126,14 @@ struct peering {
 	uint64_t accept_ms;                      /* nobody is accepted before; 0: all are */
 };
 
+static inline bool peering_knows(const struct peering *p, unsigned id)
+{
+	return id >= 1 && id <= MU_MAX_REPLICAS && (atomic_load(&p->known) >> id & 1);
+}
+
 #define PEERING_EACH(p, id)                                \
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) \
-		if (id != (p)->options.id && ((p)->members >> id & 1))
+		if (id != (p)->options.id && peering_knows((p), id))
 
 uint64_t peering_now_ms(void);
 /*
@@ -182,5 +192,19 @@ const char *channel_objection(struct peering *p, unsigned peer);
 /* Is there a fabric at the other end that this one can work with? */
 bool channel_joins_fabrics(struct peering *p, unsigned peer);
 void channel_tick(struct peering *p, uint64_t now_ms);
+
+/* --- peering_book.c --- */
+/* May somebody who bears this id, and knows the secret, be spoken to? */
+bool peering_admits(const struct peering *p, unsigned id);
+/* The own word of where it is, or a peer's of himself or another: news go on to all. */
+void peering_learn(struct peering *p, unsigned id, uint64_t stamp, const char *address);
+/* False: it makes no sense. */
+bool peering_take_place(struct peering *p, const struct peering_place *place);
+/* Queue for a channel what its peer has not been told. */
+void peering_tell_places(struct peering *p, unsigned peer);
+/* The whole answer to a question, as bytes; returns how many. */
+size_t peering_write_book(struct peering *p, uint8_t *out, size_t cap);
+/* A NUL within it, nothing but what can be seen before. */
+bool peering_address_is_sound(const char address[BOOK_ADDRESS_BYTES]);
 
 #endif

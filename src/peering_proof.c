@@ -28,6 +28,18 @@ bool peering_challenge(uint8_t challenge[PEERING_CHALLENGE_BYTES])
 	return n == PEERING_CHALLENGE_BYTES;
 }
 
+bool peering_begin_hello(struct peering_hello *hello, const struct peering_options *options)
+{
+	*hello = (struct peering_hello){
+		.from = (uint8_t)options->id,
+		.has_secret = options->secret_bytes > 0,
+		.group_id = options->group_id,
+		.fabric = options->fabric,
+		.ring_bytes = options->ring_bytes,
+	};
+	return peering_challenge(hello->challenge);
+}
+
 bool peering_prove(const uint8_t *secret, size_t secret_bytes, enum peering_role role,
 		   const struct peering_hello *dialler, const struct peering_hello *acceptor,
 		   struct peering_proof *proof)

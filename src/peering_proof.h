@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "peering.h"
 #include "peering_wire.h"
 
 enum peering_role { PEERING_DIALLER = 1, PEERING_ACCEPTOR = 2 };
@@ -20,5 +21,8 @@ bool peering_prove(const uint8_t *secret, size_t secret_bytes, enum peering_role
 bool peering_proof_holds(const uint8_t *secret, size_t secret_bytes, enum peering_role role,
 			 const struct peering_hello *dialler, const struct peering_hello *acceptor,
 			 const struct peering_proof *proof);
+
+/* A hello with what the options say, and a challenge; the rest is 0. False: no random numbers. */
+bool peering_begin_hello(struct peering_hello *hello, const struct peering_options *options);
 
 #endif

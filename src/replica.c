@@ -22,6 +22,7 @@
 #include "clock.h"
 #include "fabrics.h"
 #include "log.h"
+#include "membership.h"
 
 enum {
 	JOIN_TIMEOUT_S = 1,
@@ -57,7 +58,8 @@ enum stage {
 
 struct replica {
 	const struct conf *conf;
-	struct mu_config mu_config; /* conf's, with the seed filled in */
+	struct mu_config mu_config;   /* conf's, with the seed and the members filled in */
+	struct membership membership; /* the opening thread's */
 	struct fabrics fabrics;
 	struct mu *mu;
 	struct mp_proxy *proxy;
@@ -365,13 +367,21 @@ static bool fail_at(const struct conf *conf, const char *key, char *err, size_t 
 	return false;
 }
 
+static bool find_members(struct replica *r, char *err, size_t err_bytes)
+{
+	if (!membership_find(&r->membership, r->conf, err, err_bytes))
+		return false;
+	membership_mu_config(&r->membership, &r->mu_config);
+	return true;
+}
+
 static bool open_consensus(struct replica *r, char *err, size_t err_bytes)
 {
 	const struct conf *conf = r->conf;
 	struct mu_fabric_config fabric = {
 		.group_id = conf->mu.group_id,
 		.id = conf->mu.id,
-		.member_mask = conf->mu.member_mask,
+		.member_mask = r->mu_config.peer_mask ? MEMBERSHIP_ALL_IDS : conf->mu.member_mask,
 		.op_timeout_ns = conf->op_timeout_ns,
 		.format = format_memory,
 		.format_ctx = &r->mu_config,
@@ -383,7 +393,7 @@ static bool open_consensus(struct replica *r, char *err, size_t err_bytes)
 
 	for (i = 0; i < MU_REGIONS; i++)
 		fabric.region_bytes[i] = mu_region_bytes(&r->mu_config, (enum mu_region)i);
-	if (!fabrics_open(&r->fabrics, conf, &fabric, &user, why, sizeof(why)))
+	if (!fabrics_open(&r->fabrics, conf, &r->membership.book, &fabric, &user, why, sizeof(why)))
 		return fail_at(conf, strstr(why, "group") ? "group" : "memory-dir", err, err_bytes,
 			       why);
 	error = mu_open(&r->mu, &r->mu_config, r->fabrics.fabric);
@@ -487,8 +497,8 @@ struct replica *replica_open(const struct conf *conf, char *err, size_t err_byte
 	pthread_mutex_init(&r->handed_lock, NULL);
 	if (!open_loop(r))
 		snprintf(err, err_bytes, "no event loop: %s", strerror(errno));
-	else if (open_consensus(r, err, err_bytes) && watch_fabric(r, err, err_bytes) &&
-		 open_proxy(r, err, err_bytes))
+	else if (find_members(r, err, err_bytes) && open_consensus(r, err, err_bytes) &&
+		 watch_fabric(r, err, err_bytes) && open_proxy(r, err, err_bytes))
 		return r;
 	free_replica(r);
 	return NULL;
@@ -625,4 +635,25 @@ double replica_uptime_s(const struct replica *r)
 const char *replica_fabric(const struct replica *r)
 {
 	return r->fabrics.fabric->ops->name;
+}
+
+bool replica_look_at_members(struct replica *r)
+{
+	struct mu_group_status status;
+
+	membership_look(&r->membership, r->mu, r->fabrics.peering);
+	mu_group_status(r->mu, &status);
+	return !status.replica[status.id].removed || status.leader == status.id;
+}
+
+const struct book *replica_book(const struct replica *r)
+{
+	return &r->membership.book;
+}
+
+bool replica_change_members(struct replica *r, enum mu_change change, const char *who, unsigned *id,
+			    char *why, size_t why_bytes)
+{
+	return membership_change(&r->membership, r->mu, r->fabrics.peering, change, who, id, why,
+				 why_bytes);
 }

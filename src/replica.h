@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "book.h"
 #include "conf.h"
 
 struct replica;
@@ -59,6 +60,19 @@ bool replica_hand_over(struct replica *replica, unsigned heir, const char **why)
  */
 bool replica_rest(struct replica *replica, bool rests, const char **why);
 bool replica_rests(const struct replica *replica);
+/*
+ * Keep up with the group's members (membership.h): some times a second, by the thread that
+ * opened the replica. False once this one was removed from the group, and does not lead.
+ */
+bool replica_look_at_members(struct replica *replica);
+/* Who is where, as of then; by that thread. */
+const struct book *replica_book(const struct replica *replica);
+/*
+ * An operator's wish, of the leader: see membership_change(). By that thread. It goes on by
+ * itself: look at the group's status.
+ */
+bool replica_change_members(struct replica *replica, enum mu_change change, const char *who,
+			    unsigned *id, char *why, size_t why_bytes);
 /* The operator's word to have the Redis here given another's state (proxy.h). Any thread. */
 bool replica_replace_redis(struct replica *replica);
 void replica_proxy_stats(const struct replica *replica, struct mp_proxy_stats *stats);

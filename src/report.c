@@ -11,6 +11,7 @@
 #include "backend.h"
 #include "control_memcached.h"
 #include "control_redis.h"
+#include "control_version.h"
 
 enum {
 	BACKEND_OFF = -1,         /* as in struct mp_proxy_stats */
@@ -68,6 +69,7 @@ void report_take(struct report *report, const struct conf *conf, const struct re
 	replica_group_status(replica, &report->group);
 	replica_proxy_stats(replica, &report->proxy);
 	report->fabric = replica_fabric(replica);
+	report->book = replica_book(replica);
 	report->uptime_s = replica_uptime_s(replica);
 	report->draining = replica_draining(replica) || replica_rests(replica);
 }
@@ -109,8 +111,12 @@ bool report_serving(const struct report *report, char *why, size_t why_bytes)
 	const struct mu_group_status *group = &report->group;
 	const struct mu_replica_status *own = &group->replica[group->id];
 
-	if (report->draining)
+	if (own->removed)
+		snprintf(why, why_bytes, "this replica was removed from the group");
+	else if (report->draining)
 		snprintf(why, why_bytes, "draining");
+	else if (!own->member)
+		snprintf(why, why_bytes, "this replica is no member yet: muctl add makes it one");
 	else if (is_restoring(report) && !report->proxy.restore_in_service)
 		say_restoring(report, why, why_bytes);
 	else if (own->role == MU_ROLE_BLANK)
@@ -170,8 +176,12 @@ static uint64_t group_commit_lsn(const struct mu_group_status *group)
 /* Bytes of log that are committed and that this replica's backend has still to apply. */
 static uint64_t lag_bytes(const struct mu_group_status *group, unsigned id)
 {
-	uint64_t commit = group_commit_lsn(group), applied = group->replica[id].applied_lsn;
+	const struct mu_replica_status *replica = &group->replica[id];
+	uint64_t commit = group_commit_lsn(group), applied = replica->applied_lsn;
 
+	/* What is left may be the core's own entries, which nobody applies. */
+	if (replica->caught_up && replica->commit_lsn == commit)
+		return 0;
 	return commit > applied ? commit - applied : 0;
 }
 
@@ -183,16 +193,67 @@ static json_t *lsn_json(uint64_t lsn)
 	return lsn == MU_LSN_NONE ? json_null() : json_integer((json_int_t)lsn);
 }
 
+static const char *address_of(const struct report *report, unsigned id)
+{
+	const char *address = report->book->place[id].address;
+
+	return *address ? address : "?";
+}
+
+/* It is a member, or could become one. */
+static bool is_shown(const struct report *report, unsigned id)
+{
+	const struct mu_replica_status *replica = &report->group.replica[id];
+
+	return replica->member || (replica->alive && !replica->removed);
+}
+
+static bool is_learning(const struct report *report, unsigned id)
+{
+	return report->group.change == MU_CHANGE_ADD && report->group.changed == id;
+}
+
+/* How far a learner is, as the leader sees it. */
+static const char *lesson(const struct mu_replica_status *learner)
+{
+	if (!learner->alive)
+		return "it does not answer";
+	if (!learner->confirmed)
+		return "it is given the log";
+	if (!learner->voting)
+		return "it has the log, and is readmitted";
+	if (learner->backend != MU_BACKEND_LEVEL)
+		return "its server is given the group's state";
+	return "it has all";
+}
+
+/* The change of members that is under way; "": none. */
+static void say_change(const struct report *report, char *out, size_t cap)
+{
+	const struct mu_group_status *group = &report->group;
+
+	out[0] = '\0';
+	if (group->change == MU_CHANGE_ADD)
+		snprintf(out, cap, "adding replica %u: %s", group->changed,
+			 lesson(&group->replica[group->changed]));
+	else if (group->change == MU_CHANGE_REMOVE)
+		snprintf(out, cap, "removing replica %u", group->changed);
+	else if (group->changing)
+		snprintf(out, cap, "a change of members waits to be committed");
+}
+
 static json_t *replica_json(const struct report *report, unsigned id)
 {
 	const struct mu_replica_status *replica = &report->group.replica[id];
 	/* What a dead replica published last would make it look like a second leader. */
 	const char *role = replica->alive ? mu_role_name(replica->role) : "down";
 
+	if (replica->alive && !replica->member)
+		role = is_learning(report, id) ? "learner" : "waiting";
 	return json_pack(
-		"{s:i, s:s, s:s, s:I, s:b, s:i, s:b, s:b, s:b, s:o, s:I, s:I, s:s, s:i}", "id",
-		(int)id, "address", report->conf->member[id], "role", role, "ballot",
-		(json_int_t)replica->granted_ballot, "alive", replica->alive, "score",
+		"{s:i, s:b, s:s, s:s, s:I, s:b, s:i, s:b, s:b, s:b, s:o, s:I, s:I, s:s, s:i}", "id",
+		(int)id, "member", replica->member, "address", address_of(report, id), "role", role,
+		"ballot", (json_int_t)replica->granted_ballot, "alive", replica->alive, "score",
 		(int)replica->score, "voting", replica->voting, "confirmed", replica->confirmed,
 		"log_only", replica->log_only, "commit_lsn", lsn_json(replica->commit_lsn),
 		"applied_lsn", (json_int_t)replica->applied_lsn, "lag_bytes",
@@ -281,21 +342,24 @@ json_t *report_json(const struct report *report)
 {
 	const struct mu_group_status *group = &report->group;
 	json_t *replicas = json_array();
-	char why[160] = "";
+	char why[160] = "", change[160];
 	bool serving = report_serving(report, why, sizeof(why));
 	unsigned id;
 
+	say_change(report, change, sizeof(change));
 	for (id = 1; id <= MU_MAX_REPLICAS; id++) {
-		if (group->replica[id].member)
+		if (is_shown(report, id))
 			json_array_append_new(replicas, replica_json(report, id));
 	}
-	return json_pack("{s:s, s:i, s:i, s:f, s:s, s:s, s:i, s:I, s:b, s:s, s:o, s:o, s:o}",
-			 "version", MU_VERSION_STRING, "id", (int)group->id, "pid", (int)getpid(),
-			 "uptime_s", report->uptime_s, "group", report->conf->group, "fabric",
-			 report->fabric, "leader", (int)group->leader, "ballot",
-			 (json_int_t)group->ballot, "serving", serving, "reason", why, "replicas",
-			 replicas, "proxy", proxy_json(report), "servers",
-			 servers_json(report->conf));
+	return json_pack("{s:s, s:i, s:i, s:i, s:f, s:s, s:s, s:i, s:I, s:b, s:s, s:s, s:I, s:o, "
+			 "s:o, s:o}",
+			 "version", MU_VERSION_STRING, "control", CONTROL_VERSION, "id",
+			 (int)group->id, "pid", (int)getpid(), "uptime_s", report->uptime_s,
+			 "group", report->conf->group, "fabric", report->fabric, "leader",
+			 (int)group->leader, "ballot", (json_int_t)group->ballot, "serving",
+			 serving, "reason", why, "change", change, "members_epoch",
+			 (json_int_t)mu_configuration_epoch(group->committed), "replicas", replicas,
+			 "proxy", proxy_json(report), "servers", servers_json(report->conf));
 }
 
 /* ------------------------------------------------------------ Prometheus */

@@ -16,6 +16,7 @@ struct report {
 	struct mu_group_status group;
 	struct mp_proxy_stats proxy;
 	const char *fabric; /* its name */
+	const struct book *book;
 	double uptime_s;
 	bool draining;
 };

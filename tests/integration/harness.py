@@ -307,6 +307,11 @@ class Group:
         code, body = self.http(i, "/status")
         return json.loads(body) if code == 200 else None
 
+    @staticmethod
+    def seen(status, i):
+        """What a status says of replica i; {} if it is neither a member nor waits to be one."""
+        return next((r for r in status["replicas"] if r["id"] == i), {})
+
     def serves(self, i):
         return self.http(i, "/healthz")[0] == 200
 
@@ -315,7 +320,7 @@ class Group:
         for i in [ask] if ask else self.ids:
             status = self.status(i)
             if status and status["leader"]:
-                if status["replicas"][status["leader"] - 1]["role"] == "leader":
+                if self.seen(status, status["leader"]).get("role") == "leader":
                     return status["leader"]
         return None
 
@@ -333,7 +338,7 @@ class Group:
                 status = self.status(i)
                 if not status or not status["serving"]:
                     return False
-                if any(status["replicas"][j - 1]["lag_bytes"] for j in ids):
+                if any(self.seen(status, j).get("lag_bytes", 1) for j in ids):
                     return False
             return True
         wait_for(level, f"replicas {ids} to be level", deadline_s)

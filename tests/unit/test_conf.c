@@ -21,6 +21,7 @@
 #define KEY_LINE "key = 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n"
 #define REPLICA "[replica]\nid = 1\ngroup = g\nmemory-dir = /dev/shm/x\n" KEY_LINE
 #define MEMBER "[member 1]\npeer = unix:/tmp/p1\n"
+#define PLACE(id) "[member " #id "]\naddress = 10.0.0." #id ":7400\n"
 #define REDIS "[redis]\nlisten = 127.0.0.1:7101\nbackend = unix:/tmp/r\n"
 #define MINIMAL REPLICA MEMBER REDIS
 
@@ -114,9 +115,11 @@ static void example_documents_every_key(void **state)
 
 	(void)state;
 	for (i = 0; conf_setting(i, &section, &key); i++) {
-		/* The other way to give the key: mentioned in its comment. */
+		/* The other way to give the key, and to know the others: told of in comments. */
 		if (strcmp(key, "key-file") == 0)
 			assert_non_null(strstr(text, "key-file = "));
+		else if (strcmp(key, "join") == 0)
+			assert_non_null(strstr(text, "join = "));
 		else if (!documents(text, section, key))
 			fail_msg("[%s] %s is not in muproxy.conf.example", section, key);
 	}
@@ -160,12 +163,14 @@ static void example_tells_the_defaults(void **state)
 	if (conf_load(&with_example, write_file("x.conf", text), err, sizeof(err)) < 0)
 		fail_msg("%s", err);
 	for (i = 0; conf_setting(i, &section, &key); i++) {
-		if (strcmp(key, "key-file") == 0)
+		/* What cannot stand beside the rest is told of in words. */
+		if (strcmp(key, "key-file") == 0 || strcmp(key, "join") == 0)
 			continue;
 		/* These have no default: the example's value is an example. */
 		if (strcmp(key, "pid-file") == 0 || strcmp(key, "password") == 0 ||
 		    strncmp(key, "seed", 4) == 0 || strcmp(key, "peer-listen") == 0 ||
-		    strcmp(key, "device") == 0 || strcmp(key, "auth-file") == 0) {
+		    strcmp(key, "state-file") == 0 || strcmp(key, "device") == 0 ||
+		    strcmp(key, "auth-file") == 0) {
 			conf_print(&with_defaults, i, real, sizeof(real));
 			assert_string_equal(real, "-");
 			continue;
@@ -384,6 +389,14 @@ static const struct wrong wrongs[] = {
 	 "not 64 hexadecimal digits"},
 	{"[replica]\nid = 1\ngroup = g\nmemory-dir = /x\nkey-file = /nowhere/key\n", 5,
 	 "No such file"},
+	{REPLICA "join = 10.0.0.1\n" MEMBER REDIS, 6, "'10.0.0.1' is not host:port"},
+	{REPLICA "join = 10.0.0.1:7400, unix:/x\n" MEMBER REDIS, 6, "'unix:/x' is not host:port"},
+	{REPLICA "join = 10.0.0.1:7400\n" MEMBER REDIS, 6, "fabric = tcp alone"},
+	{REPLICA "fabric = tcp\njoin = 10.0.0.1:7400\n" PLACE(1) REDIS, 7,
+	 "has to be a state-file"},
+	{REPLICA "fabric = tcp\nstate-file = /x\njoin = 10.0.0.1:7400\n" PLACE(1) PLACE(2) REDIS, 8,
+	 "no [member] sections but the own one"},
+	{REPLICA "fabric = tcp\n[member 1]\naddress = a b:1\n" REDIS, 8, "is not host:port"},
 	{"", 1, "[replica] id is missing"},
 };
 

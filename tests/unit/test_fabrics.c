@@ -44,6 +44,7 @@ int fabric_verbs_open(struct mu_fabric **out, const struct conf *conf,
 struct replica {
 	struct member where; /* for its addresses */
 	struct conf conf;
+	struct book book;
 	struct fabrics fabrics;
 	bool opened;
 	char err[400];
@@ -81,7 +82,8 @@ static void *open_fabric(void *ctx)
 		.format = format,
 	};
 
-	r->opened = fabrics_open(&r->fabrics, &r->conf, &config, &user, r->err, sizeof(r->err));
+	r->opened = fabrics_open(&r->fabrics, &r->conf, &r->book, &config, &user, r->err,
+				 sizeof(r->err));
 	return NULL;
 }
 
@@ -97,6 +99,8 @@ static void begin(unsigned id)
 	r->conf.mu.group_id = GROUP;
 	for (unsigned i = 1; i <= MEMBERS; i++) {
 		r->conf.member[i] = r->where.address[i];
+		snprintf(r->book.place[i].address, sizeof(r->book.place[i].address), "%s",
+			 r->where.address[i]);
 		r->conf.mu.member_mask |= 1U << i;
 	}
 	assert_int_equal(pthread_create(&r->thread, NULL, open_fabric, r), 0);

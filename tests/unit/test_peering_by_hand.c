@@ -66,9 +66,10 @@ static struct peering_hello hello_of(uint64_t nonce, enum peering_purpose purpos
 				      .from = 2,
 				      .to = 1,
 				      .has_secret = 1,
-				      .members = 1U << 1 | 1U << 2,
+				      .configuration = mu_configuration(0, 0, 1U << 1 | 1U << 2),
 				      .group_id = GROUP,
-				      .nonce = nonce};
+				      .nonce = nonce,
+				      .address = "127.0.0.2:7400"};
 
 	assert_true(peering_challenge(hello.challenge));
 	return hello;
@@ -130,7 +131,7 @@ static int greet(uint64_t nonce, enum peering_purpose purpose)
 static enum peering_greeting_type answer(int fd)
 {
 	struct peering_head head;
-	char body[PEERING_REFUSAL_BYTES];
+	char body[sizeof(struct peering_hello)];
 
 	assert_true(get_bytes(fd, &head, sizeof(head)));
 	assert_in_range(head.bytes, 0, sizeof(body));
@@ -410,7 +411,7 @@ static void a_stranger_does_not_fill_the_log(void **state)
 		struct peering_hello mine = hello_of(100, PEERING_CHANNEL), theirs;
 
 		mine.to = (uint8_t)(i % 250 + 2);
-		mine.members += i % 2;
+		mine.configuration += i % 2;
 		close_when_closed(say_hello(&mine, &theirs));
 	}
 	assert_in_range(lines_with("refused", "replica 2"), 1,
