@@ -146,8 +146,10 @@ static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *rec
 		mp_touched_note(&proxy->memcached.touched, record->wire);
 	if (record->head.flags & MP_RECORD_DEADLINES)
 		mp_expiry_note(proxy, record, proxy->apply.now_ms);
-	if (record->head.flags & MP_RECORD_SETTINGS)
+	if (record->head.flags & MP_RECORD_SETTINGS) {
+		mp_pause_note(proxy, record->wire, record->head.commands);
 		mp_memory_ask(proxy);
+	}
 }
 
 /* The batch's requests up to the next that has a record: reads, for their place in the order. */

@@ -143,6 +143,18 @@ static bool list_has(const redisReply *command, size_t field, const char *word)
 	return false;
 }
 
+/* Redis's flag of that name, which COMMAND does not show. */
+static bool may_replicate(const char *name)
+{
+	static const char *const names[] = {"eval",    "evalsha", "fcall",
+					    "pfcount", "publish", "spublish"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
 /* A command that the table of special ones does not name: its flags decide. */
 static void classify_by_flags(struct mp_command *command, const redisReply *reply)
 {
@@ -246,6 +258,7 @@ static struct mp_command *command_from(const redisReply *reply)
 	command->movable_keys = list_has(reply, F_FLAGS, "movablekeys");
 	command->denyoom = list_has(reply, F_FLAGS, "denyoom");
 	command->is_admin = list_has(reply, F_FLAGS, "admin");
+	command->may_change = list_has(reply, F_FLAGS, "write") || may_replicate(command->name);
 	command->touches_keys =
 		list_has(reply, F_FLAGS, "readonly") || list_has(reply, F_FLAGS, "write");
 	classify(command, reply);

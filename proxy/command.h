@@ -38,6 +38,7 @@ enum mp_rewrite {
 	MP_REWRITE_SCRIPT,   /* scripts and functions -> our own script (redis_scripts.h) */
 	MP_REWRITE_PUBLISH,  /* goes as it is; subscribers hear of it (pubsub.h) */
 	MP_REWRITE_SETTINGS, /* CONFIG SET: what is the group's is kept with the data (memory.h) */
+	MP_REWRITE_PAUSE,    /* CLIENT PAUSE, UNPAUSE: replicas do it, not servers (pause.h) */
 	MP_REWRITE_BLOCK,    /* goes as it is; who gets nothing waits (blocking.h) */
 	MP_REWRITE_GROUP,    /* XCLAIM, XAUTOCLAIM -> our own script (stream_groups.h) */
 	MP_REWRITE_GROUP_READ, /* XREADGROUP likewise; its reply is made of the script's, and it may
@@ -73,6 +74,7 @@ struct mp_command {
 	bool movable_keys; /* where its keys are depends on its arguments */
 	bool denyoom;
 	bool is_admin;       /* by the flag of that name */
+	bool may_change;     /* it changes data, or may: CLIENT PAUSE WRITE holds it */
 	bool touches_keys;   /* it reads or writes data, by its flags */
 	const char *refusal; /* e.g. "blocking commands are not served yet" */
 

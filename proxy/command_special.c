@@ -12,7 +12,6 @@
 #define LOCAL_FSYNC \
 	"it is about the file of one server: an acknowledged write is on a majority already"
 #define CONNECTION "it would change a connection that many clients share"
-#define BACKEND_CLIENTS "it concerns the backend's connections, which are not the clients'"
 #define OPERATOR "it concerns one server alone: send it to the backend itself"
 #define REPLICATION "replication is muproxy's own"
 #define CLUSTER "a muproxy group is no Redis Cluster"
@@ -288,8 +287,8 @@ static const struct mp_special specials[] = {
 	LOCAL("client|caching"),
 	LOCAL("wait"), /* an acknowledged write is on a majority already */
 	REFUSE("client", CONNECTION),
-	REFUSE("client|pause", BACKEND_CLIENTS),
-	REFUSE("client|unpause", BACKEND_CLIENTS),
+	REWRITE("client|pause", PAUSE),
+	REWRITE("client|unpause", PAUSE),
 	LOCAL("auth"),
 	REFUSE("asking", CLUSTER),
 	LOCAL("readonly"),
@@ -342,11 +341,11 @@ static const struct mp_special specials[] = {
 	REWRITE("function|load", SCRIPT),
 	REWRITE("function|delete", SCRIPT),
 	REWRITE("function|flush", SCRIPT),
+	REWRITE("function|dump", SCRIPT),
+	REWRITE("function|restore", SCRIPT),
 	REWRITE("function|list", SCRIPT),
 	REWRITE("function|stats", SCRIPT),
 	LOCAL("function|kill"),
-	REFUSE("function",
-	       "libraries are kept in a form of muproxy's own: load their code instead"),
 
 	/* Of one server, for its operator. */
 	REFUSE("acl", ACLS),

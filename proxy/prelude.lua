@@ -1165,6 +1165,165 @@ function tasks.function_flush()
 	return {ok = 'OK'}
 end
 
+-- FUNCTION DUMP and RESTORE: libraries as their clients wrote them, in the form of a server's own. Behind
+-- each one's code, as a string of an RDB file, come that file's version and all bytes' CRC-64 (Jones).
+local PAYLOAD_BYTES = 4 * 1024 * 1024
+local TOO_LARGE = 'ERR muproxy: libraries of more than ' .. PAYLOAD_BYTES .. ' bytes in all are not dumped or restored'
+
+local function crc64(text)
+	local band, bor, bxor, lshift, rshift = bit.band, bit.bor, bit.bxor, bit.lshift, bit.rshift
+	local low_of, high_of, low, high = {}, {}, 0, 0
+	for i = 0, 255 do
+		local l, h = i, 0
+		for _ = 1, 8 do
+			local odd = band(l, 1) == 1
+			l, h = bor(rshift(l, 1), lshift(band(h, 1), 31)), rshift(h, 1)
+			if odd then l, h = bxor(l, 0xac4bc9b5), bxor(h, 0x95ac9329) end
+		end
+		low_of[i], high_of[i] = l, h
+	end
+	for i = 1, #text do
+		local k = band(bxor(low, string.byte(text, i)), 255)
+		low = bxor(bor(rshift(low, 8), lshift(band(high, 255), 24)), low_of[k])
+		high = bxor(rshift(high, 8), high_of[k])
+	end
+	local out = {}
+	for i = 0, 3 do
+		out[i + 1], out[i + 5] = string.char(band(rshift(low, 8 * i), 255)), string.char(band(rshift(high, 8 * i), 255))
+	end
+	return table.concat(out)
+end
+
+function tasks.function_dump()
+	if #ARGV > 0 then return {err = "ERR wrong number of arguments for 'function|dump' command"} end
+	local names, parts, bytes = stored('HKEYS', LIBRARIES), {}, 0
+	sort(names)
+	for _, name in ipairs(names) do
+		local code = stored('HGET', LIBRARIES, name)
+		local n = #code
+		local length = n < 64 and string.char(n)
+			or n < 16384 and string.char(64 + floor(n / 256), n % 256)
+			or string.char(128, floor(n / 16777216), floor(n / 65536) % 256, floor(n / 256) % 256, n % 256)
+		bytes = bytes + n
+		if bytes > PAYLOAD_BYTES then return {err = TOO_LARGE} end
+		parts[#parts + 1] = '\245' .. length .. code
+	end
+	local payload = table.concat(parts) .. '\10\0'
+	return payload .. crc64(payload)
+end
+
+-- A string, its number of bytes first, at place `at` of a payload; and where it ends. Nil: there is none.
+local function string_at(payload, at)
+	local byte = string.byte
+	local function length_at(place)
+		local b = byte(payload, place)
+		if not b or b > 128 then return nil end
+		if b < 64 then return b, place + 1 end
+		local second, third, fourth, fifth = byte(payload, place + 1, place + 4)
+		if b < 128 then return second and (b - 64) * 256 + second, place + 2 end
+		return fifth and ((second * 256 + third) * 256 + fourth) * 256 + fifth, place + 5
+	end
+	-- LZF: runs of bytes, and references to what has been before.
+	local function unpacked(from, till, size)
+		local out, n = {}, 0
+		while from < till do
+			local control = byte(payload, from)
+			from = from + 1
+			if control < 32 then
+				for i = from, from + control do
+					n = n + 1
+					out[n] = sub(payload, i, i)
+				end
+				from = from + control + 1
+			else
+				local count = floor(control / 32)
+				if count == 7 then
+					count = count + byte(payload, from)
+					from = from + 1
+				end
+				local back = n - control % 32 * 256 - byte(payload, from)
+				from = from + 1
+				if back < 1 or n > size then return nil end
+				for i = back, back + count + 1 do
+					n = n + 1
+					out[n] = out[i]
+				end
+			end
+		end
+		return n == size and table.concat(out) or nil
+	end
+	if byte(payload, at) == 195 then
+		local packed, size, start
+		packed, start = length_at(at + 1)
+		if packed then size, start = length_at(start) end
+		if not size or size > PAYLOAD_BYTES or start + packed > #payload - 9 then return nil end
+		return unpacked(start, start + packed, size), start + packed
+	end
+	local size, start = length_at(at)
+	if not size or start + size > #payload - 9 then return nil end
+	return sub(payload, start, start + size - 1), start + size
+end
+
+-- The libraries of a payload: {name, code, functions} each. Nil, and an error.
+local function libraries_of(payload)
+	local out, seen, at = {}, {}, 1
+	while at <= #payload - 10 do
+		local kind = string.byte(payload, at)
+		if kind == 246 then return nil, 'ERR Pre-GA function format not supported' end
+		if kind ~= 245 then return nil, 'ERR given type is not a function' end
+		local code, name, body, found, why
+		code, at = string_at(payload, at + 1)
+		if not code then return nil, 'ERR failed loading the given functions payload' end
+		name, body = library_head(code)
+		if not name then return nil, body end
+		if seen[name] then return nil, "ERR Library '" .. name .. "' already exists" end
+		seen[name] = true
+		found, why = functions_of(body)
+		if not found then return nil, why end
+		out[#out + 1] = {name = name, code = code, found = found}
+	end
+	return out
+end
+
+function tasks.function_restore()
+	local policy, owners, flat = lower(ARGV[1] or 'append'), {}, nil
+	if #ARGV > 1 then
+		return {err = "ERR unknown subcommand or wrong number of arguments for 'RESTORE'. Try FUNCTION HELP."}
+	end
+	if policy ~= 'append' and policy ~= 'replace' and policy ~= 'flush' then
+		return {err = 'ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.'}
+	end
+	if #subject > PAYLOAD_BYTES then return {err = TOO_LARGE} end
+	if #subject < 10 or crc64(sub(subject, 1, -9)) ~= sub(subject, -8) then
+		return {err = 'ERR DUMP payload version or checksum are wrong'}
+	end
+	local given, why = libraries_of(subject)
+	if not given then return {err = why} end
+	flat = policy == 'flush' and {} or stored('HGETALL', FUNCTIONS)
+	for i = 1, #flat, 2 do owners[flat[i]] = flat[i + 1] end
+	for _, one in ipairs(given) do
+		if policy == 'append' and stored('HEXISTS', LIBRARIES, one.name) == 1 then
+			return {err = 'ERR Library ' .. one.name .. ' already exists'}
+		end
+		for name, owner in rawnext, owners do
+			if owner == one.name then owners[name] = nil end
+		end
+	end
+	for _, one in ipairs(given) do
+		for _, name in ipairs(one.found) do
+			if owners[name] then return {err = 'ERR Function ' .. name .. ' already exists'} end
+			owners[name] = one.name
+		end
+	end
+	if policy == 'flush' then stored('DEL', LIBRARIES, FUNCTIONS) end
+	for _, one in ipairs(given) do
+		delete_library(one.name)
+		stored('HSET', LIBRARIES, one.name, one.code)
+		for _, name in ipairs(one.found) do stored('HSET', FUNCTIONS, name, one.name) end
+	end
+	return {ok = 'OK'}
+end
+
 -- A library as FUNCTION LIST shows it.
 local function shown(name, with_code)
 	local code = stored('HGET', LIBRARIES, name)

@@ -245,7 +245,7 @@ static uint64_t step(struct mp_proxy *proxy, uint64_t now_ns)
 uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 {
 	uint64_t commit_lsn = proxy->view.commit_lsn;
-	uint64_t next_ns;
+	uint64_t next_ns, pause_ns;
 	bool more;
 
 	/* Events of this pass may have asked for the time already. */
@@ -253,6 +253,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 		now_ns = proxy->now_ns;
 	proxy->now_ns = now_ns;
 
+	pause_ns = mp_pause_turn(proxy);
 	mp_sessions_resume(proxy);
 	mp_router_run(proxy);
 	mp_digest_turn(proxy);
@@ -277,7 +278,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	next_ns = earlier(next_ns, mp_memory_deadline_ns(proxy));
 	next_ns = earlier(next_ns, mp_digest_deadline_ns(proxy));
 	next_ns = earlier(next_ns, mp_blocking_deadline_ns(proxy));
-	next_ns = earlier(next_ns, sweep(proxy, now_ns));
+	next_ns = earlier(earlier(next_ns, pause_ns), sweep(proxy, now_ns));
 	mp_relay_flush(proxy);
 	mp_sessions_flush(proxy);
 	if (more || mp_router_pending(proxy) || mp_sessions_pending(proxy))

@@ -21,7 +21,7 @@ enum mp_record_flags {
 	MP_RECORD_BLIND = 1,       /* running it again is harmless (command.h) */
 	MP_RECORD_DEADLINES = 2,   /* it may change deadlines (deadline_effects.h) */
 	MP_RECORD_OWN = 4,         /* nobody asked for it: origin is void, and so are replies */
-	MP_RECORD_SETTINGS = 32,   /* it may change the group's settings (memory.h) */
+	MP_RECORD_SETTINGS = 32,   /* it may change the group's settings (memory.h, pause.h) */
 	MP_RECORD_SPEAKS = 16,     /* subscribers hear of it (pubsub.h) */
 	MP_RECORD_WAKES = 64,      /* an attempt for who waits: not his first (blocking.h) */
 	MP_RECORD_DIGEST = 128,    /* no write: to be asked of every server (digest.h) */

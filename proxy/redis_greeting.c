@@ -21,12 +21,13 @@
 #include "redis_scripts.h"
 #include "redis_transfer.h"
 #include "redis_wire.h"
+#include "rewrite_scripts.h"
 
 struct redis_step {
 	const char *command; /* words separated by single spaces; NULL: the end */
 	/* What to make of a reply that is no error; NULL: whatever it is, it is all one. */
 	void (*reply)(struct redis_greeting *, const redisReply *);
-	const char *wanted; /* by on_setting */
+	const char *wanted; /* by on_setting, on_script */
 };
 
 static void refuse(struct redis_greeting *g, const char *format, ...)
@@ -349,9 +350,11 @@ static void on_marked(struct redis_greeting *g, const redisReply *reply)
 	       (unsigned long long)g->failed_lsn);
 }
 
-static void on_prelude(struct redis_greeting *g, const redisReply *reply)
+static void on_script(struct redis_greeting *g, const redisReply *reply)
 {
-	if (reply->type != REDIS_REPLY_STRING || strcmp(reply->str, mp_prelude_sha1) != 0)
+	const struct redis_step *step = g->steps - 1;
+
+	if (reply->type != REDIS_REPLY_STRING || strcmp(reply->str, step->wanted) != 0)
 		refuse(g, "SCRIPT LOAD: an unexpected reply");
 }
 
@@ -368,7 +371,9 @@ static const char collation[] = "return 'B' < 'a' and 'a-b' < 'ab' and 'a B' < '
 
 static const struct redis_step second_pipeline[] = {
 	{"SELECT", on_ok, NULL},
-	{"SCRIPT LOAD", on_prelude, NULL},
+	{"SCRIPT LOAD", on_script, mp_prelude_sha1},
+	{"SCRIPT LOAD", on_script, mp_xadd_script_sha1},
+	{"SCRIPT LOAD", on_script, mp_spop_script_sha1},
 	{"EVAL", on_collation, NULL},
 	{"GET " REDIS_APPLIED_KEY, on_applied, NULL},
 	{"INFO keyspace", on_keyspace, NULL},
@@ -381,6 +386,8 @@ static void send_second_pipeline(struct redis_greeting *g)
 	g->steps = second_pipeline;
 	send_words(g, "SELECT %u", g->databases - 1);
 	send_words(g, "SCRIPT LOAD %s", mp_prelude);
+	send_words(g, "SCRIPT LOAD %s", mp_xadd_script);
+	send_words(g, "SCRIPT LOAD %s", mp_spop_script);
 	send_words(g, "EVAL %s 0", collation);
 	send_words(g, "GET " REDIS_APPLIED_KEY);
 	send_words(g, "INFO keyspace");

@@ -31,6 +31,7 @@ static void close_multi(struct mp_multi *multi)
 {
 	mp_buffer_clear(&multi->queued);
 	multi->is_open = multi->is_aborted = multi->is_moved = multi->has_scan = false;
+	multi->may_change = false;
 	multi->count = 0;
 }
 
@@ -72,6 +73,7 @@ bool mp_multi_queue(struct mp_session *s, const struct mp_command *command,
 		return true;
 	}
 	multi->count++;
+	multi->may_change = multi->may_change || command->may_change;
 	mp_say(s, "+QUEUED\r\n");
 	return true;
 }

@@ -25,6 +25,7 @@ struct mp_session;
 struct mp_multi {
 	bool is_open;
 	bool is_aborted;          /* a command was refused: EXEC will be, too */
+	bool may_change;          /* there is something queued that a pause holds (pause.h) */
 	bool is_moved;            /* it has a SELECT */
 	bool has_scan;            /* its reply has a cursor of the leader's server (scan.h) */
 	uint32_t count;           /* commands queued */

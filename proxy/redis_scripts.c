@@ -42,6 +42,8 @@ static const struct task {
 	{"function|load", "function_load", -1, 2, false},
 	{"function|delete", "function_delete", 2, 3, false},
 	{"function|flush", "function_flush", 0, 2, false},
+	{"function|dump", "function_dump", 0, 2, false},
+	{"function|restore", "function_restore", 2, 3, false},
 	{"function|list", "function_list", 0, 2, false},
 	{"function|stats", "function_stats", 0, 2, false},
 };

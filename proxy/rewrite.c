@@ -14,6 +14,7 @@
 #include "deadline_effects.h"
 #include "decimal.h"
 #include "maxmemory.h"
+#include "pause.h"
 #include "rewrite_scripts.h"
 #include "stream_groups.h"
 
@@ -525,6 +526,14 @@ static size_t rewrite_settings(const struct rewriting *w)
 	return emit_unchanged(w);
 }
 
+static size_t rewrite_pause(const struct rewriting *w)
+{
+	const char *error = NULL;
+	size_t len = mp_pause_encode(w->request, w->now_ms, w->out, w->cap, &error);
+
+	return error ? refuse(w, error) : len;
+}
+
 static size_t rewrite_group(const struct rewriting *w)
 {
 	size_t len;
@@ -549,7 +558,7 @@ static size_t (*const rewrites[])(const struct rewriting *) = {
 	[MP_REWRITE_NOTE] = emit_unchanged,       [MP_REWRITE_FLUSHDB] = rewrite_flushdb,
 	[MP_REWRITE_PUBLISH] = emit_unchanged,    [MP_REWRITE_SETTINGS] = rewrite_settings,
 	[MP_REWRITE_BLOCK] = emit_unchanged,      [MP_REWRITE_GROUP] = rewrite_group,
-	[MP_REWRITE_GROUP_READ] = rewrite_group,
+	[MP_REWRITE_GROUP_READ] = rewrite_group,  [MP_REWRITE_PAUSE] = rewrite_pause,
 };
 
 size_t mp_command_rewrite(const struct mp_command *command, const struct resp_request *request,

@@ -1,7 +1,8 @@
 /*
  * rewrite_scripts.h - commands whose effect depends on the server's clock or
  * luck, as scripts that depend on their arguments alone (DESIGN 6.4;
- * DETERMINISM, Redis 9 and 12).
+ * DETERMINISM, Redis 9 and 12). What is logged of them calls a script by its sha;
+ * servers are given the scripts when they are greeted.
  */
 #ifndef MP_REWRITE_SCRIPTS_H
 #define MP_REWRITE_SCRIPTS_H
@@ -10,6 +11,10 @@
 #include <stdint.h>
 
 #include "resp.h"
+
+/* xadd.lua, spop.lua, and by what names servers know them. */
+extern const char mp_xadd_script[], mp_spop_script[];
+extern const char mp_xadd_script_sha1[41], mp_spop_script_sha1[41];
 
 /* Both return the length of the command in wire form, and write it only if it fits cap. */
 

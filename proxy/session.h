@@ -52,6 +52,7 @@ struct mp_session {
 	uint8_t resp;          /* Redis: the protocol's version that it speaks */
 	struct mp_multi multi; /* Redis */
 	bool is_gated;         /* not read on from before an answer is there (redis_multi.h) */
+	bool is_held;          /* ... for a CLIENT PAUSE (pause.h) */
 	char *name;            /* CLIENT SETNAME, or NULL */
 	bool reads_locally;    /* Redis: see local_reads.h */
 	bool is_monitor;       /* monitor.h */

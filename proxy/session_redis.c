@@ -96,6 +96,10 @@ bool mp_redis_input(struct mp_session *s, const char *data, size_t len, size_t *
 	case RESP_DONE:
 		break;
 	}
+	if (request.argc > 0 && mp_pause_holds(s, &request)) {
+		*used = 0;
+		return true; /* to be told that nothing more is taken */
+	}
 	if (request.argc > 0) {
 		s->is_silent = s->wants_no_replies || s->skips_next;
 		s->skips_next = false;

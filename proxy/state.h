@@ -22,6 +22,7 @@
 #include "lock.h"
 #include "memory.h"
 #include "memcached_path.h"
+#include "pause.h"
 #include "mc_text.h"
 #include "mu.h"
 #include "pipeline.h"
@@ -57,6 +58,7 @@ struct mp_proxy {
 	struct mp_apply apply;
 	struct mp_expiry expiry;
 	struct mp_memory memory;
+	struct mp_pause pause;
 	struct mp_watch watch;
 	struct mp_blocking blocking;
 	struct mp_patience_list patience; /* of the own clients */

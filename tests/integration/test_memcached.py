@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import shutil
 import subprocess
 import threading
 
@@ -11,8 +10,9 @@ import pylibmc
 import pymemcache.client.base as pymemcache
 import pytest
 
+import node_clients
 from harness import BUILD, PATIENCE, Disconnected, Group, wait_for
-from mc_support import HERE, contents, exchange, run_spymemcached
+from mc_support import contents, exchange, run_spymemcached
 
 
 def follower(group):
@@ -84,19 +84,10 @@ def test_pymemcache(shared):
 
 
 def test_node_clients(shared):
-    if not shutil.which("npm"):
-        assert not os.environ.get("CI"), "npm is not there: CI has to run this"
-        pytest.skip("NOT RUN: npm is not there")
-    directory = os.path.join(BUILD, "node-clients")
-    os.makedirs(directory, exist_ok=True)
-    for name in ("package.json", "package-lock.json", "clients.js"):
-        shutil.copy(os.path.join(HERE, "node", name), directory)
-    if not os.path.isdir(os.path.join(directory, "node_modules", "memjs")):
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-                       cwd=directory, check=True, timeout=300)
-    run = subprocess.run(["node", "clients.js",
+    run = subprocess.run(["node", "memcached_clients.js",
                           f"127.0.0.1:{shared.memcached_port(follower(shared))}"],
-                         cwd=directory, capture_output=True, text=True, timeout=60 * PATIENCE)
+                         cwd=node_clients.prepare(), capture_output=True, text=True,
+                         timeout=60 * PATIENCE)
     assert run.returncode == 0 and "ok" in run.stdout, run.stdout + run.stderr
 
 

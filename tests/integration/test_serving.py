@@ -167,7 +167,7 @@ def test_errors_are_the_servers_own(shared):
 
 def test_what_is_not_served_says_so(shared):
     with shared.redis(2) as client:
-        for request in [("WAITAOF", 1, 1, 0), ("CLIENT", "PAUSE", 1), ("SCRIPT", "DEBUG", "YES"),
+        for request in [("WAITAOF", 1, 1, 0), ("CLIENT", "NO-SUCH", 1), ("SCRIPT", "DEBUG", "YES"),
                         ("CONFIG", "SET", "timeout", "1"), ("SHUTDOWN",)]:
             with pytest.raises(ServerError):
                 client.call(*request)

@@ -1,5 +1,5 @@
 // What Node's clients do to a cache: memcached (text) and memjs (binary).
-// usage: node clients.js HOST:PORT
+// usage: node memcached_clients.js HOST:PORT
 'use strict';
 const assert = require('assert');
 const Memcached = require('memcached');
