@@ -66,7 +66,7 @@ bool mc_needs_translation(const struct mc_request *r)
 	if (r->dialect != MC_TEXT)
 		return true;
 	return r->verb == MC_GETS || r->verb == MC_GATS || r->verb == MC_GAT_PART ||
-	       r->verb == MC_GATS_PART || r->verb == MC_VERSION;
+	       r->verb == MC_GATS_PART || r->verb == MC_VERSION || r->verb == MC_STATS;
 }
 
 bool mc_has_tokens(const struct mc_request *r)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "backend.h"
 #include "mc_answer.h"
 #include "mc_binary.h"
 
@@ -27,6 +28,30 @@ static struct mp_slice first_line(struct mp_slice text, struct mp_slice *rest)
 	while (line.len > 0 && (line.data[line.len - 1] == '\n' || line.data[line.len - 1] == '\r'))
 		line.len--;
 	return line;
+}
+
+/* Of what a server tells about items by name: is it about our own? */
+static bool is_about_ours(struct mp_slice line)
+{
+	const char *s = line.data, *end = s + line.len;
+	struct mp_slice kind = mc_next_word(&s, end), name = mc_next_word(&s, end);
+
+	if (mp_slice_is(kind, "ITEM")) /* cachedump */
+		return mp_starts_with(name, MP_MEMCACHED_OWN_PREFIX);
+	/* detail dump: what stands before the colon */
+	return mp_slice_is(kind, "PREFIX") && name.len + 1 == strlen(MP_MEMCACHED_OWN_PREFIX) &&
+	       memcmp(name.data, MP_MEMCACHED_OWN_PREFIX, name.len) == 0;
+}
+
+static void put_statistics(struct mc_writer *out, struct mp_slice reply)
+{
+	while (reply.len > 0) {
+		struct mp_slice rest, line = first_line(reply, &rest);
+
+		if (!is_about_ours(line))
+			mc_put(out, reply.data, reply.len - rest.len);
+		reply = rest;
+	}
 }
 
 /* -------------------------------------------------------------------- text */
@@ -76,6 +101,10 @@ static void translate_text(const struct mc_request *r, struct mp_slice reply, ui
 {
 	struct mp_slice rest, line;
 
+	if (r->verb == MC_STATS) {
+		put_statistics(out, reply);
+		return;
+	}
 	if (r->verb != MC_VERSION) {
 		put_values(out, reply, term, r->verb == MC_GAT_PART || r->verb == MC_GATS_PART);
 		return;
@@ -193,8 +222,17 @@ static void put_stat(const struct mc_request *r, struct mp_slice name, struct mp
 /* "STAT <name> <value>" lines, and an answer without a name behind them. */
 static void put_stats(const struct mc_request *r, struct mp_slice reply, struct mc_writer *out)
 {
-	if (mp_starts_with(reply, "PREFIX "))
-		put_stat(r, (struct mp_slice){"detailed", 8}, reply, out);
+	if (mp_starts_with(reply, "PREFIX ")) {
+		struct mc_writer counted = {NULL, 0, 0};
+
+		put_statistics(&counted, reply);
+		mc_put_header(
+			out, r, MC_STATUS_OK,
+			(struct mc_binary_body){.key = strlen("detailed"), .value = counted.bytes},
+			0);
+		mc_put_text(out, "detailed");
+		put_statistics(out, reply);
+	}
 	while (mp_starts_with(reply, "STAT ")) {
 		struct mp_slice rest, line = first_line(reply, &rest), name;
 		const char *s = line.data + 5, *end = line.data + line.len;

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from harness import wait_for
-from mc_requests import frame
+from mc_requests import frame, frames
 from mc_support import PlainMemcached, exchange
 
 STAT = 0x10
@@ -85,6 +85,37 @@ def test_they_are_those_of_the_leaders_memcached(shared, replica):
                     break
                 stats[body[:key_bytes].decode()] = body[key_bytes:]
             assert known in stats, stats
+
+
+def test_they_do_not_tell_of_our_own_item(shared, replica):
+    ours = b"__muproxy__"
+    leader = shared.wait_leader()
+    with shared.memcached(replica, timeout=20) as client, \
+            shared.memcached_backend(leader) as backend:
+        assert client.command("stats detail on") == b"OK"
+        # (It is stored now and then, as the log goes on.)
+        wait_for(lambda: exchange(client, b"set some:key 0 0 1\r\nx\r\n") == b"STORED\r\n" and
+                 ours in exchange(backend, b"stats detail dump\r\n"), "it to be stored")
+        reply = exchange(client, b"stats detail dump\r\n")
+        assert b"PREFIX some " in reply and ours not in reply and reply.endswith(b"END\r\n")
+        client.command("stats detail off")
+        # cachedump knows of no item but those that have come down to the last of the LRUs.
+        assert client.command("lru mode flat") == b"OK"
+        dumps = [b"stats cachedump %d 100\r\n" % size_class for size_class in range(1, 6)]
+        wait_for(lambda: exchange(client, b"set some:key 0 0 1\r\nx\r\n") == b"STORED\r\n" and
+                 any(ours in exchange(backend, dump) for dump in dumps), "it to be dumped")
+        replies = [exchange(client, dump) for dump in dumps]
+        assert all(reply.endswith(b"END\r\n") and ours not in reply for reply in replies)
+        assert any(b"ITEM some:key " in reply for reply in replies)
+        assert client.command("lru mode segmented") == b"OK"
+    with shared.memcached(replica, timeout=20) as client:
+        client.send(frame(STAT, b"detail dump") + frame(0x0b))
+        header = client.exactly(24)
+        (_, _, body), = frames(header + client.exactly(int.from_bytes(header[8:12], "big")))
+        assert body.startswith(b"detailedPREFIX ") and body.endswith(b"END\r\n")
+        assert b"PREFIX some " in body and ours not in body
+        assert client.exactly(24)[:2] == b"\x81\x10"  # the end of statistics
+        assert client.exactly(24)[:2] == b"\x81\x0b"
 
 
 def settings(client):
