@@ -129,6 +129,12 @@ def measure(shape, servers, pairs, program, requests, **options):
     return rows
 
 
+def leaders_cpu_us(row):
+    """What a request costs the leader's machine; None: nobody leads there."""
+    parts = (part.rsplit(" ", 1) for part in row["cpu_us_by_process"].split("; "))
+    return sum(float(us) for who, us in parts if who.startswith("leader's ")) or None
+
+
 def show(rows):
     print(f"\n{rows[0]['shape']}\n  {'':24} {'ops/s':>10} {'p50 us':>8} {'p99 us':>8} "
           f"{'CPU us':>7}")
@@ -138,7 +144,10 @@ def show(rows):
               f"{row['p99_us']:8.0f} {row['cpu_us']:7.2f}   "
               f"({row['ops_per_second'] / plain * 100:.0f} % of plain)")
     for row in rows:
-        print(f"    CPU us a request, {row['server']}: {row['cpu_us_by_process']}", flush=True)
+        own_us = leaders_cpu_us(row)
+        print(f"    CPU us a request, {row['server']}: {row['cpu_us_by_process']}"
+              + (f" (leader's: {own_us / rows[0]['cpu_us']:.2f} x plain)" if own_us else ""),
+              flush=True)
 
 
 def draw(rows, path):
