@@ -65,12 +65,16 @@ void peering_learn(struct peering *p, unsigned id, uint64_t stamp, const char *a
 	owe_to_all(p, id);
 }
 
-bool peering_take_place(struct peering *p, const struct peering_place *place)
+bool peering_take_place(struct peering *p, const char *body, size_t bytes)
 {
-	if (place->id < 1 || place->id > MU_MAX_REPLICAS ||
-	    !peering_address_is_sound(place->address))
+	struct peering_place place;
+
+	if (bytes != sizeof(place))
 		return false;
-	peering_learn(p, place->id, place->stamp, place->address);
+	memcpy(&place, body, sizeof(place));
+	if (place.id < 1 || place.id > MU_MAX_REPLICAS || !peering_address_is_sound(place.address))
+		return false;
+	peering_learn(p, place.id, place.stamp, place.address);
 	return true;
 }
 

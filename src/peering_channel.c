@@ -188,8 +188,7 @@ static bool take_frame(struct peering *p, unsigned peer, const struct peering_fr
 		channel_announce(p, peer);
 		return true;
 	case PEERING_PLACE:
-		return frame->bytes == sizeof(struct peering_place) &&
-		       peering_take_place(p, (const void *)body);
+		return peering_take_place(p, body, frame->bytes);
 	default:
 		return false;
 	}

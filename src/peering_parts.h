@@ -199,7 +199,7 @@ bool peering_admits(const struct peering *p, unsigned id);
 /* The own word of where it is, or a peer's of himself or another: news go on to all. */
 void peering_learn(struct peering *p, unsigned id, uint64_t stamp, const char *address);
 /* False: it makes no sense. */
-bool peering_take_place(struct peering *p, const struct peering_place *place);
+bool peering_take_place(struct peering *p, const char *body, size_t bytes);
 /* Queue for a channel what its peer has not been told. */
 void peering_tell_places(struct peering *p, unsigned peer);
 /* The whole answer to a question, as bytes; returns how many. */

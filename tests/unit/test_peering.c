@@ -120,6 +120,94 @@ static void facts_are_known_to_all(void **state)
 	pair_stop(pair);
 }
 
+/* ------------------------------------------------------------------ newcomers */
+
+/* Two that admit others, and one that knows the first of them alone. */
+static void newcomer_prepare(struct member m[3])
+{
+	members_new_scene();
+	for (unsigned i = 0; i < 3; i++) {
+		member_prepare(&m[i], i + 1, 3);
+		m[i].options.admits = true;
+		m[i].options.configuration = mu_configuration(0, 0, 1 << 1 | 1 << 2);
+	}
+	m[0].options.address[3] = m[1].options.address[3] = m[2].options.address[2] = NULL;
+}
+
+static void who_is_new_is_known_to_all_through_one(void **state)
+{
+	struct member m[3];
+	struct book book;
+
+	(void)state;
+	newcomer_prepare(m);
+	member_start(&m[0]);
+	member_start(&m[1]);
+	WAIT_UNTIL(sees(&m[0], 2) && sees(&m[1], 1));
+	member_start(&m[2]);
+	for (unsigned i = 0; i < 3; i++)
+		for (unsigned j = 0; j < 3; j++)
+			if (i != j)
+				WAIT_UNTIL(sees(&m[i], j + 1));
+	peering_get_book(m[1].peering, &book);
+	assert_string_equal(book.place[3].address, m[0].address[3]);
+	/* The others pass on where it is to whoever has been away, and it comes back elsewhere. */
+	member_stop(&m[1]);
+	member_stop(&m[2]);
+	m[2].address[3][strlen(m[2].address[3]) - 1]++; /* its port */
+	member_start(&m[2]);
+	WAIT_UNTIL(sees(&m[0], 3));
+	member_start(&m[1]);
+	WAIT_UNTIL(sees(&m[1], 3));
+	peering_get_book(m[1].peering, &book);
+	assert_string_equal(book.place[3].address, m[2].address[3]);
+	for (unsigned i = 0; i < 3; i++)
+		member_stop(&m[i]);
+}
+
+static void who_asks_is_told_who_the_members_are(void **state)
+{
+	struct member m[3];
+	struct book book = {0};
+	char err[300] = "";
+
+	(void)state;
+	newcomer_prepare(m);
+	member_start(&m[0]);
+	if (!peering_ask(&m[2].options, m[0].address[1], &book, err, sizeof(err)))
+		fail_msg("%s", err);
+	assert_int_equal(book.configuration, m[0].options.configuration);
+	assert_int_equal(book_known(&book), 1 << 1 | 1 << 2);
+	assert_string_equal(book.place[2].address, m[0].address[2]);
+	m[2].options.secret_bytes -= 2; /* a NUL at the end makes no other key */
+	assert_false(peering_ask(&m[2].options, m[0].address[1], &book, err, sizeof(err)));
+	assert_string_equal(err, "refused there: another secret");
+	m[2].options.group_id++;
+	assert_false(peering_ask(&m[2].options, m[0].address[1], &book, err, sizeof(err)));
+	assert_string_equal(err, "refused there: another group");
+	member_stop(&m[0]);
+	assert_false(peering_ask(&m[2].options, m[0].address[1], &book, err, sizeof(err)));
+	assert_string_equal(err, "Connection refused");
+}
+
+/* A group whose members do not change. */
+static void a_stranger_is_not_admitted_where_nobody_is(void **state)
+{
+	struct member m[3];
+
+	(void)state;
+	newcomer_prepare(m);
+	m[0].options.admits = false;
+	listen_to_log();
+	member_start(&m[0]);
+	member_start(&m[2]);
+	WAIT_UNTIL(lines_with("refused by replica 1", "not a member of the group") == 1);
+	assert_false(sees(&m[0], 3));
+	member_stop(&m[0]);
+	member_stop(&m[2]);
+	end_listening();
+}
+
 /* A channel without a fabric at its other end is none for a fabric. */
 static void without_a_fabric_there_is_no_channel(void **state)
 {
@@ -190,6 +278,9 @@ int main(void)
 		cmocka_unit_test(without_a_fabric_there_is_no_channel),
 		cmocka_unit_test(names_and_ipv6_do_as_well),
 		cmocka_unit_test(coming_and_going_leaks_nothing),
+		cmocka_unit_test(who_is_new_is_known_to_all_through_one),
+		cmocka_unit_test(who_asks_is_told_who_the_members_are),
+		cmocka_unit_test(a_stranger_is_not_admitted_where_nobody_is),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
