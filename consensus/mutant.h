@@ -34,6 +34,7 @@
  *    whom he granted, who asks the old leader too, and so ends his term;
  *  - blank_grants_unread (rule 11): it costs a blank replica the way by its nonce,
  *    but a leader that can ask has a majority of those who started, and readmits it;
+ *  - idle_trusts_memory (rule 2): whoever proposes something makes it notice;
  *  - endless_takeover, all_hold_space, campaign_on_old_news, coming_untold,
  *    looks_starve_score, reading_waited_for and stops_teach_patience: what they cost is
  *    time or a needless change of leader, within the bounds that runs allow;
@@ -95,6 +96,7 @@
 	X(vote_when_restored, "r2", "a restored log votes before it is readmitted")                \
 	X(count_blank, "r2", "a replica that does not vote is counted")                            \
 	X(readmit_any_memory, "r2", "an entry readmits whatever the incarnation")                  \
+	X(idle_trusts_memory, "r2", "an idle leader does not notice that a memory was lost")       \
 	X(count_lost_memory, "r2", "a vote counts that another memory gave")                       \
 	X(empty_tail_ranks_zero, "r3", "an empty tail ranks below any")                            \
 	X(forget_granted, "r4", "after a restart no ballot has been granted")                      \

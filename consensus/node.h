@@ -67,7 +67,8 @@ struct mu_peer {
 
 	uint64_t commit; /* as read from its header */
 	uint64_t base;
-	uint64_t incarnation; /* of the memory that the connection leads to */
+	uint64_t incarnation; /* of the memory that the connection leads to... */
+	uint64_t asked_ns;    /* ...and when it was asked whether that is so still */
 	uint64_t posted_end;  /* log written up to here... */
 	uint64_t acked_end;   /* ...and acknowledged */
 	uint64_t posted_commit, acked_commit;

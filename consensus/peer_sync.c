@@ -429,6 +429,29 @@ static void look_at_connection(struct mu *mu, unsigned id)
 		failed(mu, id, MU_FABRIC_UNREACHABLE);
 }
 
+/*
+ * A connection to a memory that is no more may stay UP until it is used
+ * (mu_fabric.h). What the peer publishes is of another one then: ask for
+ * something, lest it go unnoticed while there is nothing to write. A fence
+ * settles it whichever of the two is older, what was read or the connection.
+ */
+static void look_at_memory(struct mu *mu, unsigned id)
+{
+	struct mu_peer *p = &mu->data.peer[id];
+	const struct mu_peer_facts *facts = &mu->shared.peer[id];
+
+	/* It hardly ever changes: then the simulator is not given a point to interrupt at. */
+	if (atomic_load_explicit(&facts->incarnation, memory_order_relaxed) == p->incarnation ||
+	    MU_MUTANT(idle_trusts_memory))
+		return;
+	if (p->state != MU_PEER_FOLLOWS || p->ops_head != p->ops_tail ||
+	    mu->data.now_ns < p->asked_ns + mu->config.tick_ns)
+		return;
+	if (mu_peer_post_write(mu, id, MU_OP_FENCE, offsetof(struct mu_replication_header, fence),
+			       &p->fence_out, sizeof(p->fence_out), p->posted_fence))
+		p->asked_ns = mu->data.now_ns;
+}
+
 void mu_peer_step(struct mu *mu, unsigned id)
 {
 	struct mu_peer *p = &mu->data.peer[id];
@@ -452,8 +475,10 @@ void mu_peer_step(struct mu *mu, unsigned id)
 		mu_install_step(mu, id);
 		break;
 	case MU_PEER_FOLLOWS:
-		if (!mu->data.appended) /* an idle leader has nothing refused either */
+		if (!mu->data.appended) { /* an idle leader has nothing refused either */
 			look_at_connection(mu, id);
+			look_at_memory(mu, id);
+		}
 		if (p->written_off)
 			mu_peer_reckon_with(mu, id);
 		else if (mu_peer_is_limited(mu, id) && mu_peer_is_needed(mu, id))

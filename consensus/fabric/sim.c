@@ -427,7 +427,9 @@ void sim_lose_memory(struct sim_world *world, unsigned id)
 
 	assert(replica->process == NULL);
 	sim_observe(world, &event);
-	break_connections_to(world, id);
+	/* Whoever has mapped it, as in shm, hears nothing: what he posts next tells him. */
+	if (!world->config.passive_memory || world->config.revoke_breaks)
+		break_connections_to(world, id);
 	for (unsigned region = 0; region < MU_REGIONS; region++) {
 		free(replica->memory[region]);
 		replica->memory[region] = NULL;

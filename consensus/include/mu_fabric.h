@@ -97,7 +97,9 @@ struct mu_fabric_ops {
 
 	/*
 	 * Begin (again) to connect to a peer. Cheap to call repeatedly: a no-op
-	 * while CONNECTING or UP. What happened shows in state().
+	 * while CONNECTING or UP. What happened shows in state(); but where a grant
+	 * needs no connection, that the peer has other memory by now may show only
+	 * when something is posted.
 	 */
 	void (*connect)(struct mu_fabric *, enum mu_plane plane, unsigned peer);
 	enum mu_connection (*state)(struct mu_fabric *, enum mu_plane plane, unsigned peer);

@@ -7,7 +7,7 @@ import pytest
 from harness import MUCTL, Group, wait_for
 from heal import (Servers, a_follower, check, equal_everywhere, fill, log_of, outrun,
                   wait_restored)
-from test_failures import more_work, start_loads
+from test_failures import lose_memory, more_work, start_loads
 
 
 @pytest.fixture
@@ -34,6 +34,19 @@ def test_comes_back_empty_under_load(group, servers, who):
     wait_restored(group, victim)
     more_work(loads, 50)
     check(group, loads, group.ids if who == "leader" else ())
+
+
+def test_proxy_and_server_come_back_with_nothing_and_nobody_writes(group, servers):
+    """A leader that is idle notices by itself that a follower's memory is another one."""
+    leader, victim = group.wait_leader(), a_follower(group)
+    outrun(group, leader)
+    group.wait_level()
+    lose_memory(group, victim)
+    servers.empty(victim)
+    group.start_replica(victim)
+    wait_restored(group, victim)
+    assert group.status(leader)["replicas"][victim - 1]["voting"]
+    equal_everywhere(group)
 
 
 @pytest.mark.parametrize("kept", ["rdb", "aof"])

@@ -36,6 +36,10 @@ static bool take_group_setting(struct words *words, struct group_options *option
 		options->late_permille = (unsigned)number;
 		return true;
 	}
+	if (take_word(words, "tcp")) {
+		options->tcp = true;
+		return true;
+	}
 	if (take_word(words, "verbs")) {
 		options->verbs = true;
 		return true;
@@ -428,7 +432,8 @@ static const struct command {
 	 "N replicas, blank and down, or led by ID, level and idle; ring, entry, proposal, piece "
 	 "(bytes), "
 	 "stall, timeout (times), tear, "
-	 "late (permille), verbs; members: how many of them, the first, are that to begin with",
+	 "late (permille), tcp, verbs; members: how many of them, the first, are that to begin "
+	 "with",
 	 do_group},
 	{"show", "CLASS...", "print events of these classes from now on", do_show},
 	{"hide", "CLASS...", "no longer", do_hide},

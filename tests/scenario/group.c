@@ -147,7 +147,7 @@ static void plan_world(struct sim_config *world, const struct group_options *opt
 		.tear_permille = options->tear_permille,
 		.late_permille = options->late_permille,
 		.queue_max = 128,
-		.passive_memory = !options->verbs,
+		.passive_memory = !options->tcp && !options->verbs,
 		.ballot_checked = !options->verbs,
 		.revoke_breaks = options->verbs,
 		.interrupt = interrupt,

@@ -145,7 +145,8 @@ struct group_options {
 	uint64_t ring_bytes, entry_bytes, proposal_bytes, piece_bytes;
 	uint64_t stall_ns, op_timeout_ns;
 	unsigned tear_permille, late_permille;
-	bool verbs; /* the medium: permission by connection, memory dies with the process */
+	bool tcp;   /* the medium, else shm: connections are lost with a process... */
+	bool verbs; /* ...and permission is theirs */
 };
 void group_defaults(struct group_options *options);
 /* Build the world; no process runs yet. */

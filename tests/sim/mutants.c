@@ -84,6 +84,7 @@ static const struct hunt hunts[MU_MUTANTS_END] = {
 	[MU_MUTANT_vote_when_restored] = {.schedule = "readmitted"},
 	[MU_MUTANT_readmit_any_memory] = {.schedule = "readmitted"},
 	[MU_MUTANT_count_lost_memory] = {.schedule = "usurped"},
+	[MU_MUTANT_idle_trusts_memory] = {.transcript = "rule-02-idle"},
 	[MU_MUTANT_forget_granted] = {.by = BIT(FOUND_CONTRACT)},
 	[MU_MUTANT_grant_before_record] = {.by = BIT(FOUND_CONTRACT),
 					   .schedule = "record",
