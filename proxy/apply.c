@@ -150,15 +150,29 @@ static void pass_over(struct mp_proxy *proxy, uint64_t start_lsn)
 	apply->seen_era = apply->era;
 }
 
+/* `former`: the era of which a backend holds all that the log begins with. 0: of none. */
+static void tell_where(const struct mp_apply *apply, uint64_t former)
+{
+	if (former && former != apply->era && apply->applied_lsn > 0)
+		mp_warn("all replicas' logs were lost: the group goes on with what its servers "
+			"have kept, up to LSN %" PRIu64 " of era %" PRIx64
+			". What was acknowledged after that, if anything was, is lost",
+			apply->applied_lsn, former);
+	mp_info("applying the log of era %" PRIx64 " behind LSN %" PRIu64, apply->era,
+		apply->applied_lsn);
+}
+
 /* A backend that is away counts, too: the log must not be reclaimed behind its back. */
 static bool seek(struct mp_proxy *proxy)
 {
 	struct mp_apply *apply = &proxy->apply;
 	const struct mp_target *last = hindmost(proxy);
 	enum mu_error error;
+	uint64_t former;
 
 	if (!last || proxy->adopt.is_wanted)
 		return false;
+	former = last->backend->era;
 	error = read_from(proxy, last);
 	if (error == MU_ERR_FULL)
 		return false; /* the log is still on its way to here */
@@ -167,8 +181,7 @@ static bool seek(struct mp_proxy *proxy)
 	apply->seek_wanted = false;
 	apply->applied_lsn = apply->read_lsn = mp_apply_settled_lsn(last);
 	if (error == MU_OK) {
-		mp_info("applying the log of era %" PRIx64 " behind LSN %" PRIu64, apply->era,
-			apply->applied_lsn);
+		tell_where(apply, former);
 		apply->stale = false;
 		pass_over(proxy, apply->applied_lsn);
 		mp_transfer_unwant(proxy);

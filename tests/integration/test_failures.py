@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import MUCTL, Group, Load, process_lives, wait_for
+from harness import MUCTL, Group, Load, ServerError, encode, process_lives, wait_for
 
 
 def start_loads(group, ids=None, label="", distinct=None):
@@ -158,27 +158,45 @@ def test_a_redis_that_comes_back_empty_is_not_served_from(group):
         server.wait()
 
 
+STOPPED_S = 10
+
+
 def test_a_stopped_leader():
-    """SIGSTOP for two seconds: another leads meanwhile; awake again, it does no harm."""
+    """SIGSTOP: another leads meanwhile; awake again, it does no harm, and answers no stale read."""
     with Group(ring_size="256M") as group:  # what is written meanwhile must fit
         stop_the_leader(group.wait_ready())
+
+
+def asked_while_stopped(group, stopped, writer, number):
+    """A client of the one that is stopped asks for what others have just been told is written."""
+    reader = group.redis(stopped, timeout=60)
+    assert writer.call("SET", "number", number) == b"OK"
+    reader.send(encode("GET", "number"))
+    return reader, number
 
 
 def stop_the_leader(group):
     leader = group.wait_leader()
     others = [i for i in group.ids if i != leader]
-    loads = start_loads(group)
+    loads = start_loads(group, distinct=500)
+    survivors = [load for load in loads if load.replica != leader]
+    questions = []
     pid = group.kill(leader, signal.SIGSTOP)
     try:
         stopped = time.monotonic()
         wait_for(lambda: group.leader(others[0]) in others, "another leader")
         print(f"another leader after {(time.monotonic() - stopped) * 1000:.0f} ms")
-        survivors = [load for load in loads if load.replica != leader]
         more_work(survivors, 100)
-        while time.monotonic() - stopped < 2:
-            more_work(survivors, 5)
+        with group.redis(others[1], timeout=30) as writer:
+            while time.monotonic() - stopped < STOPPED_S:
+                questions.append(asked_while_stopped(group, leader, writer, len(questions)))
+                more_work(survivors, 20)
     finally:
         os.kill(pid, signal.SIGCONT)
+    for reader, number in questions:
+        with reader:
+            value = reader.reply()
+            assert isinstance(value, ServerError) or int(value) >= number, (value, number)
     wait_for(lambda: group.serves(leader), "the stopped one to serve again", 30)
     more_work(loads, 20)
     for load in loads:
