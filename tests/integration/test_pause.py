@@ -70,6 +70,7 @@ def test_everybody_waits_until_the_time_is_up(unpaused):
     with group.redis(1, 30) as client, group.redis(2) as other:
         start = time.monotonic()
         assert other.call("CLIENT", "PAUSE", 300) == b"OK"
+        group.wait_level()  # handed on by every replica, if only after the time was up
         assert client.call("PING") == b"PONG" and client.call("SET", "k", 1) == b"OK"
         assert other.call("GET", "k") == b"1"
         assert time.monotonic() - start >= 0.25

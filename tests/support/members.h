@@ -76,11 +76,11 @@ bool sees(struct member *m, unsigned peer);
 void pair_start(struct member pair[2]);
 void pair_stop(struct member pair[2]);
 
-/* Keep what is logged from here on, for lines_with(). */
+/* Keep what goes to stderr from here on, for lines_with(); it comes out at the end. */
 void listen_to_log(void);
 /* How many lines of the log have both words in them. */
 unsigned lines_with(const char *one, const char *other);
-void end_listening(void);
+void end_listening(void); /* in a teardown, too: a test that failed did not come so far */
 
 unsigned open_files(void);
 

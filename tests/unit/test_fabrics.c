@@ -135,6 +135,7 @@ static int finish(void **state)
 	char command[100];
 
 	(void)state;
+	end_listening();
 	for (unsigned id = 1; id <= MEMBERS; id++)
 		fabrics_close(&replicas[id].fabrics);
 	snprintf(command, sizeof(command), "rm -r %s", directory);

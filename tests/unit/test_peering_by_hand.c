@@ -192,6 +192,7 @@ static int prepare(void **state)
 static int finish(void **state)
 {
 	(void)state;
+	end_listening();
 	member_stop(&m);
 	return 0;
 }
