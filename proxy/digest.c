@@ -21,7 +21,7 @@ enum {
 	HURRY_MS = 20,           /* between questions, while a number of keys differs */
 	HAND_OVER_MS = 3000,     /* for a leader that is wrong to be rid of that role */
 	NAMES_BYTES = 256 << 10, /* longer lists of names are not taken */
-	TAG_BYTES = 40,
+	TAG_BYTES = 48,
 };
 
 static uint64_t ns(uint64_t ms)
@@ -36,11 +36,20 @@ static struct mp_link *link_to_leader(struct mp_proxy *proxy)
 
 /* ----------------------------------------------------------- a question's state */
 
-/* Tells it from all others. */
+/* Tells it from all others, and who is to name more keys. */
 static void put_tag(const struct mp_proxy *proxy, char tag[TAG_BYTES])
 {
-	snprintf(tag, TAG_BYTES, "%" PRIx64 "-%" PRIx64, proxy->options.origin_nonce,
-		 proxy->digest.serial);
+	snprintf(tag, TAG_BYTES, "%" PRIx64 "-%" PRIx64 "-%" PRIx32, proxy->options.origin_nonce,
+		 proxy->digest.serial, proxy->digest.lacking);
+}
+
+static bool is_lacked(const struct mp_proxy *proxy, struct mp_slice tag)
+{
+	char text[TAG_BYTES];
+	uint32_t lacking;
+
+	snprintf(text, sizeof(text), "%.*s", (int)tag.len, tag.data);
+	return sscanf(text, "%*x-%*x-%" SCNx32, &lacking) == 1 && lacking >> proxy->options.id & 1;
 }
 
 static void drop(struct redisReply **reply)
@@ -155,10 +164,13 @@ void mp_digest_note(struct mp_proxy *proxy, const struct mp_record_view *record)
 {
 	struct resp_request request;
 
-	if (!mp_reparse_redis(proxy, record->wire, &request) ||
-	    !mp_question_ask(proxy, MP_PURPOSE_DIGEST, 0, record->head.database, request.argc,
-			     request.argv))
-		mp_error("out of memory for a digest");
+	if (mp_reparse_redis(proxy, record->wire, &request)) {
+		proxy->digest.is_lacked = is_lacked(proxy, request.argv[request.argc - 1]);
+		if (mp_question_ask(proxy, MP_PURPOSE_DIGEST, 0, record->head.database,
+				    request.argc, request.argv))
+			return;
+	}
+	mp_error("out of memory for a digest");
 }
 
 void mp_digest_hear(struct mp_proxy *proxy, unsigned peer, struct mp_slice answer)
@@ -194,7 +206,8 @@ void mp_digest_answer(struct mp_proxy *proxy, const struct mp_request *r, struct
 		mp_digest_hear(proxy, proxy->options.id, answer);
 	else if (link)
 		mp_link_send(link, MP_FRAME_DIGEST, NULL, 0, answer);
-	ask_names(proxy);
+	if (proxy->digest.is_lacked)
+		ask_names(proxy);
 }
 
 void mp_digest_lost(struct mp_proxy *proxy)
@@ -298,6 +311,16 @@ static unsigned next_source(const struct mp_digest *digest)
 	return 0;
 }
 
+static uint32_t lacking(const struct mp_digest *digest)
+{
+	uint32_t ids = 0;
+
+	for (unsigned id = 1; id < MU_ID_SLOTS; id++)
+		if (!digest->named[id].keys)
+			ids |= 1U << id;
+	return ids;
+}
+
 /* EVAL script numkeys key ... tag */
 static bool put_question(struct mp_proxy *proxy, const redisReply *keys)
 {
@@ -329,13 +352,15 @@ static void ask(struct mp_proxy *proxy, uint64_t now_ns)
 	unsigned source = next_source(digest);
 	struct redisReply *scan;
 
-	ask_names(proxy);
+	if (!digest->named[proxy->options.id].keys)
+		ask_names(proxy);
 	if (!source)
 		return;
 	scan = digest->named[source].keys;
 	digest->named[source].keys = NULL;
 	digest->last = source;
 	digest->serial++;
+	digest->lacking = lacking(digest);
 	if (put_question(proxy, scan->element[1]) &&
 	    mp_pipeline_room(proxy, mp_buffer_len(&digest->wire))) {
 		digest->database = digest->named[source].database;

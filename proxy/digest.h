@@ -12,8 +12,9 @@
  * first. What differed is in the leader's log and counters.
  *
  * Whose keys: each replica goes through its own server's with SCAN, and names
- * some for the next time; the leader takes one's after the other's. So a key
- * that is in one server alone is found, too. If that shows in the number of keys
+ * some for the next time; the leader takes one's after the other's, and each
+ * question says who is to name more: whose names have been asked about, or were
+ * lost. So a key that is in one server alone is found, too. If that shows in the number of keys
  * first, the questions follow each other faster until the key is found.
  *
  * Without a majority among the answers, it is told, and nothing is done.
@@ -42,8 +43,9 @@ struct mp_digest {
 	/* The leader's, under that ballot. */
 	uint64_t ballot;
 	uint64_t next_ns;
-	uint64_t serial; /* of the question */
-	bool is_asked;   /* it is under way, and about: */
+	uint64_t serial;  /* of the question */
+	uint32_t lacking; /* of whom it had no names to ask about next: a bit for each id */
+	bool is_asked;    /* it is under way, and about: */
 	uint32_t database;
 	uint64_t asked_ns;
 	struct redisReply *keys;                /* an array; NULL: none */
@@ -57,6 +59,7 @@ struct mp_digest {
 	struct mp_buffer wire;
 
 	/* Every replica's. */
+	bool is_lacked; /* as the last question said: name more keys */
 	bool is_scanning;
 	uint32_t scan_database;
 	unsigned empty_scans; /* in a row */
