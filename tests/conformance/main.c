@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 
 #include "conformance.h"
 #ifdef HAVE_VERBS
@@ -120,11 +119,6 @@ int main(int argc, char **argv)
 	unsigned ran = 0;
 	int failed = 0;
 
-	/*
-	 * Memory is counted, to see what leaks. Where a stack happens to lie across 2 MiB
-	 * that the kernel can give as one page, one step deeper into it counts as all that.
-	 */
-	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	for (size_t i = 0; i < sizeof(fabrics) / sizeof(fabrics[0]); i++) {
 		if (!is_wanted(fabrics[i], argc, argv) || (argc <= 1 && !is_available(fabrics[i])))
 			continue;
