@@ -21,7 +21,7 @@ static const char *const class_names[SAY_CLASSES] = {
 bool say_show(struct scenario *scenario, const char *class_name, bool shown)
 {
 	for (unsigned i = 0; i < SAY_CLASSES; i++) {
-		if (strcmp(class_name, class_names[i]) != 0)
+		if (!class_names[i] || strcmp(class_name, class_names[i]) != 0)
 			continue;
 		scenario->shows[i] = shown;
 		return true;
