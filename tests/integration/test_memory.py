@@ -1,6 +1,7 @@
 """maxmemory and maxmemory-policy: the group's, carried out through the log."""
 
 import contextlib
+import re
 
 import pytest
 
@@ -17,8 +18,10 @@ def info(client, section):
 
 def used(group):
     with group.redis_backend(group.wait_leader()) as backend:
+        own = re.search(rb"tot-mem=(\d+)", backend.call("CLIENT", "INFO"))
         fields = info(backend, "memory")
-        return int(fields["used_memory"]) - int(fields["mem_not_counted_for_evict"])
+        return (int(fields["used_memory"]) - int(fields["mem_not_counted_for_evict"])
+                - int(own.group(1)))
 
 
 @contextlib.contextmanager
