@@ -163,7 +163,7 @@ static void ask_all(struct mu *mu, uint64_t ballot)
 	const uint64_t word[3] = {ballot, mu->record->incarnation, 0};
 
 	MU_EACH_OTHER(mu, id)
-	mu_wish_set(&mu->bg.watch[id].request, word);
+		mu_wish_set(&mu->bg.watch[id].request, word);
 }
 
 /* Withdraw, and stay out of the way for a random while, longer when that repeats itself. */

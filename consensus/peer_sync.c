@@ -93,8 +93,7 @@ bool mu_peer_votes(const struct mu *mu, unsigned id)
 
 void mu_peers_begin(struct mu *mu)
 {
-	MU_EACH_OTHER(mu, id)
-	{
+	MU_EACH_OTHER(mu, id) {
 		struct mu_peer *p = &mu->data.peer[id];
 
 		p->state = MU_PEER_IDLE;

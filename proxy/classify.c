@@ -55,8 +55,7 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 		meta->rewrite = mp_needs_rewrite(found, request);
 		meta->publish = found->rewrite == MP_REWRITE_PUBLISH;
 		meta->speaks = mp_command_speaks(found);
-		meta->settings =
-			found->rewrite == MP_REWRITE_SETTINGS || found->rewrite == MP_REWRITE_PAUSE;
+		meta->settings = mp_command_sets(found);
 		meta->denyoom = found->denyoom;
 		return MP_VERDICT_SERVE;
 	case MP_CLASS_LOCAL:

@@ -125,6 +125,12 @@ static inline bool mp_command_speaks(const struct mp_command *command)
 	return command->rewrite == MP_REWRITE_PUBLISH || command->rewrite == MP_REWRITE_SCRIPT;
 }
 
+/* May it change what is the group's, beside the data (memory.h, pause.h)? */
+static inline bool mp_command_sets(const struct mp_command *command)
+{
+	return command->rewrite == MP_REWRITE_SETTINGS || command->rewrite == MP_REWRITE_PAUSE;
+}
+
 /* Is this very request a blind write (options looked at)? Only for class WRITE. */
 bool mp_command_is_blind(const struct mp_command *, const struct resp_request *);
 

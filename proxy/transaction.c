@@ -248,7 +248,7 @@ static void make_write(struct making *m, const struct mp_command *command,
 	m->denyoom = m->denyoom || command->denyoom;
 	if (mp_command_speaks(command))
 		m->flags |= MP_RECORD_SPEAKS;
-	if (command->rewrite == MP_REWRITE_SETTINGS || command->rewrite == MP_REWRITE_PAUSE)
+	if (mp_command_sets(command))
 		m->flags |= MP_RECORD_SETTINGS;
 	if (!mp_needs_rewrite(command, request)) {
 		put_wire(m, request->raw);

@@ -226,12 +226,13 @@ bool membership_change(const struct membership *membership, struct mu *mu, struc
 	if (!may_change(membership, &status, peering, change == MU_CHANGE_ADD ? *id : 0, why,
 			why_bytes))
 		return false;
-	if (*id == 0 || (change == MU_CHANGE_ADD && !membership->book.place[*id].address[0])) {
-		snprintf(why, why_bytes,
-			 change == MU_CHANGE_ADD
-				 ? "no replica %s has been heard of: start it with join = %s"
-				 : "there is no replica %s%.0s",
+	if (change == MU_CHANGE_ADD && !membership->book.place[*id].address[0]) {
+		snprintf(why, why_bytes, "no replica %s has been heard of: start it with join = %s",
 			 who, membership->book.place[status.id].address);
+		return false;
+	}
+	if (*id == 0) {
+		snprintf(why, why_bytes, "there is no replica %s", who);
 		return false;
 	}
 	if (mu_change_members(mu, change, *id, &reason) == MU_OK)

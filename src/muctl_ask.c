@@ -45,6 +45,8 @@ static json_t *parse(const char *admin, int code, const char *body, char *err, s
 	return NULL;
 }
 
+static bool versions_agree; /* of the replica that was asked last */
+
 static json_t *ask(const char *admin, char *err, size_t err_bytes)
 {
 	char *body;
@@ -54,6 +56,7 @@ static json_t *ask(const char *admin, char *err, size_t err_bytes)
 	if (code >= 0)
 		status = parse(admin, code, body, err, err_bytes);
 	free(body);
+	versions_agree = status != NULL;
 	return status;
 }
 
@@ -81,7 +84,6 @@ json_t *muctl_look(const char *admin)
 
 int muctl_wish(const char *admin, const char *path)
 {
-	static bool versions_agree;
 	char err[500], *body;
 	int code;
 
@@ -91,7 +93,6 @@ int muctl_wish(const char *admin, const char *path)
 		if (!status)
 			return code;
 		json_decref(status);
-		versions_agree = true;
 	}
 	code = http_post(admin, path, MUCTL_TIMEOUT_MS, &body, err, sizeof(err));
 	if (code < 0)

@@ -16,8 +16,8 @@ json_t *muctl_status(const char *admin, int *code);
 json_t *muctl_look(const char *admin);
 
 /*
- * Ask for something to be done; the answer is shown. Before the first wish the version
- * is asked for. The exit code.
+ * Ask for something to be done; the answer is shown. Where it has not been seen
+ * yet the version is asked for first. The exit code.
  */
 int muctl_wish(const char *admin, const char *path);
 

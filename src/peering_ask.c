@@ -87,9 +87,7 @@ static bool be_refused(struct question *q, size_t bytes)
 
 	if (bytes > PEERING_REFUSAL_BYTES || !get(q, why, bytes))
 		return fail(q, "refused there");
-	for (char *c = why; *c; c++)
-		if (*c < ' ' || *c > '~')
-			*c = '?';
+	peering_make_printable(why);
 	snprintf(q->err, q->err_bytes, "refused there: %s", why);
 	return false;
 }

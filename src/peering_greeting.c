@@ -337,9 +337,7 @@ static void be_refused(struct greeting *g)
 
 	memcpy(why, g->body, g->head.bytes);
 	why[g->head.bytes] = '\0';
-	for (char *c = why; *c; c++)
-		if (*c < ' ' || *c > '~')
-			*c = '?';
+	peering_make_printable(why);
 	/* What passes by itself: both ends dialled, or one was a little faster. */
 	if (strstr(why, "channel"))
 		mp_debug("peering: refused by %s: %s", who(g, text), why);

@@ -193,6 +193,14 @@ const char *channel_objection(struct peering *p, unsigned peer);
 bool channel_joins_fabrics(struct peering *p, unsigned peer);
 void channel_tick(struct peering *p, uint64_t now_ms);
 
+/* A text of somebody else's, to be shown. */
+static inline void peering_make_printable(char *text)
+{
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~')
+			*text = '?';
+}
+
 /* --- peering_book.c --- */
 /* May somebody who bears this id, and knows the secret, be spoken to? */
 bool peering_admits(const struct peering *p, unsigned id);
