@@ -51,8 +51,7 @@ def automake(build, tests):
         except (OSError, AttributeError):
             result, p, f, text = "MISSING", 0, 0, ""
         if result == "SKIP":
-            print(f"{test}: skipped", file=sys.stderr)
-            continue
+            continue  # make check has said so
         if result == "PASS":
             p = p or (0 if f else 1)
         else:

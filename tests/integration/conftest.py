@@ -18,6 +18,13 @@ def shared():
         group.print_logs()
 
 
+@pytest.fixture(params=["leader", "follower"])
+def replica(request, shared):
+    """One of the shared group's: the test is run through both kinds."""
+    leader = shared.wait_leader()
+    return next(i for i in shared.ids if (i == leader) == (request.param == "leader"))
+
+
 @pytest.fixture
 def group():
     """A group of the test's own, to break."""

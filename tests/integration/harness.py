@@ -601,3 +601,17 @@ class Load(threading.Thread):
                 if got not in {f"{self.label}:{one}".encode() for one in may_be}:
                     lost.append((self.key(n), got))
         assert not lost, f"{len(lost)} acknowledged writes lost, first: {lost[:3]}"
+
+
+def refuses_users(group, i, directory, text, why):
+    """The configuration of replica i, with an auth-file of this text (None: that is not there)."""
+    users, conf = directory / "users", directory / "conf"
+    if text is not None:
+        users.write_text(text)
+    with open(group.conf(i)) as file:
+        lines = [line for line in file if not line.startswith("auth-file")]
+    conf.write_text("".join(lines) + f"auth-file = {users}\n")
+    run = subprocess.run([MUPROXY, "--check-config", conf], capture_output=True, text=True,
+                         timeout=20 * PATIENCE, check=False)
+    assert run.returncode == 2 and why in run.stderr and run.stderr.count("\n") == 1, run.stderr
+    assert f"{conf}:{len(lines) + 1}: auth-file: {users}: " in run.stderr

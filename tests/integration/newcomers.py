@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 from harness import MUCTL, PATIENCE, Group, process_lives, wait_for
-from heal import Processes, Servers
+from heal import Processes, Servers, fill_bulk
 
 
 class Memcacheds(Processes):
@@ -128,3 +128,12 @@ class Changing(Group):
         self.redises.close()
         self.memcacheds.close()
         super().close()
+
+
+def changing():
+    """A group with a ring so small that who joins must be given another one's state."""
+    with Changing(ring_size="1M") as group:
+        group.wait_ready()
+        fill_bulk(group, 2)
+        yield group
+        group.print_logs()

@@ -7,9 +7,9 @@ import ledger_memcached
 import ledger_redis
 import pytest
 from harness import wait_for
-from heal import fill_bulk, log_of, restores
+from heal import log_of, restores
 from ledger import Party
-from newcomers import Changing, address, muctl, muctl_begin
+from newcomers import address, changing, muctl, muctl_begin
 from test_failures import backends_agree
 
 MAKERS = [maker for maker in ledger_redis.MAKERS + ledger_memcached.MAKERS if maker[0] != "big"]
@@ -17,12 +17,7 @@ MAKERS = [maker for maker in ledger_redis.MAKERS + ledger_memcached.MAKERS if ma
 
 @pytest.fixture
 def group():
-    """With a ring so small that who joins must be given another one's state."""
-    with Changing(ring_size="1M") as group:
-        group.wait_ready()
-        fill_bulk(group, 2)
-        yield group
-        group.print_logs()
+    yield from changing()
 
 
 def remove(group, party, i):

@@ -11,18 +11,13 @@ import threading
 
 import pytest
 from harness import MUCTL, MUPROXY, PATIENCE, wait_for
-from heal import fill_bulk, log_of
-from newcomers import Changing, address, muctl, muctl_begin
+from heal import log_of
+from newcomers import address, changing, muctl, muctl_begin
 
 
 @pytest.fixture(scope="module")
 def group():
-    """With a ring so small that who joins must be given another one's state."""
-    with Changing(ring_size="1M") as group:
-        group.wait_ready()
-        fill_bulk(group, 2)
-        yield group
-        group.print_logs()
+    yield from changing()
 
 
 def refused(group, i, *arguments, code=1):

@@ -6,7 +6,7 @@ import subprocess
 import pylibmc
 import pytest
 
-from harness import BUILD, MUPROXY, PATIENCE
+from harness import BUILD, PATIENCE, refuses_users
 from mc_requests import frame, frames
 from mc_support import run_spymemcached
 
@@ -120,14 +120,4 @@ def test_others_know_no_sasl(closed):
     ("a:" + "b" * 70000, "more than 65536 bytes"), (None, "No such file")],
     ids=["empty", "no colon", "no name", "no password", "empty line", "too large", "no file"])
 def test_bad_files(closed, tmp_path, text, why):
-    group, i = closed
-    users, conf = tmp_path / "users", tmp_path / "conf"
-    if text is not None:
-        users.write_text(text)
-    with open(group.conf(i)) as file:
-        lines = [line for line in file if not line.startswith("auth-file")]
-    conf.write_text("".join(lines) + f"auth-file = {users}\n")
-    run = subprocess.run([MUPROXY, "--check-config", conf], capture_output=True, text=True,
-                         timeout=20 * PATIENCE)
-    assert run.returncode == 2 and why in run.stderr and run.stderr.count("\n") == 1, run.stderr
-    assert f"{conf}:{len(lines) + 1}: auth-file: {users}: " in run.stderr
+    refuses_users(*closed, tmp_path, text, why)

@@ -82,12 +82,6 @@ def plain():
         yield server
 
 
-@pytest.fixture(params=["leader", "follower"])
-def replica(request, shared):
-    leader = shared.wait_leader()
-    return next(i for i in shared.ids if (i == leader) == (request.param == "leader"))
-
-
 @pytest.mark.parametrize("seed", range(int(FIRST), int(LAST or FIRST) + 1))
 def test_odd_lines(shared, plain, seed):
     choose = random.Random(seed)

@@ -38,12 +38,6 @@ def plain():
         yield server
 
 
-@pytest.fixture(params=["leader", "follower"])
-def replica(request, shared):
-    leader = shared.wait_leader()
-    return next(i for i in shared.ids if (i == leader) == (request.param == "leader"))
-
-
 def names(reply):
     """Of statistics. What depends on the server's history, and its values, are left out."""
     return re.sub(rb"(STAT|ITEM|PREFIX) (\S+) [^\r]*", rb"\1 \2", reply)

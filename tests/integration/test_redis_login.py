@@ -5,7 +5,7 @@ import subprocess
 import pytest
 import redis
 
-from harness import MUPROXY, PATIENCE, ServerError, encode
+from harness import PATIENCE, ServerError, encode, refuses_users
 from redis_pair import PlainRedis
 from redis_sessions import replies, transcript
 
@@ -121,17 +121,7 @@ def test_clients(closed):
 @pytest.mark.parametrize("text,why", [("", "nobody is in it"), ("fred\n", "line 1 is not user:password"),
                                       (None, "No such file")], ids=["empty", "no colon", "no file"])
 def test_bad_files(closed, tmp_path, text, why):
-    group, i = closed
-    users, conf = tmp_path / "users", tmp_path / "conf"
-    if text is not None:
-        users.write_text(text)
-    with open(group.conf(i)) as file:
-        lines = [line for line in file if not line.startswith("auth-file")]
-    conf.write_text("".join(lines) + f"auth-file = {users}\n")
-    run = subprocess.run([MUPROXY, "--check-config", conf], capture_output=True, text=True,
-                         timeout=20 * PATIENCE)
-    assert run.returncode == 2 and why in run.stderr and run.stderr.count("\n") == 1, run.stderr
-    assert f"{conf}:{len(lines) + 1}: auth-file: {users}: " in run.stderr
+    refuses_users(*closed, tmp_path, text, why)
 
 
 def test_after_a_new_leader_they_are_still_who_they_were(closed):

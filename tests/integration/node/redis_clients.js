@@ -51,6 +51,19 @@ function collector() {
   };
 }
 
+async function outliveLeader(client, other, messages) {
+  await restartLeader();
+  for (const i of range(20)) {
+    await persist(() => client.set(`after-${i}`, String(i)));
+    assert.strictEqual(await persist(() => other.get(`after-${i}`)), String(i));
+  }
+  // Who subscribed has connected, and subscribed, again by itself.
+  await persist(async () => {
+    await client.publish('ch', 'back');
+    assert.strictEqual(messages.seen[messages.seen.length - 1], 'back');
+  });
+}
+
 // ---------------------------------------------------------------------------- redis
 
 function nodeRedis(port, RESP) {
@@ -156,16 +169,7 @@ async function redis(RESP) {
   await messages.until(ROUNDS);
   await patterns.until(ROUNDS);
   assert.deepStrictEqual(messages.seen, range(ROUNDS).map(String));
-  await restartLeader();
-  for (const i of range(20)) {
-    await persist(() => client.set(`after-${i}`, String(i)));
-    assert.strictEqual(await persist(() => other.get(`after-${i}`)), String(i));
-  }
-  // It has connected, and subscribed, again by itself.
-  await persist(async () => {
-    await client.publish('ch', 'back');
-    assert.strictEqual(messages.seen[messages.seen.length - 1], 'back');
-  });
+  await outliveLeader(client, other, messages);
   for (const each of [client, other, subscriber]) each.destroy();
 }
 
@@ -235,15 +239,7 @@ async function ioredis() {
   await messages.until(ROUNDS);
   await patterns.until(ROUNDS);
   assert.deepStrictEqual(messages.seen, range(ROUNDS).map(String));
-  await restartLeader();
-  for (const i of range(20)) {
-    await persist(() => client.set(`after-${i}`, i));
-    assert.strictEqual(await persist(() => other.get(`after-${i}`)), String(i));
-  }
-  await persist(async () => {
-    await client.publish('ch', 'back');
-    assert.strictEqual(messages.seen[messages.seen.length - 1], 'back');
-  });
+  await outliveLeader(client, other, messages);
   for (const each of [client, other, subscriber]) each.disconnect();
 }
 
