@@ -243,15 +243,6 @@ static void take_extras(const struct frame *f, const char *extras, struct mc_req
 	}
 }
 
-/* Can the text protocol not say this key? */
-static bool is_odd(struct mp_slice key)
-{
-	for (size_t i = 0; i < key.len; i++)
-		if (strchr(" \r\n", key.data[i])) /* and NUL, which is there, too */
-			return true;
-	return false;
-}
-
 /* stats' argument goes into a line as it is. */
 static bool is_plain_text(struct mp_slice text)
 {
@@ -266,7 +257,7 @@ static enum mc_result too_large(struct mc_parser *p, const struct frame *f, stru
 				size_t *used)
 {
 	char text[MC_MAX_KEY_BYTES * 2];
-	bool odd = is_odd(key);
+	bool odd = mc_key_is_odd(key);
 
 	refuse(p, MC_STATUS_TOO_LARGE, NULL, false);
 	*used = sizeof(f->header) + f->extras + f->key;
@@ -293,7 +284,7 @@ static enum mc_result take_key(struct mc_parser *p, struct mp_slice key, struct 
 		return MC_DONE;
 	}
 	r->key_count = 1;
-	r->key_is_base64 = is_odd(key);
+	r->key_is_base64 = mc_key_is_odd(key);
 	if (r->key_is_base64 && key.len > MC_MAX_BASE64_KEY_BYTES)
 		return refuse(p, MC_STATUS_INVALID, "muproxy: such a key has 186 bytes at most",
 			      false);

@@ -7,6 +7,8 @@
 #include "mc_answer.h"
 #include "mc_parser.h"
 
+enum { DEADLINE_TO_BE_WON_S = 3600 }; /* of an item that R is to win: any */
+
 /* What a decision works with. */
 struct deciding {
 	const struct mc_request *request;
@@ -185,7 +187,7 @@ static bool read_value(struct mp_slice value, uint64_t *number)
 	return mc_read_u64(value, number);
 }
 
-/* How long a new counter is to live: of N and T the flag that comes last has its way. */
+/* How long a new item is to live: of N and T the flag that comes last has its way. */
 static int64_t first_exptime(const struct mc_request *r)
 {
 	int64_t exptime = r->vivify_exptime;
@@ -327,11 +329,31 @@ static bool wins_recache(const struct deciding *d)
 	       d->now_s + d->item->left_s < threshold_s;
 }
 
+/*
+ * mg's N makes an item. memcached forgets then that the key came in base64, and would
+ * ever after tell it bare: one with a line end in it would look like two replies. Such an
+ * item is made by a store, which does not forget, and won by R.
+ */
+static void vivify(struct deciding *d, struct mc_mg_changes *changes)
+{
+	const struct mc_request *r = d->request;
+	int64_t exptime = r->vivify_exptime;
+
+	if (mc_key_is_odd(r->keys[0])) {
+		changes->is_made = true;
+		changes->touch = false;
+		exptime = first_exptime(r);
+		put_store(d, 0, d->now_s + DEADLINE_TO_BE_WON_S, &(struct mc_value){0});
+	}
+	changes->vivify = true;
+	changes->vivify_s = mc_deadline(d->deadlines, r->keys[0], exptime, d->now_s);
+}
+
 /* mg with N, R or T: the server's answer is the client's, but its clock decides nothing. */
 static void decide_mg(struct deciding *d)
 {
 	const struct mc_request *r = d->request;
-	struct mc_mg_changes changes = {.touch = true};
+	struct mc_mg_changes changes = {.touch = mc_has(r, 'T'), .recache_s = INT32_MAX};
 
 	if (!d->item->found) {
 		put_delete(d);
@@ -339,15 +361,12 @@ static void decide_mg(struct deciding *d)
 			answer(d, MC_NOT_THERE);
 			return;
 		}
-		changes.vivify = true;
-		changes.vivify_s =
-			mc_deadline(d->deadlines, r->keys[0], r->vivify_exptime, d->now_s);
+		vivify(d, &changes);
 	} else {
 		keep(d);
 		changes.recache = wins_recache(d);
-		changes.recache_s = INT32_MAX;
 	}
-	if (mc_has(r, 'T'))
+	if (changes.touch)
 		changes.touch_s = mc_deadline(d->deadlines, r->keys[0], r->exptime, d->now_s);
 	mc_put_mg(&d->record, r, &changes);
 	d->decision->commands++;

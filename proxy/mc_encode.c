@@ -238,6 +238,8 @@ void mc_put_mg(struct mc_writer *w, const struct mc_request *r, const struct mc_
 	struct mp_slice word;
 
 	mc_put_meta(w, r, "mg");
+	if (changes->is_made)
+		mc_put_flag(w, 'R', INT32_MAX);
 	while ((word = mc_next_word(&s, end)).len > 0) {
 		switch (*word.data) {
 		case 'q':
@@ -245,7 +247,7 @@ void mc_put_mg(struct mc_writer *w, const struct mc_request *r, const struct mc_
 			break;
 		case 'N':
 			if (changes->vivify)
-				mc_put_flag(w, 'N', changes->vivify_s);
+				mc_put_flag(w, changes->is_made ? 'T' : 'N', changes->vivify_s);
 			break;
 		case 'R':
 			if (changes->recache)

@@ -102,6 +102,7 @@ void mc_put_flag(struct mc_writer *w, char flag, int64_t value);
 struct mc_mg_changes {
 	bool vivify, recache, touch; /* N, R, T: put in, with these deadlines; else left out */
 	int64_t vivify_s, recache_s, touch_s;
+	bool is_made; /* The item to vivify is there by now, with a deadline: take its win. */
 };
 /* mg with the client's flags in their order, but for quiet, and with its end. */
 void mc_put_mg(struct mc_writer *w, const struct mc_request *r,

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "slice.h"
 
@@ -105,6 +106,15 @@ static inline struct mp_slice mc_next_word(const char **s, const char *end)
 	while (*s < end && **s != ' ')
 		(*s)++;
 	return (struct mp_slice){start, (size_t)(*s - start)};
+}
+
+/* Can the text protocol not say this key? */
+static inline bool mc_key_is_odd(struct mp_slice key)
+{
+	for (size_t i = 0; i < key.len; i++)
+		if (strchr(" \r\n", key.data[i])) /* and NUL, which is there, too */
+			return true;
+	return false;
 }
 
 /* FNV-1a. */

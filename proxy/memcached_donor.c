@@ -63,15 +63,6 @@ static void fail(struct memcached_donor *donor, const char *why)
 
 /* -------------------------------------------------------------- what is asked */
 
-/* Text cannot say all keys. */
-static bool needs_base64(const char *key, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)key[i] <= ' ' || key[i] == 0x7f)
-			return true;
-	return false;
-}
-
 static void put_key(struct mc_writer *w, const struct asked *asked, bool is_base64)
 {
 	char text[MC_MAX_KEY_BYTES * 2];
@@ -86,7 +77,7 @@ static void put_key(struct mc_writer *w, const struct asked *asked, bool is_base
 static bool ask(struct memcached_donor *donor, const struct asked *asked, const char *verb,
 		const char *flags)
 {
-	bool is_base64 = needs_base64(asked->key, asked->key_bytes);
+	bool is_base64 = mc_key_is_odd((struct mp_slice){asked->key, asked->key_bytes});
 	char line[LINE_BYTES];
 	struct mc_writer w = {line, sizeof(line), 0};
 

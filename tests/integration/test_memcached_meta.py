@@ -3,6 +3,7 @@
 test_memcached_differential.py draws at random what here is gone through one by one.
 """
 
+import base64
 import contextlib
 import itertools
 import re
@@ -152,6 +153,21 @@ def test_what_is_wrong_with_flags(pairs, flags):
 @pytest.mark.parametrize("item", ["missing", "stale", "number"])
 def test_every_flag_with_a_key_in_base64(pairs, item):
     go_through(pairs, item, KEY_IN_BASE64.decode(), " b")
+
+
+def test_a_key_with_line_ends_is_always_told_in_base64(pairs):
+    """An item that mg's N has made, too: told bare, it would look like two replies."""
+    key = base64.b64encode(b"odd\r\nc1 key").decode()
+    told = f"k{key} b".encode()
+    for side in pairs[0][1], pairs[1][1]:
+        side.begin(f"mg {key} b N30 k v s h t q\r\nme {key} b\r\nmg {key} b k T90 t v\r\n"
+                   f"md {key} b q\r\nmg {key} b k N0 T60 Oo t\r\nmd {key} b q")
+        made, _, debugged, again, _, both, end = side.end().split(b"\r\n")
+        assert not end
+        assert masked(made)[0] == b"VA 0 " + told + b" s0 h0 t W"
+        assert masked(debugged)[0].startswith(b"ME %s exp= la= cas=token " % key.encode())
+        assert masked(again)[0] == b"VA 0 " + told + b" t Z"
+        assert masked(both) == (b"HD " + told + b" Oo t W", [60])
 
 
 def test_a_number_that_grows_lives_for_as_long_as_it_is_told(shared):
