@@ -28,7 +28,7 @@
 
 enum {
 	LARGE_BYTES = 64 << 10, /* what is larger is sent at once, rather than copied */
-	CLOCK_JITTER_S = 2,     /* clocks that differ by so little are the same */
+	FLUSH_SLACK_S = 3,      /* its clock may be so much behind ours */
 	LINE_BYTES = 2048,      /* of a command of the log */
 };
 
@@ -47,7 +47,7 @@ struct memcached {
 	struct memcached_greeting greeting;
 	struct event *pause;     /* in the greeting */
 	struct event *flush_due; /* a flush_all of the log with a time has taken place */
-	int64_t clock_offset_ms; /* what its clock shows, less our monotonic clock */
+	struct memcached_clock clock;
 	struct mc_framer framer;
 	struct memcached_gets gets;
 	/*
@@ -73,29 +73,12 @@ static void greet(struct mp_base *base)
 	memcached_greeting_start(&mc->greeting, &base->wire.out);
 }
 
-static int64_t clock_ms(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* By how many seconds a Unix time has to be moved for this server to mean the same. */
-static int64_t clock_shift_s(const struct memcached *mc)
-{
-	int64_t theirs_ms = mc->clock_offset_ms + clock_ms(CLOCK_MONOTONIC);
-	int64_t shift_s = (theirs_ms - clock_ms(CLOCK_REALTIME)) / 1000;
-
-	return shift_s > CLOCK_JITTER_S || shift_s < -CLOCK_JITTER_S ? shift_s : 0;
-}
-
 static void become_ready(struct memcached *mc)
 {
 	const struct memcached_greeting *g = &mc->greeting;
 	char who[160];
 
-	mc->clock_offset_ms = g->time_s * 1000 - clock_ms(CLOCK_MONOTONIC);
+	memcached_clock_set(&mc->clock, g->time_s);
 	snprintf(who, sizeof(who),
 		 "Memcached %s, pid %" PRIu64 ", started %" PRIu64 ", applied LSN %" PRIu64,
 		 g->version, g->pid, g->started, g->place.lsn);
@@ -314,7 +297,7 @@ static void op_begin(struct mp_backend *backend, uint64_t lsn, bool blind)
 
 static void put_line(struct memcached *mc, struct mp_slice line)
 {
-	int64_t shift_s = clock_shift_s(mc);
+	int64_t shift_s = memcached_clock_shift_s(&mc->clock);
 	char shifted[LINE_BYTES];
 	struct mc_writer w = {shifted, sizeof(shifted), 0};
 
@@ -336,8 +319,8 @@ static void put_line(struct memcached *mc, struct mp_slice line)
 static void await_flush(struct memcached *mc, struct mp_slice line)
 {
 	const char *digits = line.data + strlen("flush_all");
-	int64_t left_s = strtoll(digits, NULL, 10) - clock_ms(CLOCK_REALTIME) / 1000;
-	struct timeval delay = {.tv_sec = left_s + CLOCK_JITTER_S + 1};
+	int64_t left_s = strtoll(digits, NULL, 10) - (int64_t)time(NULL);
+	struct timeval delay = {.tv_sec = left_s + FLUSH_SLACK_S};
 
 	if (left_s > 0)
 		event_add(mc->flush_due, &delay);
@@ -512,10 +495,7 @@ uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *backend)
 
 int64_t mp_backend_memcached_deadline_s(const struct mp_backend *backend, int64_t left_s)
 {
-	const struct memcached *mc = (const struct memcached *)backend;
-
-	return (mc->clock_offset_ms + clock_ms(CLOCK_MONOTONIC)) / 1000 + left_s -
-	       clock_shift_s(mc);
+	return memcached_clock_deadline_s(&((const struct memcached *)backend)->clock, left_s);
 }
 
 uint64_t mp_backend_memcached_settled_lsn(const struct mp_backend *backend)
@@ -534,7 +514,7 @@ void mp_backend_memcached_add(struct mp_backend *backend, struct memcached_comma
 
 int64_t mp_backend_memcached_shift_s(const struct mp_backend *backend)
 {
-	return clock_shift_s((const struct memcached *)backend);
+	return memcached_clock_shift_s(&((const struct memcached *)backend)->clock);
 }
 
 void mp_backend_memcached_empty(struct mp_backend *backend, uint64_t era, uint64_t lsn)

@@ -126,13 +126,13 @@ bool mc_parse_listed(struct mp_slice line, struct mc_listed *item)
 	const char *s = line.data, *end = end_of(line);
 	struct mp_slice word = mc_next_word(&s, end);
 
-	item->bytes = 0;
+	item->bytes = item->deadline_s = 0;
 	if (!mp_starts_with(word, KEY) ||
 	    !unescape((struct mp_slice){word.data + strlen(KEY), word.len - strlen(KEY)}, item->key,
 		      &item->key_bytes))
 		return false;
 	while ((word = mc_next_word(&s, end)).len > 0)
-		if (number_of(word, "size=", &item->bytes))
-			return true;
-	return false;
+		if (!number_of(word, "exp=", &item->deadline_s))
+			number_of(word, "size=", &item->bytes);
+	return item->bytes > 0;
 }

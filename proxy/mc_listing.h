@@ -37,7 +37,8 @@ void mc_put_listing_line(struct mc_writer *out, struct mp_slice line, uint64_t t
 struct mc_listed {
 	char key[MC_MAX_KEY_BYTES];
 	size_t key_bytes;
-	uint64_t bytes; /* of all of the item, with what the server keeps beside it */
+	uint64_t bytes;      /* of all of the item, with what the server keeps beside it */
+	uint64_t deadline_s; /* Unix time as the server's clock shows it; 0: none */
 };
 /* False: it is not understood. */
 bool mc_parse_listed(struct mp_slice line, struct mc_listed *item);

@@ -3,10 +3,44 @@
 
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
 #include "mc_request.h"
 
-enum { RELATIVE_MAX_S = 60 * 60 * 24 * 30 }; /* no more than that is no Unix time */
+enum {
+	RELATIVE_MAX_S = 60 * 60 * 24 * 30, /* no more than that is no Unix time */
+	JITTER_S = 2,                       /* clocks that differ by so little are the same */
+};
+
+static int64_t clock_ms(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void memcached_clock_set(struct memcached_clock *clock, int64_t time_s)
+{
+	clock->offset_ms = time_s * 1000 - clock_ms(CLOCK_MONOTONIC);
+}
+
+static int64_t now_ms(const struct memcached_clock *clock)
+{
+	return clock->offset_ms + clock_ms(CLOCK_MONOTONIC);
+}
+
+int64_t memcached_clock_shift_s(const struct memcached_clock *clock)
+{
+	int64_t shift_s = (now_ms(clock) - clock_ms(CLOCK_REALTIME)) / 1000;
+
+	return shift_s > JITTER_S || shift_s < -JITTER_S ? shift_s : 0;
+}
+
+int64_t memcached_clock_deadline_s(const struct memcached_clock *clock, int64_t left_s)
+{
+	return now_ms(clock) / 1000 + left_s - memcached_clock_shift_s(clock);
+}
 
 /* In clean form lines are known to be well-formed (mc_encode.h). */
 static const struct form {

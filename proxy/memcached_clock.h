@@ -13,6 +13,17 @@
 #include "mc_writer.h"
 #include "slice.h"
 
+struct memcached_clock {
+	int64_t offset_ms; /* what it shows, less our monotonic clock; up to a second too little */
+};
+
+/* It shows that Unix time now, cut to a second. */
+void memcached_clock_set(struct memcached_clock *clock, int64_t time_s);
+/* By how many seconds it is ahead of Unix time, as far as that matters. */
+int64_t memcached_clock_shift_s(const struct memcached_clock *clock);
+/* When an item that has so long to live there is due: Unix time, up to a second too early. */
+int64_t memcached_clock_deadline_s(const struct memcached_clock *clock, int64_t left_s);
+
 /* One command of a record at the front of bytes: its line with its end, and its block. */
 struct memcached_command {
 	struct mp_slice line, block;

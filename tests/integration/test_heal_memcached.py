@@ -158,7 +158,7 @@ def test_what_is_flushed_does_not_come_back(group, servers):
         outrun(group)
         victim = a_follower(group)
         servers.empty(victim)
-        wait_for(lambda: "its server has a flush_all before it" in log_of(group, victim),
+        wait_for(lambda: "it has a flush_all before it" in log_of(group, victim),
                  "the donor to decline")
         assert values_at(group, victim, ["cold:1"]) == {}
         assert client.command("flush_all") == b"OK"
