@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "log.h"
+#include "memcached_adopt.h"
 #include "redis_adopt.h"
 #include "state.h"
 
@@ -25,6 +26,28 @@ static uint64_t ns(uint64_t ms)
 
 /* ------------------------------------------------------------------- figures */
 
+/* Whose seed is being adopted, or is to be. */
+static enum mp_protocol protocol_of(const struct mp_proxy *proxy)
+{
+	const struct mp_adopt *adopt = &proxy->adopt;
+
+	if (!proxy->options.redis_seed)
+		return MP_MEMCACHED;
+	return adopt->memcached ? MP_MEMCACHED : MP_REDIS;
+}
+
+static const char *seed_of(const struct mp_proxy *proxy)
+{
+	return protocol_of(proxy) == MP_REDIS ? proxy->options.redis_seed
+					      : proxy->options.memcached_seed;
+}
+
+void mp_adopt_count(struct mp_proxy *proxy, uint64_t items, uint64_t total_items)
+{
+	STAT_SET(proxy, restore_items, items);
+	STAT_SET(proxy, restore_total_items, total_items);
+}
+
 void mp_adopt_show(struct mp_proxy *proxy, enum mp_transfer_stage stage, uint64_t bytes,
 		   uint64_t total_bytes)
 {
@@ -34,7 +57,7 @@ void mp_adopt_show(struct mp_proxy *proxy, enum mp_transfer_stage stage, uint64_
 	if (bytes > 0 && adopt->data_ns == 0)
 		adopt->data_ns = now_ns;
 	STAT_SET(proxy, adopting, stage != MP_TRANSFER_NONE);
-	STAT_SET(proxy, restore_protocol, stage != MP_TRANSFER_NONE ? MP_REDIS : 0);
+	STAT_SET(proxy, restore_protocol, stage != MP_TRANSFER_NONE ? protocol_of(proxy) : 0);
 	STAT_SET(proxy, restore_donor, 0);
 	STAT_SET(proxy, restore_bytes, bytes);
 	STAT_SET(proxy, restore_total_bytes, total_bytes);
@@ -43,12 +66,15 @@ void mp_adopt_show(struct mp_proxy *proxy, enum mp_transfer_stage stage, uint64_
 }
 
 /* The same thing again is told once. */
-static void tell(struct mp_adopt *adopt, const char *why)
+static void tell(struct mp_proxy *proxy, const char *why)
 {
+	struct mp_adopt *adopt = &proxy->adopt;
+
 	if (strcmp(adopt->told, why) == 0)
 		return;
 	snprintf(adopt->told, sizeof(adopt->told), "%s", why);
-	mp_warn("redis: seed %s: %s", adopt->address.text, why);
+	mp_warn("%s: seed %s: %s", mp_target_of(proxy, protocol_of(proxy))->name, seed_of(proxy),
+		why);
 }
 
 /* ------------------------------------------------------------ is there a group? */
@@ -80,7 +106,8 @@ static enum group look_at_group(struct mp_proxy *proxy)
 
 static void settle(struct mp_proxy *proxy, const char *why)
 {
-	mp_info("redis: seed %s: not used, %s", proxy->adopt.address.text, why);
+	mp_info("%s: seed %s: not used, %s", mp_target_of(proxy, protocol_of(proxy))->name,
+		seed_of(proxy), why);
 	proxy->adopt.is_wanted = false;
 	mp_adopt_show(proxy, MP_TRANSFER_NONE, 0, 0);
 }
@@ -113,55 +140,131 @@ static bool draw_era(struct mp_adopt *adopt)
 	return adopt->era > 0;
 }
 
+/* The Redis, from its seed or as it is; without one only the memcached's place is left. */
+static void begin_redis(struct mp_proxy *proxy)
+{
+	const struct mp_target *target = mp_target_of(proxy, MP_REDIS);
+	struct mp_adopt *adopt = &proxy->adopt;
+
+	if (!target->backend)
+		return;
+	adopt->redis = redis_adopt_begin(proxy, target->state == MP_BACKEND_READY);
+	if (!adopt->redis)
+		mp_adopt_fail(proxy, "out of memory, or of sockets");
+}
+
 static void begin(struct mp_proxy *proxy, uint64_t now_ns)
 {
 	struct mp_adopt *adopt = &proxy->adopt;
-	const struct mp_target *target = mp_target_of(proxy, MP_REDIS);
 
+	adopt->is_on = true;
 	adopt->is_failed = adopt->is_done = false;
+	adopt->is_filled = adopt->is_placing = adopt->was_away = false;
 	adopt->begun_ns = now_ns;
 	adopt->data_ns = 0;
+	if (!draw_era(adopt)) {
+		mp_adopt_fail(proxy, "no random numbers");
+	} else if (!proxy->options.memcached_seed) {
+		begin_redis(proxy);
+	} else {
+		adopt->memcached = memcached_adopt_begin(proxy);
+		if (!adopt->memcached)
+			mp_adopt_fail(proxy, "out of memory");
+	}
 	mp_adopt_show(proxy, MP_TRANSFER_ASKING, 0, 0);
-	if (draw_era(adopt))
-		adopt->attempt = redis_adopt_begin(proxy, target->state == MP_BACKEND_READY);
-	if (!adopt->attempt)
-		mp_adopt_fail(proxy, "out of memory, or of sockets");
+}
+
+bool mp_adopt_place_memcached(struct mp_proxy *proxy)
+{
+	const struct mp_target *target = mp_target_of(proxy, MP_MEMCACHED);
+	struct mp_adopt *adopt = &proxy->adopt;
+
+	if (!target->backend)
+		return true;
+	if (target->state != MP_BACKEND_READY) {
+		adopt->was_away = adopt->is_placing;
+		return false;
+	}
+	if (!adopt->is_placing) {
+		adopt->is_placing = true;
+		if (adopt->is_filled)
+			mp_backend_memcached_move(target->backend, adopt->era, MP_ADOPTED_LSN);
+		else
+			mp_backend_memcached_empty(target->backend, adopt->era, MP_ADOPTED_LSN,
+						   false);
+		return false;
+	}
+	/* What comes back empty from being moved stands nowhere. */
+	if (adopt->was_away && target->backend->era != adopt->era)
+		mp_adopt_fail(proxy, "the memcached here was lost");
+	return adopt->was_away && !adopt->is_failed;
 }
 
 static void end(struct mp_proxy *proxy)
 {
-	if (proxy->adopt.attempt)
-		redis_adopt_end(proxy->adopt.attempt);
-	proxy->adopt.attempt = NULL;
+	struct mp_adopt *adopt = &proxy->adopt;
+
+	if (adopt->memcached)
+		memcached_adopt_end(adopt->memcached);
+	if (adopt->redis)
+		redis_adopt_end(adopt->redis);
+	adopt->memcached = NULL;
+	adopt->redis = NULL;
+	adopt->is_on = false;
 }
 
 static void give_up(struct mp_proxy *proxy, uint64_t now_ns)
 {
 	struct mp_adopt *adopt = &proxy->adopt;
 
+	tell(proxy, adopt->why);
 	end(proxy);
-	tell(adopt, adopt->why);
 	STAT_ADD(proxy, restores_failed, 1);
+	mp_adopt_count(proxy, 0, 0);
 	mp_adopt_show(proxy, MP_TRANSFER_WAITING, 0, 0);
 	adopt->is_failed = false;
 	adopt->next_ns = now_ns + ns(RETRY_MS);
 }
 
+/* The memcached holds all; then it is the Redis's turn. */
+static void finish_memcached(struct mp_proxy *proxy, uint64_t now_ns)
+{
+	struct mp_adopt *adopt = &proxy->adopt;
+
+	mp_info("memcached: adopted %" PRIu64 " items from %s in %" PRIu64
+		" ms; from here on nothing ties it to this group",
+		memcached_adopt_items(adopt->memcached), seed_of(proxy),
+		(now_ns - adopt->begun_ns) / 1000000);
+	memcached_adopt_end(adopt->memcached);
+	adopt->memcached = NULL;
+	adopt->is_filled = true;
+	adopt->is_done = false;
+	mp_adopt_count(proxy, 0, 0);
+	begin_redis(proxy);
+}
+
 /* The server is connected to, and says what it has been given. */
-static void finish(struct mp_proxy *proxy, uint64_t now_ns)
+static void finish_redis(struct mp_proxy *proxy, uint64_t now_ns)
 {
 	struct mp_adopt *adopt = &proxy->adopt;
 	struct mp_target *target = mp_target_of(proxy, MP_REDIS);
-	uint64_t keys = redis_adopt_keys(adopt->attempt);
 
-	end(proxy);
-	mp_info("redis: adopted %" PRIu64 " keys from %s in %" PRIu64
-		" ms; from here on nothing ties it to this group",
-		keys, adopt->address.text, (now_ns - adopt->begun_ns) / 1000000);
-	adopt->is_wanted = false;
-	mp_adopt_show(proxy, MP_TRANSFER_NONE, 0, 0);
+	if (proxy->options.redis_seed)
+		mp_info("redis: adopted %" PRIu64 " keys from %s in %" PRIu64
+			" ms; from here on nothing ties it to this group",
+			redis_adopt_keys(adopt->redis), adopt->address.text,
+			(now_ns - adopt->begun_ns) / 1000000);
 	mp_transfer_replaced(proxy, target, adopt->era, MP_ADOPTED_LSN);
 	target->backend->ops->release(target->backend, true);
+}
+
+static void finish(struct mp_proxy *proxy, uint64_t now_ns)
+{
+	if (proxy->adopt.redis)
+		finish_redis(proxy, now_ns);
+	end(proxy);
+	proxy->adopt.is_wanted = false;
+	mp_adopt_show(proxy, MP_TRANSFER_NONE, 0, 0);
 }
 
 /* -------------------------------------------------------------------- the whole */
@@ -169,18 +272,19 @@ static void finish(struct mp_proxy *proxy, uint64_t now_ns)
 bool mp_adopt_open(struct mp_proxy *proxy, char *err, size_t err_bytes)
 {
 	struct mp_adopt *adopt = &proxy->adopt;
-	const char *seed = proxy->options.redis_seed;
+	const char *redis = proxy->options.redis_seed, *memcached = proxy->options.memcached_seed;
 
-	if (!seed)
-		return true;
-	if (!mp_address_parse(seed, &adopt->address, err, err_bytes))
+	if (redis && !mp_address_parse(redis, &adopt->address, err, err_bytes))
 		return false;
-	if (!mp_address_split(seed, adopt->host, sizeof(adopt->host), &adopt->port)) {
-		snprintf(err, err_bytes, "seed '%s' is not host:port", seed);
+	if (redis && !mp_address_split(redis, adopt->host, sizeof(adopt->host), &adopt->port)) {
+		snprintf(err, err_bytes, "seed '%s' is not host:port", redis);
 		return false;
 	}
-	adopt->is_wanted = true;
-	mp_adopt_show(proxy, MP_TRANSFER_WAITING, 0, 0);
+	if (memcached && !mp_address_parse(memcached, &adopt->memcached_address, err, err_bytes))
+		return false;
+	adopt->is_wanted = redis || memcached;
+	if (adopt->is_wanted)
+		mp_adopt_show(proxy, MP_TRANSFER_WAITING, 0, 0);
 	return true;
 }
 
@@ -189,22 +293,68 @@ void mp_adopt_close(struct mp_proxy *proxy)
 	end(proxy);
 }
 
-/* The server is there, and holds nothing of a log; one that is refused may be half filled. */
+static bool has_data(const struct mp_target *target)
+{
+	return target->backend && target->state == MP_BACKEND_READY &&
+	       target->backend->applied_lsn > 0;
+}
+
+/* Does a server here hold what a log has brought? A memcached alone is emptied for a Redis's seed.
+ */
+static bool have_data(struct mp_proxy *proxy)
+{
+	return !proxy->adopt.is_begun &&
+	       (has_data(mp_target_of(proxy, MP_REDIS)) ||
+		(proxy->options.memcached_seed && has_data(mp_target_of(proxy, MP_MEMCACHED))));
+}
+
+/*
+ * The servers are there. A Redis that is refused may be half filled; of a memcached that is
+ * there is nothing to be known.
+ */
+static bool are_there(struct mp_proxy *proxy)
+{
+	const struct mp_target *redis = mp_target_of(proxy, MP_REDIS),
+			       *memcached = mp_target_of(proxy, MP_MEMCACHED);
+
+	if (redis->backend && !proxy->adopt.is_begun && redis->state == MP_BACKEND_DISCONNECTED)
+		return false;
+	return !proxy->options.memcached_seed || memcached->state == MP_BACKEND_READY;
+}
+
 static void look(struct mp_proxy *proxy, uint64_t now_ns)
 {
 	struct mp_adopt *adopt = &proxy->adopt;
-	const struct mp_target *target = mp_target_of(proxy, MP_REDIS);
 	enum group group = look_at_group(proxy);
 
 	adopt->next_ns = now_ns + ns(LOOK_MS);
 	if (group == GROUP_HAS_DATA)
 		settle(proxy, "the group has data");
-	else if (target->state == MP_BACKEND_READY && target->backend->applied_lsn > 0)
+	else if (have_data(proxy))
 		settle(proxy, "the server here holds data of the group's");
 	else if (group == GROUP_AWAY)
-		tell(adopt, "waiting for all members of the group to be there");
-	else if (adopt->is_begun || target->state != MP_BACKEND_DISCONNECTED)
+		tell(proxy, "waiting for all members of the group to be there");
+	else if (are_there(proxy))
 		begin(proxy, now_ns);
+}
+
+/* An attempt is on. Returns when it wants another turn at the latest. */
+static uint64_t go_on(struct mp_proxy *proxy, uint64_t now_ns)
+{
+	struct mp_adopt *adopt = &proxy->adopt;
+
+	if (adopt->is_filled && !adopt->is_placing &&
+	    mp_target_of(proxy, MP_MEMCACHED)->state != MP_BACKEND_READY)
+		mp_adopt_fail(proxy, "the memcached here was lost");
+	if (adopt->is_failed)
+		return now_ns;
+	if (adopt->memcached)
+		return memcached_adopt_turn(adopt->memcached, now_ns);
+	if (adopt->redis)
+		return redis_adopt_turn(adopt->redis, now_ns);
+	if (mp_adopt_place_memcached(proxy))
+		mp_adopt_done(proxy);
+	return now_ns + ns(LOOK_MS);
 }
 
 uint64_t mp_adopt_turn(struct mp_proxy *proxy)
@@ -214,15 +364,19 @@ uint64_t mp_adopt_turn(struct mp_proxy *proxy)
 
 	if (!adopt->is_wanted)
 		return UINT64_MAX;
-	if (!adopt->attempt && !adopt->is_failed && now_ns >= adopt->next_ns && !proxy->draining)
+	if (!adopt->is_on && now_ns >= adopt->next_ns && !proxy->draining)
 		look(proxy, now_ns);
-	if (adopt->attempt && !adopt->is_failed && !adopt->is_done)
-		next_ns = redis_adopt_turn(adopt->attempt, now_ns);
-	if (adopt->is_failed)
+	if (adopt->is_on && !adopt->is_failed)
+		next_ns = go_on(proxy, now_ns);
+	if (adopt->is_failed) {
 		give_up(proxy, now_ns);
-	else if (adopt->is_done)
+	} else if (adopt->is_done && adopt->memcached) {
+		finish_memcached(proxy, now_ns);
+		return now_ns;
+	} else if (adopt->is_done) {
 		finish(proxy, now_ns);
-	if (adopt->attempt)
+	}
+	if (adopt->is_on)
 		return next_ns;
 	return adopt->is_wanted ? adopt->next_ns : now_ns;
 }

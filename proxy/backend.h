@@ -189,9 +189,22 @@ void mp_backend_memcached_add(struct mp_backend *, struct memcached_command comm
 /*
  * Drop everything that the server holds, and have it stand at that LSN of that
  * era: an empty cache is a state as good as any. Done on a new connection, so
- * what is under way is lost(); then READY is told, with that LSN.
+ * what is under way is lost(); then READY is told, with that LSN. is_partial: see below.
  */
-void mp_backend_memcached_empty(struct mp_backend *, uint64_t era, uint64_t lsn);
+void mp_backend_memcached_empty(struct mp_backend *, uint64_t era, uint64_t lsn, bool is_partial);
+/*
+ * Have it stand at that LSN of that era with what it holds. Likewise on a new connection;
+ * should the server have come back empty on that, it stands nowhere (LSN 0).
+ */
+void mp_backend_memcached_move(struct mp_backend *, uint64_t era, uint64_t lsn);
+/*
+ * It was emptied to be given more than the log brings it, and has not all yet: remembered in
+ * the server, for whoever connects next. Behind no LSN that makes it a server to be emptied,
+ * and it is. READY only.
+ */
+bool mp_backend_memcached_is_partial(const struct mp_backend *);
+/* It lacks nothing any more, or will not be given it. */
+void mp_backend_memcached_be_whole(struct mp_backend *);
 /* The databases that clients may see (one less than the server has); 0: not yet READY once. */
 uint32_t mp_backend_redis_databases(const struct mp_backend *);
 /* The server's version, "" if it is not known yet. */

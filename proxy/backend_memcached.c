@@ -58,7 +58,9 @@ struct memcached {
 	unsigned deletes; /* slots of kind DELETE */
 	bool set_failed;  /* the head's set, or store, did not store */
 	bool in_unit;
-	bool empties; /* the next greeting is to empty the server, which then stands there: */
+	bool is_partial; /* as its place says, once READY */
+	/* The next greeting is to have the server stand there, emptied or as it is. */
+	bool empties, moves;
 	struct memcached_place new_place;
 };
 
@@ -68,8 +70,10 @@ static void greet(struct mp_base *base)
 {
 	struct memcached *mc = (struct memcached *)base;
 
-	mc->greeting = (struct memcached_greeting){
-		.group_id = base->group_id, .empties = mc->empties, .new_place = mc->new_place};
+	mc->greeting = (struct memcached_greeting){.group_id = base->group_id,
+						   .empties = mc->empties,
+						   .moves = mc->moves,
+						   .new_place = mc->new_place};
 	memcached_greeting_start(&mc->greeting, &base->wire.out);
 }
 
@@ -82,7 +86,8 @@ static void become_ready(struct memcached *mc)
 	snprintf(who, sizeof(who),
 		 "Memcached %s, pid %" PRIu64 ", started %" PRIu64 ", applied LSN %" PRIu64,
 		 g->version, g->pid, g->started, g->place.lsn);
-	mc->empties = false;
+	mc->empties = mc->moves = false;
+	mc->is_partial = g->place.is_partial;
 	mp_base_ready(&mc->base, g->place.era, g->place.lsn, who);
 }
 
@@ -406,10 +411,12 @@ static void op_skip(struct mp_backend *backend, uint64_t lsn)
 /* The hook: without `noreply`, since the LSN is durable only once that is answered. */
 static bool store_applied(struct mp_base *base)
 {
+	const struct memcached *mc = (const struct memcached *)base;
 	uint64_t lsn = base->backend.applied_lsn;
 	char value[MEMCACHED_APPLIED_BYTES], command[160];
-	size_t len = memcached_put_applied(value, base->group_id,
-					   (struct memcached_place){base->backend.era, lsn});
+	size_t len = memcached_put_applied(
+		value, base->group_id,
+		(struct memcached_place){base->backend.era, lsn, mc->is_partial});
 	int n = snprintf(command, sizeof(command),
 			 "set " MEMCACHED_APPLIED_KEY " 0 0 %zu\r\n%s\r\n", len, value);
 
@@ -517,11 +524,39 @@ int64_t mp_backend_memcached_shift_s(const struct mp_backend *backend)
 	return memcached_clock_shift_s(&((const struct memcached *)backend)->clock);
 }
 
-void mp_backend_memcached_empty(struct mp_backend *backend, uint64_t era, uint64_t lsn)
+void mp_backend_memcached_empty(struct mp_backend *backend, uint64_t era, uint64_t lsn,
+				bool is_partial)
 {
 	struct memcached *mc = (struct memcached *)backend;
 
 	mc->empties = true;
-	mc->new_place = (struct memcached_place){era, lsn};
+	mc->is_partial = mc->moves = false;
+	mc->new_place = (struct memcached_place){era, lsn, is_partial};
 	mp_wire_break(&mc->base.wire, "it is to be emptied");
+}
+
+void mp_backend_memcached_move(struct mp_backend *backend, uint64_t era, uint64_t lsn)
+{
+	struct memcached *mc = (struct memcached *)backend;
+
+	mc->moves = true;
+	mc->new_place = (struct memcached_place){era, lsn, false};
+	mp_wire_break(&mc->base.wire, "it is to stand at another place of the log");
+}
+
+bool mp_backend_memcached_is_partial(const struct mp_backend *backend)
+{
+	return ((const struct memcached *)backend)->is_partial;
+}
+
+void mp_backend_memcached_be_whole(struct mp_backend *backend)
+{
+	struct memcached *mc = (struct memcached *)backend;
+
+	if (!mc->is_partial || backend->state != MP_BACKEND_READY)
+		return;
+	mc->is_partial = false;
+	mp_base_unstore(&mc->base);
+	mp_base_store(&mc->base);
+	mp_wire_flush(&mc->base.wire);
 }

@@ -8,6 +8,7 @@
 
 #include "answer.h"
 #include "log.h"
+#include "memcached_restart.h"
 #include "question.h"
 #include "redis_config.h"
 #include "redis_info.h"
@@ -234,6 +235,7 @@ static void on_ready(struct mp_target *target, uint64_t applied_lsn)
 			mp_scan_tag(proxy->options.id, mp_backend_redis_run_id(target->backend));
 	} else {
 		mp_memcached_set_limits(proxy, mp_backend_memcached_item_size_max(target->backend));
+		mp_memcached_go_on_filling(proxy);
 	}
 }
 

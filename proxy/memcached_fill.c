@@ -186,6 +186,8 @@ static void end(struct mp_restore *restore)
 {
 	struct fill *fill = restore->own;
 
+	if (!(restore->wanted & 1U << mp_target_index(MP_MEMCACHED)))
+		mp_backend_memcached_be_whole(restore->target->backend);
 	mp_touched_close(&restore->proxy->memcached.touched);
 	mp_buffer_free(&fill->items);
 	free(fill);

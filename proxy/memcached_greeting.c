@@ -31,8 +31,8 @@ size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_i
 			     struct memcached_place place)
 {
 	return (size_t)snprintf(out, MEMCACHED_APPLIED_BYTES,
-				"v2 %016" PRIx64 " %016" PRIx64 " %" PRIu64, group_id, place.era,
-				place.lsn);
+				"v2 %016" PRIx64 " %016" PRIx64 " %" PRIu64 "%s", group_id,
+				place.era, place.lsn, place.is_partial ? " partial" : "");
 }
 
 void memcached_greeting_start(struct memcached_greeting *g, struct mp_buffer *out)
@@ -122,7 +122,7 @@ static enum memcached_greeting_outcome claim(struct memcached_greeting *g, struc
 	size_t len;
 	int n;
 
-	if (g->empties)
+	if (g->empties || g->moves)
 		g->place = g->new_place;
 	len = memcached_put_applied(value, g->group_id, g->place);
 	n = snprintf(commands, sizeof(commands),
@@ -153,21 +153,29 @@ static enum memcached_greeting_outcome take_applied(struct memcached_greeting *g
 						    struct mp_buffer *out)
 {
 	const char *value = strstr(text, "\r\n");
+	char word[16] = "";
 	uint64_t group_id;
 
 	if (strncmp(text, "VALUE ", 6) != 0) {
 		if (g->items > 0)
 			return refuse(g, "it holds items but not our applied LSN: they are not of "
 					 "this group's log; restart it, or point to another one");
+		g->moves = false;
 		return claim(g, out);
 	}
-	if (sscanf(value, "\r\nv2 %16" SCNx64 " %16" SCNx64 " %" SCNu64 "\r\n", &group_id,
-		   &g->place.era, &g->place.lsn) != 3)
+	if (sscanf(value, "\r\nv2 %16" SCNx64 " %16" SCNx64 " %" SCNu64 " %15s", &group_id,
+		   &g->place.era, &g->place.lsn, word) < 3)
 		return refuse(g, "its item " MEMCACHED_APPLIED_KEY " is not ours");
 	if (group_id != g->group_id)
 		return refuse(g, "it belongs to another group; restart it, or point to another "
 				 "one");
-	return g->empties ? claim(g, out) : MEMCACHED_GREETING_READY;
+	g->place.is_partial = strcmp(word, "partial") == 0;
+	/* Whoever was to give it all it lacks has died. */
+	if (g->place.is_partial && g->place.lsn == 0 && !g->moves && !g->empties) {
+		g->empties = true;
+		g->new_place = (struct memcached_place){0};
+	}
+	return g->empties || g->moves ? claim(g, out) : MEMCACHED_GREETING_READY;
 }
 
 enum memcached_greeting_outcome memcached_greeting_feed(struct memcached_greeting *g,

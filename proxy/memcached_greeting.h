@@ -12,7 +12,10 @@
 #include "backend.h"
 #include "buffer.h"
 
-/* This item holds "v2 <group id> <era>, 16 hex digits each, and <applied LSN, decimal>". */
+/*
+ * This item holds "v2 <group id> <era>, 16 hex digits each, and <applied LSN, decimal>",
+ * and " partial" as long as there is more to be copied to the server from elsewhere.
+ */
 #define MEMCACHED_APPLIED_KEY MP_MEMCACHED_OWN_PREFIX "applied"
 
 enum memcached_greeting_outcome {
@@ -26,12 +29,19 @@ enum { MEMCACHED_PAUSE_MS = 10 };
 /* Where a server stands in a log. */
 struct memcached_place {
 	uint64_t era, lsn;
+	/*
+	 * What it holds is not all that it is to be given: by another replica, to one that is
+	 * behind an LSN; or by a seed (adopt.h), and then it is worth nothing.
+	 */
+	bool is_partial;
 };
 
 struct memcached_greeting {
 	/* in */
 	uint64_t group_id;
-	bool empties; /* it is to be emptied, and to stand there from then on: */
+	/* It is to stand somewhere else: emptied before, or, unless it comes back empty, as it is.
+	 */
+	bool empties, moves;
 	struct memcached_place new_place;
 	/* out */
 	char version[32];
@@ -60,7 +70,7 @@ enum memcached_greeting_outcome memcached_greeting_feed(struct memcached_greetin
 void memcached_greeting_go_on(struct memcached_greeting *greeting, struct mp_buffer *out);
 
 /* Writes the item's value for that LSN, terminated; returns its length. */
-enum { MEMCACHED_APPLIED_BYTES = 64 };
+enum { MEMCACHED_APPLIED_BYTES = 80 };
 size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_id,
 			     struct memcached_place place);
 

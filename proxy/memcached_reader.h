@@ -14,7 +14,7 @@
 #include "memcached_clock.h"
 #include "memcached_lister.h"
 
-enum { MEMCACHED_READER_ASKED_MAX = 64 }; /* items that are asked for at once */
+enum { MEMCACHED_READER_ASKED_MAX = 512 }; /* items that are asked for at once */
 
 /* Told from within the event loop, or from within memcached_reader_resume(). */
 struct memcached_reader_events {

@@ -48,7 +48,19 @@ bool mp_memcached_restart(struct mp_proxy *proxy)
 		lsn);
 	target->passed_lsn = lsn;
 	target->is_restarting = true;
-	mp_backend_memcached_empty(target->backend, proxy->view.era, lsn);
+	mp_backend_memcached_empty(target->backend, proxy->view.era, lsn, true);
 	mp_transfer_fill(proxy, target);
 	return true;
+}
+
+void mp_memcached_go_on_filling(struct mp_proxy *proxy)
+{
+	const struct mp_target *target = mp_target_of(proxy, MP_MEMCACHED);
+
+	if (target->backend->applied_lsn == 0 ||
+	    !mp_backend_memcached_is_partial(target->backend) ||
+	    proxy->transfer.restore.wanted & 1U << mp_target_index(MP_MEMCACHED))
+		return;
+	mp_info("memcached: it was being filled; what it lacks is still to be copied");
+	mp_transfer_fill(proxy, target);
 }

@@ -20,5 +20,7 @@ struct mp_proxy;
  * that the log has. False: it is not, or there is none.
  */
 bool mp_memcached_restart(struct mp_proxy *proxy);
+/* The memcached is READY: one that an earlier proxy was filling is filled on. */
+void mp_memcached_go_on_filling(struct mp_proxy *proxy);
 
 #endif

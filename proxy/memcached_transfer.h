@@ -27,8 +27,8 @@
  * one knows nothing, declines.
  *
  * If either server or its connection is lost it begins anew, from a later LSN: what was
- * added is right, and is not added again. A proxy that ends leaves its server with what
- * was copied, and its successor does not go on.
+ * added is right, and is not added again. So it is if the proxy ends: until all was copied
+ * the server is marked as partial (backend.h), which has its successor go on.
  */
 #ifndef MP_MEMCACHED_TRANSFER_H
 #define MP_MEMCACHED_TRANSFER_H

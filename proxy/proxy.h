@@ -39,6 +39,7 @@ struct mp_proxy_options {
 	const char *redis_password;   /* of the backend, or NULL */
 	/* Whose data a new group begins with (adopt.h), host:port, or NULL; and as whom. */
 	const char *redis_seed, *redis_seed_user, *redis_seed_password;
+	const char *memcached_seed; /* likewise */
 	const char *memcached_backend;
 	uint32_t read_mode; /* enum mp_read_mode: what Redis connections begin with */
 	/* Who may use redis_listen, memcached_listen; NULL: everybody. Have to outlive the proxy.

@@ -41,7 +41,7 @@ enum phase {
 	PHASE_ASKING,    /* the seed, and then the server here */
 	PHASE_FOLLOWING, /* the server is the seed's replica */
 	PHASE_CUT,       /* it is a master again, and converted */
-	PHASE_EMPTYING,  /* the memcached beside it */
+	PHASE_PLACING,   /* the memcached beside it */
 	PHASE_NAMED,
 };
 
@@ -121,27 +121,6 @@ static void name(struct redis_adopt *a)
 			  sizeof(applied));
 }
 
-/* Before the Redis is named: had that one alone been, the empty one's word might count. */
-static void empty_memcached(struct redis_adopt *a)
-{
-	struct mp_target *target = mp_target_of(a->proxy, MP_MEMCACHED);
-
-	a->phase = PHASE_EMPTYING;
-	if (!target->backend || target->state != MP_BACKEND_READY)
-		return; /* the turn looks again */
-	if (target->backend->era == a->proxy->adopt.era)
-		return;
-	mp_backend_memcached_empty(target->backend, a->proxy->adopt.era, MP_ADOPTED_LSN);
-}
-
-static bool is_memcached_there(const struct redis_adopt *a)
-{
-	const struct mp_target *target = mp_target_of(a->proxy, MP_MEMCACHED);
-
-	return !target->backend ||
-	       (target->state == MP_BACKEND_READY && target->backend->era == a->proxy->adopt.era);
-}
-
 /* ----------------------------------------------------------------------- deadlines */
 
 static void pad_on(struct redis_adopt *a);
@@ -160,7 +139,7 @@ static void on_padded(void *ctx, const redisReply *answer)
 	snprintf(a->cursor, sizeof(a->cursor), "%s", answer->element[0]->str);
 	a->keys += (uint64_t)answer->element[1]->integer;
 	if (strcmp(a->cursor, "0") == 0 && ++a->padded_database == a->databases - 1)
-		empty_memcached(a);
+		a->phase = PHASE_PLACING;
 	else
 		pad_on(a);
 }
@@ -353,11 +332,10 @@ static void on_info(void *ctx, const redisReply *answer)
 
 uint64_t redis_adopt_turn(struct redis_adopt *a, uint64_t now_ns)
 {
-	if (a->phase == PHASE_EMPTYING) {
-		if (is_memcached_there(a))
+	/* Before the Redis is named: had that one alone been, the memcached's word might count. */
+	if (a->phase == PHASE_PLACING) {
+		if (mp_adopt_place_memcached(a->proxy))
 			name(a);
-		else
-			empty_memcached(a);
 		return now_ns + POLL_MS * UINT64_C(1000000);
 	}
 	if (a->phase != PHASE_FOLLOWING || a->is_polling)
@@ -373,15 +351,31 @@ uint64_t redis_adopt_turn(struct redis_adopt *a, uint64_t now_ns)
 
 /* --------------------------------------------------------------- the server is asked */
 
+/* From here on it is ours, and nobody else's. */
+static void hold(struct redis_adopt *a, const char *why)
+{
+	struct mp_backend *backend = mp_target_of(a->proxy, MP_REDIS)->backend;
+
+	if (!a->proxy->adopt.is_begun)
+		backend->ops->hold(backend, why);
+	a->proxy->adopt.is_begun = true;
+}
+
+/* The seed is the memcached's alone: empty as it is, it is to stand where that one does. */
+static void stay_empty(struct redis_adopt *a)
+{
+	hold(a, "the memcached beside it was given a seed's data");
+	redis_console_ask(&a->server, NULL, "SELECT %u", a->databases - 1);
+	redis_console_ask(&a->server, on_settings, "SET " REDIS_APPLIED_KEY " %s", MARK);
+	a->phase = PHASE_PLACING;
+}
+
 static void follow(struct redis_adopt *a)
 {
 	struct mp_proxy *proxy = a->proxy;
 	const struct mp_proxy_options *options = &proxy->options;
-	struct mp_backend *backend = mp_target_of(proxy, MP_REDIS)->backend;
 
-	if (!proxy->adopt.is_begun)
-		backend->ops->hold(backend, "it is given the seed's data");
-	proxy->adopt.is_begun = true;
+	hold(a, "it is given the seed's data");
 	mp_info("redis: adopting the data of seed %s", proxy->adopt.address.text);
 	a->phase = PHASE_FOLLOWING;
 	a->linked_ns = mp_now_ns(proxy);
@@ -401,11 +395,13 @@ static void on_mark(void *ctx, const redisReply *answer)
 	if (is_over(a))
 		return;
 	a->is_marked = answer->type == REDIS_REPLY_STRING && strcmp(answer->str, MARK) == 0;
-	if (a->is_empty || a->proxy->adopt.is_begun || a->is_replica || a->is_marked)
-		follow(a);
-	else
+	if (!(a->is_empty || a->proxy->adopt.is_begun || a->is_replica || a->is_marked))
 		mp_adopt_fail(a->proxy, "the server here is not empty: flush it, or point to "
 					"another one");
+	else if (a->proxy->options.redis_seed)
+		follow(a);
+	else
+		stay_empty(a);
 }
 
 /* What it was before an earlier attempt is not known any more; then it is nothing. */
@@ -574,6 +570,10 @@ struct redis_adopt *redis_adopt_begin(struct mp_proxy *proxy, bool is_empty)
 		return NULL;
 	*a = (struct redis_adopt){
 		.proxy = proxy, .is_empty = is_empty, .last_database = -1, .cursor = "0"};
+	if (!proxy->options.redis_seed) {
+		ask_server(a);
+		return a;
+	}
 	if (!redis_console_open(&a->seed, proxy->base, &proxy->adopt.address, NULL, on_seed_closed,
 				a)) {
 		free(a);

@@ -14,7 +14,10 @@
  *   converted what a log goes by: deadlines are padded (expiry.h), functions become
  *             ours (redis_scripts.h); a server here, that is due to expire a key itself
  *             up to then, is right to do so;
- *   named     a memcached beside it is emptied; then the era and the LSN are stored.
+ *   named     a memcached beside it is told the era and the LSN, emptied unless it has
+ *             been filled from a seed of its own; then they are stored here.
+ *
+ * Without a seed, for the memcached has one alone, the server is only named: it is empty.
  *
  * A server that is left in the middle is the seed's replica still, or has a mark
  * in place of our position in the log: it is begun anew with. One that was killed in

@@ -231,6 +231,9 @@ static bool check_seed(struct reading *r)
 	if (has_seed && !r->conf->proxy.redis_listen)
 		return fail(r, line_of(r->conf, "redis", "seed"),
 			    "[redis] has a seed but no listen");
+	if (is_given(r->conf, "memcached", "seed") && !r->conf->proxy.memcached_listen)
+		return fail(r, line_of(r->conf, "memcached", "seed"),
+			    "[memcached] has a seed but no listen");
 	if (!has_seed && (has_user || has_password))
 		return fail(r, line_of(r->conf, "redis", has_user ? "seed-user" : "seed-password"),
 			    "there is no seed that this is for");

@@ -58,6 +58,7 @@ const struct conf_setting conf_settings[] = {
 	{"redis", "digest-keys", CONF_COUNT, AT(proxy.digest_keys), 1, MP_DIGEST_KEYS_MAX, NULL},
 	{"memcached", "listen", CONF_TCP, AT(proxy.memcached_listen), 0, 0, NULL},
 	{"memcached", "backend", CONF_ADDRESS, AT(proxy.memcached_backend), 0, 0, NULL},
+	{"memcached", "seed", CONF_TCP, AT(proxy.memcached_seed), 0, 0, NULL},
 	{"memcached", "auth-file", CONF_TEXT, AT(memcached_auth_file), 0, 0, NULL},
 	{"admin", "listen", CONF_TCP, AT(admin_listen), 0, 0, NULL},
 

@@ -312,6 +312,8 @@ static void print_conf(FILE *out, const struct dev_files *files, const struct de
 	dev_path(files, id, "memcached.sock", path);
 	fprintf(out, "\n[memcached]\nlisten = 127.0.0.1:%d\nbackend = unix:%s\n",
 		options->memcached_port + (int)id - 1, path);
+	if (options->memcached_seed && id == 1)
+		fprintf(out, "seed = %s\n", options->memcached_seed);
 	fprintf(out, "\n[admin]\nlisten = 127.0.0.1:%d\n", options->admin_port + (int)id - 1);
 	print_timing(out);
 }

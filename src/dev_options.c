@@ -42,6 +42,8 @@ static const char usage_text[] =
 	"  --log-level LEVEL     error, warn, info or debug (info)\n"
 	"  --ring-size SIZE      of each replica's log, e.g. 64M (up to 256M, as there is room)\n"
 	"  --seed HOST:PORT      begin with the data of that Redis\n"
+	"  --memcached-seed HOST:PORT\n"
+	"                        begin with the data of that memcached\n"
 	"  --keep                leave configurations and logs in DIR when it stops\n";
 
 static bool take_number(const char *option, const char *text, int least, int most, int *number)
@@ -66,6 +68,8 @@ static bool take_option(struct dev_options *o, const char *name, const char *val
 		o->dir = value;
 	} else if (strcmp(name, "seed") == 0) {
 		o->seed = value;
+	} else if (strcmp(name, "memcached-seed") == 0) {
+		o->memcached_seed = value;
 	} else if (strcmp(name, "log-level") == 0) {
 		o->log_level = value;
 	} else if (strcmp(name, "ring-size") == 0) {
@@ -114,6 +118,7 @@ int dev_take_options(struct dev_options *o, int argc, char **argv)
 		{"log-level", required_argument, NULL, 'o'},
 		{"ring-size", required_argument, NULL, 'o'},
 		{"seed", required_argument, NULL, 'o'},
+		{"memcached-seed", required_argument, NULL, 'o'},
 		{"keep", no_argument, NULL, 'k'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},

@@ -12,9 +12,10 @@ struct dev_options {
 	int redis_port, memcached_port, admin_port; /* of replica 1 */
 	int peer_port;                              /* ... with tcp */
 	const char *log_level;
-	uint64_t ring_bytes; /* 0: what the tmpfs has room for */
-	const char *seed;    /* NULL, or whose data the group begins with */
-	bool keep;           /* leave configurations and logs behind */
+	uint64_t ring_bytes;        /* 0: what the tmpfs has room for */
+	const char *seed;           /* NULL, or whose data the group begins with */
+	const char *memcached_seed; /* likewise */
+	bool keep;                  /* leave configurations and logs behind */
 };
 
 /* -1: go on; else the exit code, and why has been said. */

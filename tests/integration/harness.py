@@ -122,10 +122,11 @@ class Group:
     """`muproxy dev`, its ports and files."""
 
     def __init__(self, replicas=3, ring_size="16M", directory=None, fabric=FABRIC,
-                 memcached=None, redis=None, seed=None):
+                 memcached=None, redis=None, seed=None, memcached_seed=None):
         """memcached, redis: the servers' commands, with what is to stand behind dev's options.
 
-        seed: the port of a Redis of this machine whose data the group begins with.
+        seed, memcached_seed: the port of a Redis, or memcached, of this machine whose data the
+        group begins with.
         """
         need_build()
         self.replicas = replicas
@@ -149,6 +150,8 @@ class Group:
             arguments += ["--ring-size", ring_size]
         if seed:
             arguments += ["--seed", f"127.0.0.1:{seed}"]
+        if memcached_seed:
+            arguments += ["--memcached-seed", f"127.0.0.1:{memcached_seed}"]
         with open(self.out_path, "wb") as out:
             self.dev = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=out,

@@ -20,11 +20,14 @@ class PlainMemcached:
     def __init__(self, *arguments):
         self.directory = tempfile.TemporaryDirectory(prefix="muproxy-mc-", dir="/tmp")
         self.port = free_ports(1)
-        command = ["memcached", "-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-t", "1",
-                   *arguments]
+        self.command = ["memcached", "-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-t", "1",
+                        *arguments]
         if os.geteuid() == 0:
-            command += ["-u", "root"]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
+            self.command += ["-u", "root"]
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(self.answers, "memcached")
 
@@ -38,9 +41,12 @@ class PlainMemcached:
     def connect(self, timeout=10):
         return RawMemcached(("127.0.0.1", self.port), timeout)
 
-    def close(self):
-        self.process.terminate()
+    def kill(self):
+        self.process.kill()
         self.process.wait()
+
+    def close(self):
+        self.kill()
         self.directory.cleanup()
 
     def __enter__(self):

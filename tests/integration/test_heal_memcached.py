@@ -25,16 +25,17 @@ class Memcacheds(Processes):
 
     pid_file = "memcached.pid"
 
-    def start(self, i):
-        command = ["memcached", "-s", self.group.path(i, "memcached.sock"), "-R", "1000"]
+    def start(self, i, *arguments):
+        command = ["memcached", "-s", self.group.path(i, "memcached.sock"), "-R", "1000",
+                   *arguments]
         if os.geteuid() == 0:
             command += ["-u", "root"]
         self.started(i, subprocess.Popen(command, stdin=subprocess.DEVNULL,
                                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
-    def empty(self, i):
+    def empty(self, i, *arguments):
         self.kill(i)
-        self.start(i)
+        self.start(i, *arguments)
 
 
 @pytest.fixture
@@ -298,3 +299,38 @@ def test_nothing_old_is_ever_read(group, servers):
     group.wait_level()
     for i in group.ids:
         assert values_at(group, i, cold) == cold
+
+
+def killed_midway(group, servers, victim):
+    """Its memcached is emptied, and its proxy killed as it has some items; false: it has all."""
+    outrun(group)
+    servers.empty(victim)
+    wait_for(lambda: (transfer_of(group, victim) or {}).get("items"), "the first items")
+    group.kill(victim)
+    own = values_at(group, victim, ["__muproxy__:applied"])["__muproxy__:applied"]
+    if own.endswith(b" partial"):
+        return True
+    group.start_replica(victim)
+    wait_for(lambda: group.serves(victim), "it to serve again", 60)
+    return False
+
+
+def test_a_proxy_that_ends_midway_has_its_successor_go_on(group, servers):
+    """What was copied stays; nothing of it is older than what the log brings meanwhile."""
+    values = store_cold(group, 10000, 2000)
+    victim = a_follower(group)
+    assert any(killed_midway(group, servers, victim) for _ in range(10)), "it was too fast"
+    with group.memcached(group.wait_leader(), timeout=60) as client:
+        for key in list(values)[:500]:
+            values[key] = b"newer"
+            assert client.set(key, b"newer") == b"STORED"
+    group.start_replica(victim)
+    wait_restored(group, victim)
+    assert "it was being filled; what it lacks is still to be copied" in log_of(group, victim)
+    group.wait_level()
+    assert values_at(group, victim, values) == values
+    # It is known to be whole.
+    group.kill(victim)
+    group.start_replica(victim)
+    wait_for(lambda: group.serves(victim), "it to serve again", 60)
+    assert log_of(group, victim).count("it was being filled") == 1

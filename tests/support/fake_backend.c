@@ -468,11 +468,31 @@ int64_t mp_backend_memcached_shift_s(const struct mp_backend *backend)
 	return 0;
 }
 
-void mp_backend_memcached_empty(struct mp_backend *backend, uint64_t era, uint64_t lsn)
+bool mp_backend_memcached_is_partial(const struct mp_backend *backend)
+{
+	(void)backend;
+	return false;
+}
+
+void mp_backend_memcached_be_whole(struct mp_backend *backend)
+{
+	(void)backend;
+}
+
+void mp_backend_memcached_move(struct mp_backend *backend, uint64_t era, uint64_t lsn)
+{
+	(void)backend;
+	(void)era;
+	(void)lsn;
+}
+
+void mp_backend_memcached_empty(struct mp_backend *backend, uint64_t era, uint64_t lsn,
+				bool is_partial)
 {
 	struct fake *fake = (struct fake *)backend;
 
 	(void)era;
+	(void)is_partial;
 	fake->empties = true;
 	fake->new_lsn = lsn;
 }

@@ -453,7 +453,7 @@ static void test_emptied(void **state)
 	apply(t, 64, "set old 0 0 1\r\n1\r\n", 1);
 	test_until_answers(t, 1);
 	/* Where it is to stand then may also be before what it has applied: of another log. */
-	mp_backend_memcached_empty(t->backend, TEST_ERA, 32);
+	mp_backend_memcached_empty(t->backend, TEST_ERA, 32, false);
 	test_until(t, t->backend->state != MP_BACKEND_READY);
 	test_until_ready(t, 32);
 	expect_item(f, "old", "END\r\n");
@@ -469,6 +469,63 @@ static void test_emptied(void **state)
 	test_backend_close(t);
 }
 
+/* It is to be given more: remembered until that is done, or, behind no LSN, thrown away. */
+static void test_partial(void **state)
+{
+	struct test_backend_fixture *f = *state;
+	struct test_backend *t = start(f, "");
+
+	mp_backend_memcached_empty(t->backend, TEST_ERA, 32, true);
+	test_until(t, t->backend->state != MP_BACKEND_READY);
+	test_until_ready(t, 32);
+	apply(t, 64, "set some 0 0 1\r\n1\r\n", 1);
+	test_until_answers(t, 1);
+	test_until(t, t->durable_lsn == 64);
+	test_backend_close(t);
+	reopen(f);
+	test_until_ready(t, 64);
+	assert_true(mp_backend_memcached_is_partial(t->backend));
+	mp_backend_memcached_be_whole(t->backend);
+	assert_false(mp_backend_memcached_is_partial(t->backend));
+	test_read(t, "mn\r\n", 2); /* it is stored by then */
+	t->backend->ops->flush(t->backend);
+	test_until_answers(t, 1);
+	test_backend_close(t);
+	reopen(f);
+	test_until_ready(t, 64);
+	assert_false(mp_backend_memcached_is_partial(t->backend));
+	expect_item(f, "some", "VALUE some 0 1\r\n1\r\nEND\r\n");
+	mp_backend_memcached_empty(t->backend, 0, 0, true);
+	test_until(t, t->backend->state != MP_BACKEND_READY);
+	test_until_ready(t, 0);
+	mp_backend_memcached_add(
+		t->backend, memcached_next_command(mp_slice_of("ms half 1 ME F0 T0\r\n1\r\n")));
+	test_read(t, "mn\r\n", 3);
+	t->backend->ops->flush(t->backend);
+	test_until_answers(t, 1);
+	expect_item(f, "half", "VALUE half 0 1\r\n1\r\nEND\r\n");
+	test_backend_close(t);
+	reopen(f);
+	test_until_ready(t, 0);
+	assert_false(mp_backend_memcached_is_partial(t->backend));
+	expect_item(f, "half", "END\r\n");
+	test_backend_close(t);
+}
+
+static void test_moved(void **state)
+{
+	struct test_backend_fixture *f = *state;
+	struct test_backend *t = start(f, "");
+
+	apply(t, 64, "set kept 0 0 1\r\n1\r\n", 1);
+	test_until_answers(t, 1);
+	mp_backend_memcached_move(t->backend, TEST_ERA, 32);
+	test_until(t, t->backend->state != MP_BACKEND_READY);
+	test_until_ready(t, 32);
+	expect_item(f, "kept", "VALUE kept 0 1\r\n1\r\nEND\r\n");
+	test_backend_close(t);
+}
+
 static void test_what_cannot_be_emptied_is_refused(void **state)
 {
 	struct test_backend_fixture *f = *state;
@@ -476,7 +533,7 @@ static void test_what_cannot_be_emptied_is_refused(void **state)
 
 	apply(t, 64, "set old 0 0 1\r\n1\r\n", 1);
 	test_until_answers(t, 1);
-	mp_backend_memcached_empty(t->backend, TEST_ERA, 128);
+	mp_backend_memcached_empty(t->backend, TEST_ERA, 128, false);
 	test_until_failed(t, "it cannot be emptied");
 	test_backend_close(t);
 }
@@ -520,6 +577,8 @@ int main(void)
 		TEST(test_no_memory_is_only_a_miss),
 		TEST(test_failed_delete_fails_the_backend),
 		TEST(test_emptied),
+		TEST(test_partial),
+		TEST(test_moved),
 		TEST(test_what_cannot_be_emptied_is_refused),
 		TEST(test_without_versions_it_is_refused),
 		TEST(test_no_memcached_at_all),
