@@ -81,6 +81,10 @@ def a_follower(group):
     return next(i for i in group.ids if i != leader)
 
 
+def the(group, who):
+    return group.wait_leader() if who == "leader" else a_follower(group)
+
+
 def log_of(group, i):
     with open(group.path(i, "muproxy.log"), errors="replace") as log:
         return log.read()

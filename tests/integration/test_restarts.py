@@ -1,8 +1,11 @@
 """What must come back by itself, with every counter exact: clients know each of their replies."""
 
+import pytest
+
 import ledger_memcached
 import ledger_redis
 from harness import Group, wait_for
+from heal import the
 from ledger import Party
 from test_failures import backends_agree, lose_memory
 
@@ -25,17 +28,17 @@ def test_all_proxies_killed_in_the_middle_of_it(group):
     backends_agree(group)
 
 
-def test_a_followers_log_is_deleted():
+@pytest.mark.parametrize("who", ["follower", "leader"])
+def test_a_log_is_deleted(who):
     """It is blank, gets its log from the others, and is readmitted; nobody else notices."""
     with Group(ring_size="64M") as group, Party(group.wait_ready(), 6, MAKERS) as party:
         party.work()
-        leader = group.wait_leader()
-        victim = next(i for i in group.ids if i != leader)
+        victim = the(group, who)
         lose_memory(group, victim)
         party.board.away = victim
         party.work()
         group.start_replica(victim)
-        wait_for(lambda: group.status(leader)["replicas"][victim - 1]["voting"],
+        wait_for(lambda: group.status(group.wait_leader())["replicas"][victim - 1]["voting"],
                  "it to be readmitted", 60)
         wait_for(lambda: group.serves(victim), "it to serve again", 60)
         party.board.away = None

@@ -3,7 +3,7 @@
 import pytest
 
 from harness import Group, wait_for
-from heal import a_follower, check, log_of
+from heal import check, log_of, the
 from test_failures import more_work, start_loads
 
 # A leader has to be found out meanwhile, by a backend-timeout of a second.
@@ -20,10 +20,6 @@ def group():
             group.restart_with(i, "[timing]\nbackend-timeout = 1s\n")
         yield group
         group.print_logs()
-
-
-def the(group, who):
-    return group.wait_leader() if who == "leader" else a_follower(group)
 
 
 @pytest.mark.parametrize("who", ["follower", "leader"])
