@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from harness import MUCTL, MUPROXY, PATIENCE, Group, wait_for
+from harness import MUPROXY, PATIENCE, Group, wait_for
 from heal import Servers, a_follower, check, log_of
-from newcomers import Changing
+from newcomers import Changing, muctl
 from test_failures import more_work, start_loads
 
 DISK_BYTES = 8 << 20
@@ -35,8 +35,9 @@ def fill_up(disk):
 
 
 def lead_with(group, i):
-    subprocess.run([MUCTL, "-a", group.admin(group.wait_leader()), "transfer-leader", str(i)],
-                   check=True)
+    """Who leads may not know yet that its server is level."""
+    wait_for(lambda: muctl(group, group.wait_leader(), "transfer-leader", str(i)).returncode == 0,
+             f"replica {i} to be given the lead")
     wait_for(lambda: group.leader() == i, f"replica {i} to lead")
 
 
