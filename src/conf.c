@@ -299,17 +299,17 @@ static bool check_key(struct reading *r)
 	return conf->key_hex || read_key_file(r);
 }
 
-/* On one host members meet at a relay, and on several wherever the peering listens. */
+/* Members meet where their peerings listen; on one host it may be a relay's socket instead. */
 static bool check_member_key(struct reading *r, unsigned id)
 {
 	const struct conf *conf = r->conf;
-	bool one_host = conf->fabric == CONF_FABRIC_SHM;
 
-	if (conf->member_has_address[id] != one_host)
+	if (conf->member_has_address[id] == conf_has_peering(conf))
 		return true;
 	return fail(r, conf->member_line[id], "[member %u]: %s", id,
-		    one_host ? "with fabric = shm it has a peer, not an address"
-			     : "with this fabric it has an address, not a peer");
+		    conf->fabric == CONF_FABRIC_SHM
+			    ? "with fabric = shm all members have a peer, or all an address"
+			    : "with this fabric it has an address, not a peer");
 }
 
 /* Who joins is told who the others are. */
@@ -323,8 +323,8 @@ static bool check_join(struct reading *r)
 		return true;
 	if (!check_addresses(conf->join, why, sizeof(why)))
 		return fail(r, line, "join: %s", why);
-	if (conf->fabric != CONF_FABRIC_TCP)
-		return fail(r, line, "join: members change with fabric = tcp alone");
+	if (!conf_has_peering(conf))
+		return fail(r, line, "join: members with a peer never change: it takes an address");
 	if (!conf->state_file)
 		return fail(r, line, "join: there has to be a state-file to keep the members in");
 	if (conf->mu.member_mask & ~(1U << conf->mu.id))
@@ -337,6 +337,10 @@ static bool check_members(struct reading *r)
 	struct conf *conf = r->conf;
 	unsigned id;
 
+	if (!conf->member[conf->mu.id])
+		return fail(r, line_of(conf, "replica", "id"),
+			    "id: there is no [member %u] section that says where it is",
+			    conf->mu.id);
 	for (id = 1; id <= MU_MAX_REPLICAS; id++) {
 		if (!conf->member[id])
 			continue;
@@ -345,10 +349,6 @@ static bool check_members(struct reading *r)
 		conf->mu.member_mask |= 1U << id;
 		conf->proxy.peer_address[id] = conf->member[id];
 	}
-	if (!(conf->mu.member_mask & (1U << conf->mu.id)))
-		return fail(r, line_of(conf, "replica", "id"),
-			    "id: there is no [member %u] section that says where it is",
-			    conf->mu.id);
 	return check_join(r);
 }
 

@@ -71,6 +71,15 @@ struct conf {
 };
 
 /*
+ * Whether members meet over TCP (peering.h), whatever the fabric is. Without that who is a
+ * member never changes.
+ */
+static inline bool conf_has_peering(const struct conf *conf)
+{
+	return conf->fabric != CONF_FABRIC_SHM || conf->member_has_address[conf->mu.id];
+}
+
+/*
  * Read and check a file. Returns 0, or -1 with one line in err that begins
  * with "file:line: ". *conf needs conf_free() in both cases.
  */

@@ -251,7 +251,7 @@ static void print_member(FILE *out, const struct dev_files *files,
 	char path[PATH_MAX];
 
 	fprintf(out, "\n[member %u]\n", id);
-	if (strcmp(options->fabric, "shm") != 0) {
+	if (options->peer_port) {
 		fprintf(out, "address = 127.0.0.1:%d\n", options->peer_port + (int)id - 1);
 		return;
 	}

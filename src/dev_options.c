@@ -38,7 +38,8 @@ static const char usage_text[] =
 	"  --redis-port PORT     of replica 1 (7101)\n"
 	"  --memcached-port PORT of replica 1 (7201)\n"
 	"  --admin-port PORT     of replica 1 (7301)\n"
-	"  --peer-port PORT      of replica 1, for the other replicas unless --fabric shm (7401)\n"
+	"  --peer-port PORT      of replica 1, for the other replicas (7401; with --fabric shm\n"
+	"                        none, unless given: then members can be added)\n"
 	"  --log-level LEVEL     error, warn, info or debug (info)\n"
 	"  --ring-size SIZE      of each replica's log, e.g. 64M (up to 256M, as there is room)\n"
 	"  --seed HOST:PORT      begin with the data of that Redis\n"
@@ -130,7 +131,6 @@ int dev_take_options(struct dev_options *o, int argc, char **argv)
 		.redis_port = 7101,
 		.memcached_port = 7201,
 		.admin_port = 7301,
-		.peer_port = 7401,
 		.fabric = "shm",
 		.log_level = "info",
 	};
@@ -148,5 +148,7 @@ int dev_take_options(struct dev_options *o, int argc, char **argv)
 		dev_complain("unknown argument '%s' (try --help)", argv[optind]);
 		return EXIT_USAGE;
 	}
+	if (o->peer_port == 0 && strcmp(o->fabric, "shm") != 0)
+		o->peer_port = 7401;
 	return -1;
 }

@@ -8,9 +8,9 @@
 struct dev_options {
 	const char *dir; /* NULL: a temporary one */
 	unsigned replicas;
-	const char *fabric;                         /* "shm", or "tcp" */
+	const char *fabric;                         /* "shm", "tcp" or "verbs" */
 	int redis_port, memcached_port, admin_port; /* of replica 1 */
-	int peer_port;                              /* ... with tcp */
+	int peer_port;                              /* ... 0: none, they meet at sockets */
 	const char *log_level;
 	uint64_t ring_bytes;        /* 0: what the tmpfs has room for */
 	const char *seed;           /* NULL, or whose data the group begins with */

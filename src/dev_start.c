@@ -48,7 +48,7 @@ bool dev_check_ports(const struct dev_options *o)
 {
 	const int first[] = {o->redis_port, o->memcached_port, o->admin_port, o->peer_port};
 	static const char *const names[] = {"redis", "memcached", "admin", "peer"};
-	const int kinds = strcmp(o->fabric, "shm") != 0 ? 4 : 3;
+	const int kinds = o->peer_port ? 4 : 3;
 	int fds[4 * MU_MAX_REPLICAS], count = 0;
 	char address[32], why[320];
 	bool free_ports = true;

@@ -114,12 +114,18 @@ static void agree(struct peering *peering, uint32_t others, struct choice *choic
 	}
 }
 
+/* What a replica tells of itself, however the choice goes. */
+static uint32_t facts_kept(const struct conf *conf)
+{
+	return conf->state_file ? FACT_KEEPS_BOOK : 0;
+}
+
 /* False: the others run on what is not to be had here. */
 static bool settle(struct fabrics *fabrics, const struct conf *conf, char *err, size_t err_bytes)
 {
 	struct peering *peering = fabrics->peering;
 	struct choice choice = {.verbs = false};
-	uint32_t others = conf->mu.member_mask & ~(1U << conf->mu.id);
+	uint32_t others = fabrics->members & ~(1U << conf->mu.id);
 	char lacking[150];
 	bool able = fabric_verbs_usable(conf, lacking, sizeof(lacking));
 
@@ -135,7 +141,7 @@ static bool settle(struct fabrics *fabrics, const struct conf *conf, char *err, 
 	}
 	fabrics->facts =
 		(able ? FACT_HAS_VERBS : 0) | (choice.verbs ? FACT_CHOSE_VERBS : FACT_CHOSE_TCP);
-	peering_set_facts(peering, fabrics->facts);
+	peering_set_facts(peering, fabrics->facts | facts_kept(conf));
 	mp_info("fabric: auto: %s (%s)", name_of(fabrics->facts), choice.why);
 	return true;
 }
@@ -143,12 +149,12 @@ static bool settle(struct fabrics *fabrics, const struct conf *conf, char *err, 
 /* How many members that are there, this one included, run on what it runs on, and how many not. */
 static void count_choices(const struct fabrics *fabrics, unsigned *with, unsigned *against)
 {
-	*with = 1;
+	*with = fabrics->members >> fabrics->id & 1;
 	*against = 0;
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
 		struct peering_peer peer;
 
-		if (!(fabrics->members >> id & 1))
+		if (id == fabrics->id || !(fabrics->members >> id & 1))
 			continue;
 		peer = peering_peer(fabrics->peering, id);
 		if (!peer.up || !(peer.facts & FACT_CHOSE))
@@ -184,6 +190,14 @@ bool fabrics_outvoted(const struct fabrics *fabrics, char *why, size_t why_bytes
 	return true;
 }
 
+void fabrics_know_members(struct fabrics *fabrics, const struct book *book)
+{
+	/* Before they change for the first time it is those that are known. */
+	fabrics->members = book->configuration
+				   ? (uint32_t)mu_configuration_members(book->configuration)
+				   : book_known(book);
+}
+
 /* ------------------------------------------------------------------- opening */
 
 static void log_line(void *ctx, const char *line)
@@ -204,8 +218,8 @@ void fabrics_peering_options(const struct conf *conf, const struct book *book,
 	options->fabric = conf->fabric;
 	options->ring_bytes = conf->mu.ring_bytes;
 	options->configuration = book->configuration;
-	options->admits = conf->fabric == CONF_FABRIC_TCP;
-	options->facts = conf->state_file ? FACT_KEEPS_BOOK : 0;
+	options->admits = true;
+	options->facts = facts_kept(conf);
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++)
 		if (book->place[id].address[0])
 			options->address[id] = book->place[id].address;
@@ -220,8 +234,8 @@ static bool open_peering(struct fabrics *fabrics, const struct conf *conf, const
 	fabrics_peering_options(conf, book, &options);
 	options.objection = objection;
 	/* From the first greeting on: nobody shall take it for a member that has none. */
-	if (conf->fabric == CONF_FABRIC_AUTO)
-		options.facts = fabric_verbs_usable(conf, why, sizeof(why)) ? FACT_HAS_VERBS : 0;
+	if (conf->fabric == CONF_FABRIC_AUTO && fabric_verbs_usable(conf, why, sizeof(why)))
+		options.facts |= FACT_HAS_VERBS;
 	fabrics->peering = peering_open(&options, err, err_bytes);
 	if (!fabrics->peering)
 		return false;
@@ -250,6 +264,12 @@ static bool open_tcp(struct fabrics *fabrics, const struct conf *conf,
 	return mu_fabric_tcp_open(&fabrics->fabric, config, &options, err, err_bytes) == 0;
 }
 
+static bool open_shm(struct fabrics *fabrics, const struct conf *conf,
+		     const struct mu_fabric_config *config, char *err, size_t err_bytes)
+{
+	return mu_fabric_shm_open(&fabrics->fabric, config, conf->memory_dir, err, err_bytes) == 0;
+}
+
 static bool open_verbs(struct fabrics *fabrics, const struct conf *conf,
 		       const struct mu_fabric_config *config, char *err, size_t err_bytes)
 {
@@ -264,6 +284,9 @@ static bool open_verbs(struct fabrics *fabrics, const struct conf *conf,
 static bool open_over_peering(struct fabrics *fabrics, const struct conf *conf,
 			      const struct mu_fabric_config *config, char *err, size_t err_bytes)
 {
+	if (conf->fabric == CONF_FABRIC_SHM)
+		return open_shm(fabrics, conf, config, err, err_bytes) &&
+		       start_peering(fabrics, err, err_bytes);
 	if (conf->fabric == CONF_FABRIC_TCP)
 		return open_tcp(fabrics, conf, config, err, err_bytes) &&
 		       start_peering(fabrics, err, err_bytes);
@@ -280,10 +303,10 @@ bool fabrics_open(struct fabrics *fabrics, const struct conf *conf, const struct
 		  const struct mu_fabric_config *config, const struct peering_user *user, char *err,
 		  size_t err_bytes)
 {
-	*fabrics = (struct fabrics){.members = conf->mu.member_mask};
-	if (conf->fabric == CONF_FABRIC_SHM)
-		return mu_fabric_shm_open(&fabrics->fabric, config, conf->memory_dir, err,
-					  err_bytes) == 0;
+	*fabrics = (struct fabrics){.id = conf->mu.id};
+	fabrics_know_members(fabrics, book);
+	if (!conf_has_peering(conf))
+		return open_shm(fabrics, conf, config, err, err_bytes);
 	if (open_peering(fabrics, conf, book, user, err, err_bytes) &&
 	    open_over_peering(fabrics, conf, config, err, err_bytes))
 		return true;

@@ -14,12 +14,13 @@ enum fabrics_fact {
 	FACT_HAS_VERBS = 1,
 	FACT_CHOSE_TCP = 2,
 	FACT_CHOSE_VERBS = 4,
-	FACT_KEEPS_BOOK = 8, /* it has a state-file; with fabric = tcp */
+	FACT_KEEPS_BOOK = 8, /* it has a state-file */
 };
 
 struct fabrics {
 	struct mu_fabric *fabric; /* NULL: not open */
-	struct peering *peering;  /* NULL: all on one host */
+	struct peering *peering;  /* NULL: all on one host, and never others */
+	unsigned id;
 	uint32_t members;
 	uint32_t facts; /* of the choice, as told to the others; 0: nothing was chosen */
 };
@@ -32,6 +33,8 @@ struct fabrics {
 bool fabrics_open(struct fabrics *fabrics, const struct conf *conf, const struct book *book,
 		  const struct mu_fabric_config *config, const struct peering_user *user, char *err,
 		  size_t err_bytes);
+/* Who is a member by now. By the thread that asks fabrics_outvoted(). */
+void fabrics_know_members(struct fabrics *fabrics, const struct book *book);
 /* How a replica greets its peers, also where it has no peering yet; points into the book. */
 void fabrics_peering_options(const struct conf *conf, const struct book *book,
 			     struct peering_options *options);

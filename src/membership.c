@@ -9,7 +9,6 @@
 #include <time.h>
 
 #include "clock.h"
-#include "fabrics.h"
 #include "log.h"
 
 enum { ASK_ROUNDS = 20, ASK_PAUSE_MS = 250, JOIN_BYTES = 2048 };
@@ -116,7 +115,7 @@ void membership_mu_config(const struct membership *membership, struct mu_config 
 	config->member_mask = (uint32_t)now;
 	if (mu_configuration_epoch(book->configuration) > 0)
 		config->configuration = book->configuration;
-	if (membership->conf->fabric == CONF_FABRIC_TCP)
+	if (conf_has_peering(membership->conf))
 		config->peer_mask =
 			(book_known(book) | (uint32_t)now | 1U << config->id) & MEMBERSHIP_ALL_IDS;
 }
@@ -140,15 +139,37 @@ static void store(struct membership *membership)
 	}
 }
 
-void membership_look(struct membership *membership, struct mu *mu, struct peering *peering)
+/* Who was removed may come again, to hear of that; each time it goes it leaves nothing. */
+static void forget_removed(struct membership *membership, const struct fabrics *fabrics)
+{
+	struct mu_fabric *fabric = fabrics->fabric;
+
+	if (!fabric->ops->forget)
+		return;
+	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) {
+		uint32_t bit = 1U << id;
+
+		if (!book_is_removed(&membership->book, id) || id == fabrics->id)
+			continue;
+		if (peering_peer(fabrics->peering, id).up) {
+			membership->forgotten &= ~bit;
+		} else if (!(membership->forgotten & bit)) {
+			fabric->ops->forget(fabric, id);
+			membership->forgotten |= bit;
+		}
+	}
+}
+
+void membership_look(struct membership *membership, struct mu *mu, const struct fabrics *fabrics)
 {
 	struct mu_group_status status;
 
 	mu_group_status(mu, &status);
-	if (peering) {
-		peering_set_configuration(peering, status.heard);
-		peering_get_book(peering, &membership->book);
+	if (fabrics->peering) {
+		peering_set_configuration(fabrics->peering, status.heard);
+		peering_get_book(fabrics->peering, &membership->book);
 		mu_add_peers(mu, book_known(&membership->book));
+		forget_removed(membership, fabrics);
 	} else {
 		book_take_configuration(&membership->book, status.heard);
 	}
@@ -192,8 +213,10 @@ static bool may_change(const struct membership *membership, const struct mu_grou
 {
 	unsigned forgetful;
 
-	if (membership->conf->fabric != CONF_FABRIC_TCP) {
-		snprintf(why, why_bytes, "members change with fabric = tcp alone, so far");
+	if (!conf_has_peering(membership->conf)) {
+		snprintf(why, why_bytes,
+			 "its members have peers in their configurations, and not addresses, so "
+			 "who they are never changes");
 		return false;
 	}
 	if (status->leader != status->id) {

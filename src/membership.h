@@ -7,7 +7,7 @@
 
 #include "book.h"
 #include "conf.h"
-#include "peering.h"
+#include "fabrics.h"
 
 /* A fabric that takes up new replicas may be asked for any of these. */
 #define MEMBERSHIP_ALL_IDS (((1U << MU_MAX_REPLICAS) - 1) << 1)
@@ -17,6 +17,7 @@ struct membership {
 	struct book book;   /* as last looked at */
 	struct book stored; /* as in the state-file */
 	bool complained;    /* that it cannot be stored */
+	uint32_t forgotten; /* bit i: the fabric keeps nothing for replica i, which was removed */
 };
 
 /*
@@ -34,7 +35,7 @@ void membership_mu_config(const struct membership *membership, struct mu_config 
  * What has come since: tell the peering and consensus, and keep it in the state-file.
  * Some times a second, by one thread, which it may keep waiting for the disk.
  */
-void membership_look(struct membership *membership, struct mu *mu, struct peering *peering);
+void membership_look(struct membership *membership, struct mu *mu, const struct fabrics *fabrics);
 
 /*
  * An operator's wish, of the leader (mu_change_members()). who: an id, or the address of

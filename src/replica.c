@@ -641,7 +641,8 @@ bool replica_look_at_members(struct replica *r)
 {
 	struct mu_group_status status;
 
-	membership_look(&r->membership, r->mu, r->fabrics.peering);
+	membership_look(&r->membership, r->mu, &r->fabrics);
+	fabrics_know_members(&r->fabrics, &r->membership.book);
 	mu_group_status(r->mu, &status);
 	return !status.replica[status.id].removed || status.leader == status.id;
 }

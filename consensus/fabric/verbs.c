@@ -143,6 +143,15 @@ close_memory:
 	return -1;
 }
 
+void verbs_forget(struct mu_fabric *fabric, unsigned peer)
+{
+	struct verbs_fabric *verbs = verbs_of(fabric);
+
+	verbs_in_drop(verbs, peer);
+	for (unsigned plane = 0; plane < MU_PLANES; plane++)
+		verbs_out_lose(verbs, (enum mu_plane)plane, peer);
+}
+
 static void *verbs_local(struct mu_fabric *fabric, enum mu_region region)
 {
 	return verbs_of(fabric)->memory.region[region];
@@ -171,6 +180,7 @@ static const struct mu_fabric_ops verbs_ops = {
 	.wait_fd = verbs_wait_fd,
 	.revoke_write = verbs_revoke_write,
 	.grant_write = verbs_grant_write,
+	.forget = verbs_forget,
 	.local = verbs_local,
 	.close = verbs_close,
 };

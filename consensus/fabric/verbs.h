@@ -220,11 +220,15 @@ int verbs_grant_write(struct mu_fabric *fabric, unsigned peer, uint64_t ballot);
 int verbs_in_serve(struct verbs_fabric *verbs, enum mu_plane plane, unsigned peer,
 		   struct ibv_qp *qp, const struct verbs_endpoint *own,
 		   const struct verbs_endpoint *remote, uint64_t attempt);
-/* (maker) Destroy what serves a peer. */
+/* Destroy what serves a peer. Any thread. */
 void verbs_in_drop(struct verbs_fabric *verbs, unsigned peer);
 /* (maker) The connection that this queue pair serves; false if none does. */
 bool verbs_in_find(struct verbs_fabric *verbs, const struct ibv_qp *qp, enum mu_plane *plane,
 		   unsigned *peer, uint64_t *attempt);
+
+/* --- verbs.c --- */
+/* Whatever leads to this peer's process, or serves it, is to go. Any thread. */
+void verbs_forget(struct mu_fabric *fabric, unsigned peer);
 
 /* --- verbs_maker.c --- */
 int verbs_maker_start(struct verbs_fabric *verbs, const struct memory_error *error);

@@ -117,22 +117,15 @@ static void requested(struct verbs_maker *maker, unsigned peer, const struct ver
 
 /* ------------------------------------------------------------ what is heard */
 
-/* Another process at the other end: whatever led to the former one leads nowhere. */
-static void lose_all(struct verbs_maker *maker, unsigned peer)
-{
-	verbs_in_drop(maker->verbs, peer);
-	for (unsigned plane = 0; plane < MU_PLANES; plane++)
-		verbs_out_lose(maker->verbs, (enum mu_plane)plane, peer);
-}
-
 static void meet(struct verbs_maker *maker, unsigned peer, uint32_t turn, uint64_t process)
 {
 	bool is_other = maker->process[peer] != process;
 
 	if (maker->met_turn[peer] == turn && !is_other)
 		return;
+	/* Another process at the other end: whatever led to the former one leads nowhere. */
 	if (is_other && maker->process[peer] != 0)
-		lose_all(maker, peer);
+		verbs_forget(&maker->verbs->base, peer);
 	maker->process[peer] = process;
 	maker->met_turn[peer] = turn;
 	for (unsigned plane = 0; plane < MU_PLANES; plane++) {

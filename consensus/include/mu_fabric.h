@@ -152,6 +152,13 @@ struct mu_fabric_ops {
 	int (*grant_write)(struct mu_fabric *, unsigned peer, uint64_t ballot);
 
 	/*
+	 * Any thread: that peer is none of the group any more, and its process has ended;
+	 * what is kept for it alone is given up. Should it come again, it is connected to
+	 * like one that is new. NULL: nothing is kept that the end of it does not free.
+	 */
+	void (*forget)(struct mu_fabric *, unsigned peer);
+
+	/*
 	 * The own region's memory. The address stays the same for the life of
 	 * the fabric, also when a revocation replaces what is behind it.
 	 */
@@ -174,8 +181,12 @@ typedef void mu_format_fn(void *ctx, void *regions[MU_REGIONS]);
 /* What every fabric's open function is told of its replica. */
 struct mu_fabric_config {
 	uint64_t group_id;
-	unsigned id;          /* own id */
-	uint32_t member_mask; /* bit i: replica i is a member, the own one included */
+	unsigned id; /* own id */
+	/*
+	 * Bit i: replica i is a member, or may become one, the own one included. Those that
+	 * are not there yet are connected to once they are (and a peering has met them).
+	 */
+	uint32_t member_mask;
 	size_t region_bytes[MU_REGIONS];
 	uint64_t op_timeout_ns;
 	mu_format_fn *format;

@@ -78,11 +78,15 @@ extern const struct conformance_fabric *fabric_under_test;
 /* Nothing that a test waits for takes this long, however loaded the machine is. */
 #define DEADLINE_NS 60000000000u
 
+/* Replicas 1, 2 and 3 know of each other; if others come, these have to find them. */
+#define FOUNDERS 0xeu
+
 #define BALLOT(round, id) ((uint64_t)(round) << 8 | (id))
 
 /* A group, with the replicas that run in this process. */
 struct group {
 	void *place;
+	uint32_t members; /* as fabrics are told: FOUNDERS, and whoever may come later */
 	struct mu_fabric *replica[MU_ID_SLOTS];
 	unsigned formats[MU_ID_SLOTS]; /* how often memory was formatted */
 };
@@ -145,6 +149,7 @@ extern const struct CMUnitTest order_tests[];
 extern const struct CMUnitTest permission_tests[];
 extern const struct CMUnitTest revocation_tests[];
 extern const struct CMUnitTest memory_tests[];
+extern const struct CMUnitTest newcomer_tests[];
 extern const struct CMUnitTest shm_tests[];
 extern const struct CMUnitTest tcp_tests[];
 extern const struct CMUnitTest tcp_slow_tests[];

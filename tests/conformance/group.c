@@ -18,6 +18,7 @@ struct group *group_new(void)
 
 	assert_non_null(group);
 	group->place = fabric_under_test->group_new();
+	group->members = FOUNDERS;
 	return group;
 }
 
@@ -110,7 +111,7 @@ struct mu_fabric_config group_config(struct group *group, unsigned id)
 	return (struct mu_fabric_config){
 		.group_id = 0x5eed,
 		.id = id,
-		.member_mask = 0xe, /* 1, 2 and 3 */
+		.member_mask = group->members,
 		.region_bytes = {SLOTS_BYTES, LOG_BYTES, PRIVATE_BYTES},
 		.op_timeout_ns = group_op_timeout_ns(),
 		.format = format,

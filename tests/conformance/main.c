@@ -74,6 +74,7 @@ static int run(const struct conformance_fabric *fabric)
 	add(&suite, revocation_tests);
 	add(&suite, stepped_tests);
 	add(&suite, memory_tests);
+	add(&suite, newcomer_tests);
 	if (fabric == &shm_fixture)
 		add(&suite, shm_tests);
 	if (fabric == &tcp_fixture) {

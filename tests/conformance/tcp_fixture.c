@@ -208,10 +208,12 @@ struct peering *tcp_join(const void *ctx, const struct mu_fabric_config *config,
 	peering_options_init(&options);
 	options.id = config->id;
 	options.group_id = config->group_id;
+	options.configuration = mu_configuration(0, 0, FOUNDERS);
+	options.admits = config->member_mask != FOUNDERS;
 	/* A large write is not in the sockets as a whole, so its writer can be stopped in it. */
 	options.stream_buffer_bytes = 64 << 10;
 	for (unsigned id = 1; id < MU_ID_SLOTS; id++) {
-		if (!(config->member_mask & (1U << id)))
+		if (id != config->id && !(FOUNDERS & (1U << id)))
 			continue;
 		put_address(place, id, address[id], sizeof(address[id]));
 		options.address[id] = address[id];

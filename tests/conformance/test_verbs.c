@@ -120,6 +120,37 @@ static void lose_and_regain(const struct link *link, unsigned times)
 	}
 }
 
+/* Both ends at replicas 1 and 2, of both planes. */
+static void verbs_who_is_forgotten_leaves_no_queue_pairs(void **state)
+{
+	struct group *group = group_new();
+	struct verbs_holdings before;
+
+	(void)state;
+	group->members |= 1U << 4;
+	for (unsigned id = 1; id <= 2; id++)
+		group_open(group, id);
+	link_up(group, 1, DATA, 2);
+	before = verbs_take_stock();
+	group_open(group, 4);
+	for (unsigned id = 1; id <= 2; id++)
+		for (int plane = 0; plane < MU_PLANES; plane++) {
+			link_up(group, id, (enum mu_plane)plane, 4);
+			link_up(group, 4, (enum mu_plane)plane, id);
+		}
+	group_close(group, 4);
+	for (unsigned id = 1; id <= 2; id++) {
+		struct mu_fabric *fabric = group->replica[id];
+
+		fabric->ops->forget(fabric, 4);
+		for (int plane = 0; plane < MU_PLANES; plane++)
+			assert_int_not_equal(fabric->ops->state(fabric, (enum mu_plane)plane, 4),
+					     MU_CONNECTION_UP);
+	}
+	verbs_nothing_leaked(group, &before);
+	group_free(group);
+}
+
 static void verbs_a_peer_lost_a_thousand_times_leaks_nothing(void **state)
 {
 	struct group *group = group_new();
@@ -454,6 +485,7 @@ static void verbs_passing_the_permission_on_takes(void **state)
 }
 
 const struct CMUnitTest verbs_tests[] = {
+	cmocka_unit_test(verbs_who_is_forgotten_leaves_no_queue_pairs),
 	cmocka_unit_test(verbs_a_peer_lost_a_thousand_times_leaks_nothing),
 	cmocka_unit_test(verbs_large_reads_leave_nothing_registered),
 	cmocka_unit_test(verbs_a_target_killed_and_started_anew_is_found_again),

@@ -40,7 +40,7 @@ static void *verbs_group_new(void)
 
 	assert_non_null(place);
 	place->directory = place_new();
-	for (unsigned id = 1; id <= 3; id++)
+	for (unsigned id = 1; id < MU_ID_SLOTS; id++)
 		snprintf(place->address[id], sizeof(place->address[id]), "127.0.0.1:%d",
 			 free_port());
 	return place;
@@ -203,8 +203,11 @@ static int verbs_open_replica(void *arg, const struct mu_fabric_config *config,
 	peering_options_init(&meeting);
 	meeting.id = config->id;
 	meeting.group_id = config->group_id;
-	for (unsigned id = 1; id <= 3; id++)
-		meeting.address[id] = place->address[id];
+	meeting.configuration = mu_configuration(0, 0, FOUNDERS);
+	meeting.admits = config->member_mask != FOUNDERS;
+	for (unsigned id = 1; id < MU_ID_SLOTS; id++)
+		if (id == config->id || (FOUNDERS & (1U << id)))
+			meeting.address[id] = place->address[id];
 	peering = peering_open(&meeting, err, err_bytes);
 	if (peering == NULL) {
 		/* The id runs already, which its memory is to find out, not its port. */

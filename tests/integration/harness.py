@@ -122,11 +122,12 @@ class Group:
     """`muproxy dev`, its ports and files."""
 
     def __init__(self, replicas=3, ring_size="16M", directory=None, fabric=FABRIC,
-                 memcached=None, redis=None, seed=None, memcached_seed=None):
+                 memcached=None, redis=None, seed=None, memcached_seed=None, may_change=False):
         """memcached, redis: the servers' commands, with what is to stand behind dev's options.
 
         seed, memcached_seed: the port of a Redis, or memcached, of this machine whose data the
-        group begins with.
+        group begins with. may_change: its members meet at ports whatever the fabric is, so that
+        others can join.
         """
         need_build()
         self.replicas = replicas
@@ -144,8 +145,10 @@ class Group:
             "--redis-port", str(self.redis_port0),
             "--memcached-port", str(self.memcached_port0),
             "--admin-port", str(self.admin_port0),
-            "--fabric", fabric, "--peer-port", str(first + 30),
+            "--fabric", fabric,
         ]
+        if may_change or fabric != "shm":
+            arguments += ["--peer-port", str(first + 30)]
         if ring_size:
             arguments += ["--ring-size", ring_size]
         if seed:

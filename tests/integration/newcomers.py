@@ -43,10 +43,10 @@ def muctl_begin(group, i, *arguments):
 
 
 class Changing(Group):
-    """A group over tcp; `ids` are its members' as the test knows them."""
+    """A group whose `ids` are its members' as the test knows them."""
 
     def __init__(self, **arguments):
-        super().__init__(fabric="tcp", **arguments)
+        super().__init__(may_change=True, **arguments)
         self.ids = list(self.ids)
         self.began_with = list(self.ids)
         self.redises, self.memcacheds = Servers(self), Memcacheds(self)
@@ -130,9 +130,9 @@ class Changing(Group):
         super().close()
 
 
-def changing():
+def changing(fabric="tcp"):
     """A group with a ring so small that who joins must be given another one's state."""
-    with Changing(ring_size="1M") as group:
+    with Changing(ring_size="1M", fabric=fabric) as group:
         group.wait_ready()
         fill_bulk(group, 2)
         yield group

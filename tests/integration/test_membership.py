@@ -16,8 +16,8 @@ MAKERS = [maker for maker in ledger_redis.MAKERS + ledger_memcached.MAKERS if ma
 
 
 @pytest.fixture
-def group():
-    yield from changing()
+def group(request):
+    yield from changing(getattr(request, "param", "tcp"))
 
 
 def remove(group, party, i):
@@ -27,8 +27,9 @@ def remove(group, party, i):
     party.board.away = i
 
 
+@pytest.mark.parametrize("group", ["shm"], indirect=True)
 def test_a_group_grows_and_shrinks_among_requests(group):
-    """3 to 5, and to 3 again, the leader among those that go; then all are started anew."""
+    """3 to 5, and to 3 again, the leader and a dead one among those that go; all begin anew."""
     with Party(group, 1, MAKERS) as party:
         party.work()
         for i in (4, 5):
@@ -43,6 +44,7 @@ def test_a_group_grows_and_shrinks_among_requests(group):
         group.wait_members()
         party.finish()
         assert not party.errors()
+    group.kill(second)
     group.remove(second)
     group.wait_members()
     backends_agree(group)

@@ -3,7 +3,8 @@
 # Runs in the guest: a group of three replicas over verbs, each with a real
 # redis-server and memcached, on one RDMA device. Writes through every replica
 # while the leader is killed, and while the next one is stopped: what was
-# acknowledged is there at the end, at every replica.
+# acknowledged is there at the end, at every replica. Then a fourth is made a member:
+# all of it is there, too.
 set -u
 key=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
 writes=${WRITES-100}
@@ -24,10 +25,26 @@ wait_for() {
 	done
 }
 
+# place_of ID: where it meets the others.
+place_of() { echo 10.77.0.1:740$1; }
+
+# The members that the group began with.
+first_members() {
+	for member in 1 2 3; do
+		printf '[member %s]\naddress = %s\n' $member "$(place_of $member)"
+	done
+}
+
+# write_configuration ID [ASKS]: of a replica that joins by asking another, or was there from the beginning.
 # All times are those of an emulated machine.
 write_configuration() {
-	local id=$1
+	local id=$1 join="" members
 
+	members=$(first_members)
+	if [ $# -gt 1 ]; then
+		join="join = $(place_of $2)"
+		members=$(printf '[member %s]\naddress = %s\n' $id "$(place_of $id)")
+	fi
 	cat >/tmp/replica-$id.conf <<END
 [replica]
 id = $id
@@ -36,12 +53,9 @@ key = $key
 fabric = ${FABRIC-verbs}
 memory-dir = /dev/shm
 ring-size = 4M
-[member 1]
-address = 10.77.0.1:7401
-[member 2]
-address = 10.77.0.1:7402
-[member 3]
-address = 10.77.0.1:7403
+state-file = /tmp/members-$id
+$join
+$members
 [redis]
 listen = 127.0.0.1:710$id
 backend = unix:/run/redis-$id.sock
@@ -51,7 +65,7 @@ backend = unix:/run/memcached-$id.sock
 [admin]
 listen = 127.0.0.1:730$id
 [timing]
-tick = 20ms
+tick = 50ms
 op-timeout = 1s
 data-stall = 20s
 takeover-timeout = 3s
@@ -59,6 +73,12 @@ backend-timeout = 20s
 hold-timeout = 60s
 unknown-timeout = 60s
 END
+}
+
+start_servers() {
+	redis-server --port 0 --unixsocket /run/redis-$1.sock --databases 17 --save '' \
+		--dir /tmp --daemonize no >/tmp/redis-$1.log 2>&1 &
+	memcached -u root -m 32 -s /run/memcached-$1.sock >/tmp/memcached-$1.log 2>&1 &
 }
 
 start_replica() {
@@ -112,6 +132,7 @@ write_through() {
 check_at() {
 	local id=$1 round=$2 file
 	for file in /tmp/acked-$round-*; do
+		[ -s "$file" ] || fail "$file: nothing was acknowledged"
 		cut -d' ' -f1 "$file" | sed 's/^/GET /' | redis-cli -p 710$id >/tmp/got
 		cut -d' ' -f2 "$file" | cmp -s - /tmp/got ||
 			fail "replica $id has lost some of what $file says was acknowledged"
@@ -127,7 +148,6 @@ disturbed_round() {
 	local round=$1 leader others="" id writers=""
 
 	leader=$(leader_seen_by 1)
-	rm -f /tmp/acked-* /tmp/replies-*
 	for id in 1 2 3; do
 		[ $id = "$leader" ] || others="$others $id"
 	done
@@ -149,12 +169,31 @@ disturbed_round() {
 	victim=$leader
 }
 
+# status_at ID WORDS: whether a line of that replica's status has them.
+status_at() { muctl --admin 127.0.0.1:730$1 status | grep -q "$2"; }
+
+# newcomer ID ASKS: start it; returns once the leader, in $leader, could add it.
+newcomer() {
+	leader=$(leader_seen_by "$2")
+	start_servers $1
+	wait_for 60 "redis-server $1" redis-cli -s /run/redis-$1.sock ping
+	write_configuration $1 "$2"
+	start_replica $1
+	wait_for 60 "replica $1 to be known" status_at "$leader" "^ *$1 .*waiting"
+}
+
+# Whether replica ID, by itself, has all that was acknowledged.
+check_newcomer() {
+	wait_for 60 "replica $1 to take a write" is_ok $1 SET "from:$1" $1
+	check_at $1 killed
+	check_at $1 stopped
+	memcached_says $1 "get mc:1\r\n" "^1" || fail "replica $1: no mc:1"
+}
+
 muproxy --list-devices | tee /tmp/devices
 grep -q '^\* rxe0 ' /tmp/devices || fail "the device is not chosen"
 for id in 1 2 3; do
-	redis-server --port 0 --unixsocket /run/redis-$id.sock --databases 17 --save '' \
-		--dir /tmp --daemonize no >/tmp/redis-$id.log 2>&1 &
-	memcached -u root -m 32 -s /run/memcached-$id.sock >/tmp/memcached-$id.log 2>&1 &
+	start_servers $id
 done
 for id in 1 2 3; do
 	wait_for 60 "redis-server $id" redis-cli -s /run/redis-$id.sock ping
@@ -187,7 +226,12 @@ wait_for 90 "replica $victim to be back" is_ok $victim SET back again
 check_at $victim stopped
 echo "# stopped: $(acked stopped) acknowledged writes are at every replica: $(date +%T)"
 
-for id in 1 2 3; do
+newcomer 4 1
+muctl --admin 127.0.0.1:730$leader add "$(place_of 4)" || fail "replica 4 is not added"
+check_newcomer 4
+echo "# replica 4 is a member, with all of it: $(date +%T)"
+
+for id in 1 2 3 4; do
 	kill -TERM "$(pid_of $id)"
 	wait "$(pid_of $id)" || fail "replica $id did not end well"
 done
