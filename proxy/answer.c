@@ -21,6 +21,7 @@ void mp_drop(struct mp_proxy *proxy, struct mp_request *r)
 	assert(!r->session);
 	if (r->meta.blocks)
 		forget_waiting(proxy, r);
+	mp_large_forget(r);
 	if (r->link)
 		mp_link_release(r->link);
 	mp_requests_put(&proxy->requests, &proxy->chunks, r);

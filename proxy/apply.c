@@ -344,6 +344,9 @@ void mp_apply_read(struct mp_proxy *proxy, struct mp_request *r)
 	}
 	if (r->meta.listing)
 		bytes = mp_listing_question();
+	if (r->large)
+		bytes = mp_large_question();
+	r->is_begun = false;
 	mp_apply_expect(target, r);
 	/* One that is not the leader's own goes by the entry that it was executed with. */
 	if (r->now_ms == 0)

@@ -136,7 +136,6 @@ static struct mp_slice begin_scan(struct mp_target *target, struct mp_request *r
 	char head[MP_SCAN_HEAD_BYTES];
 	size_t used, len = mp_scan_head(piece, target->scan_tag, false, head, &used);
 
-	r->is_begun = true;
 	if (len == 0)
 		return piece;
 	mp_answer(target->proxy, r, (struct mp_slice){head, len}, false);
@@ -152,9 +151,19 @@ static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)
 	assert(r->state == MP_REQUEST_RUNNING || r->state == MP_REQUEST_DECIDING);
 	if (r->meta.blocks && !r->shadow && !r->asked && on_attempt(target, r, piece, last))
 		return;
+	if (r->large) {
+		if (last) {
+			TAILQ_REMOVE(&target->running, r, place);
+			mp_large_begin(target->proxy, r);
+		}
+		return;
+	}
 	if (!needs_whole(r)) {
+		if (!last && !r->is_begun && mp_large_weigh(target->proxy, r, piece))
+			return;
 		if (r->meta.scan && !r->is_begun)
 			piece = begin_scan(target, r, piece);
+		r->is_begun = true;
 		if (last)
 			TAILQ_REMOVE(&target->running, r, place);
 		mp_answer(target->proxy, r, piece, last);
@@ -252,6 +261,7 @@ static void lose_redis(struct mp_proxy *proxy, const struct mp_target *target)
 {
 	mp_pubsub_backend_lost(proxy, target->backend->applied_lsn);
 	mp_memory_lost(proxy);
+	mp_large_lost(proxy);
 }
 
 static void on_state(void *ctx, enum mp_backend_state state, uint64_t applied_lsn, const char *why)

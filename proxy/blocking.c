@@ -412,12 +412,21 @@ void mp_blocking_take_ids(struct mp_proxy *proxy, struct mp_request *r, struct m
 
 /* ---------------------------------------------------------------------- ends */
 
+static void give_up_in(const struct mp_request_list *list, const struct mp_link *link,
+		       uint64_t sequence, enum mp_give_up why)
+{
+	struct mp_request *r;
+
+	TAILQ_FOREACH(r, list, place)
+		if (r->link == link && r->origin.sequence == sequence)
+			r->give_up = (uint8_t)why;
+}
+
 void mp_blocking_give_up(struct mp_proxy *proxy, struct mp_link *link, uint64_t sequence,
 			 enum mp_give_up why)
 {
 	uint64_t id[2] = {link->peer_nonce, sequence};
 	struct mp_waiter *w;
-	struct mp_request *r;
 
 	HASH_FIND(hh, proxy->blocking.waiters, id, sizeof(id), w);
 	if (w && w->r->link == link) {
@@ -428,9 +437,8 @@ void mp_blocking_give_up(struct mp_proxy *proxy, struct mp_link *link, uint64_t 
 		return;
 	}
 	/* It may not be in the pipeline yet. */
-	TAILQ_FOREACH(r, &proxy->router.inbox, place)
-		if (r->link == link && r->origin.sequence == sequence)
-			r->give_up = (uint8_t)why;
+	give_up_in(&proxy->router.inbox, link, sequence, why);
+	give_up_in(&proxy->large.held, link, sequence, why);
 }
 
 void mp_blocking_link_closed(struct mp_proxy *proxy, const struct mp_link *link)

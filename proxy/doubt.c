@@ -63,7 +63,9 @@ void mp_doubt_add(struct mp_proxy *proxy, struct mp_request *r, uint64_t ballot)
 	}
 	if (!r->streamed)
 		mp_session_take_back(s, r);
-	r->is_served = false;
+	mp_large_forget(r);
+	r->is_paced = r->is_served = false;
+	r->untaken = 0;
 	r->state = MP_REQUEST_DOUBT;
 	r->ballot = ballot;
 	r->since_ms = mp_now_ms(proxy);

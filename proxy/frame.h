@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define MP_FRAME_MAGIC 0x3158795870754d0aULL /* "\nMupXyX1" */
-#define MP_FRAME_VERSION 5
+#define MP_FRAME_VERSION 6
 
 enum mp_link_purpose {
 	MP_LINK_RELAY = 0,    /* requests to the leader, as above (relay.h) */
@@ -78,7 +78,9 @@ struct mp_frame_reply {
 	uint64_t sequence;
 	uint32_t handle;
 	uint8_t last;
-	uint8_t pad[3];
+	uint8_t is_paced; /* tell what its client takes of it (paced.h) */
+	uint8_t is_cut;   /* nothing more comes of it, although it is not whole */
+	uint8_t pad[1];
 	uint64_t lsn; /* of the entry that executed it, if it is the last piece; 0: none did */
 };
 
@@ -90,7 +92,7 @@ struct mp_frame_give_up {
 	uint8_t pad[7];
 };
 
-/* So much more of a listing's reply was taken by its client (memcached_listing.h). */
+/* So much more of a reply was taken by its client (paced.h). */
 struct mp_frame_taken {
 	uint64_t ballot, sequence; /* of the request */
 	uint64_t bytes;            /* 0: the client has left */

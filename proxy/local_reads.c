@@ -47,6 +47,7 @@ void mp_local_reads_send(struct mp_proxy *proxy, struct mp_request *r)
 	s->under_way_here++;
 	if (r->meta.ttl || r->meta.groups)
 		r->now_ms = mp_expiry_reader_ms(proxy);
+	mp_large_look(proxy, r);
 	STAT_ADD(proxy, reads, 1);
 	mp_apply_read(proxy, r);
 }

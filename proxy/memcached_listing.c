@@ -10,11 +10,10 @@
 #include "classify.h"
 #include "mc_listing.h"
 #include "mc_token.h"
-#include "session_parts.h"
+#include "paced.h"
 #include "state.h"
 
 enum {
-	WINDOW_BYTES = 1 << 20, /* sent to another replica ahead of its client */
 	PIECE_BYTES = 64 << 10, /* lines that are answered together */
 	STALL_MS = 60000,       /* a client that takes nothing for so long is in others' way */
 };
@@ -82,12 +81,7 @@ static bool take_line(struct mp_listing *listing, struct mp_slice line)
 
 static bool has_room(const struct mp_listing *listing)
 {
-	const struct mp_request *r = listing->request;
-
-	if (r->link)
-		return listing->untaken < WINDOW_BYTES;
-	return r->session && mp_buffer_len(&r->session->out) < MP_SESSION_OUT_BYTES &&
-	       mp_buffer_len(&r->reply) < MP_SESSION_OUT_BYTES;
+	return mp_paced_has_room(listing->request, listing->untaken);
 }
 
 /* What there is of lines goes to the client. */
@@ -194,18 +188,10 @@ void mp_listing_begin(struct mp_proxy *proxy, struct mp_request *r)
 
 /* ----------------------------------------------------------------- the client */
 
-void mp_listing_on_taken(struct mp_request *r)
+void mp_listing_on_taken(struct mp_proxy *proxy, const struct mp_request *r)
 {
-	struct mp_proxy *proxy = r->session->proxy;
-
-	if (mp_buffer_len(&r->session->out) >= MP_SESSION_OUT_BYTES || mp_buffer_len(&r->reply) > 0)
-		return;
-	if (r->state == MP_REQUEST_RELAYED && r->untaken > 0) {
-		mp_relay_out_taken(proxy, r, r->untaken);
-		r->untaken = 0;
-	} else if (r == proxy->memcached.listing.request) {
+	if (r == proxy->memcached.listing.request)
 		go_on(&proxy->memcached.listing);
-	}
 }
 
 void mp_listing_on_taken_there(struct mp_proxy *proxy, const struct mp_link *link,
@@ -226,12 +212,6 @@ void mp_listing_on_taken_there(struct mp_proxy *proxy, const struct mp_link *lin
 
 /* -------------------------------------------------------------------- the turn */
 
-/* Nobody is there to be told. */
-static bool is_abandoned(const struct mp_request *r)
-{
-	return r->link ? r->link->state == MP_LINK_CLOSED : !r->session;
-}
-
 /* Under another leader the rest would be of another server. */
 static void leave(struct mp_listing *listing)
 {
@@ -249,7 +229,7 @@ static void settle(struct mp_listing *listing)
 	struct mp_proxy *proxy = listing->proxy;
 	struct mp_request *r = listing->request;
 
-	if (is_abandoned(r)) {
+	if (mp_paced_is_abandoned(r)) {
 		end(listing);
 		mp_drop(proxy, r);
 	} else if (!listing->ballot || proxy->pipeline.ballot != listing->ballot) {

@@ -8,9 +8,7 @@
  * with the server has come, so that all before it is executed, it begins. As at
  * a memcached there is one at a time; others are told BUSY.
  *
- * What the client does not read waits at the server: here it is not read on
- * from. Through a follower the leader sends as much as WINDOW_BYTES ahead; the
- * follower says how much its client has taken (MP_FRAME_TAKEN).
+ * What the client does not read waits at the server (paced.h).
  *
  * A listing that cannot go on (the leader is another one, the server is lost,
  * the client has not read for a minute) ends with a line that says so instead of
@@ -49,7 +47,7 @@ struct mp_slice mp_listing_question(void);
 /* ... and has answered: everything before r is executed. r is in no list. */
 void mp_listing_begin(struct mp_proxy *proxy, struct mp_request *r);
 /* A client, whose request this is, has taken what there was of its replies. */
-void mp_listing_on_taken(struct mp_request *r);
+void mp_listing_on_taken(struct mp_proxy *proxy, const struct mp_request *r);
 /* The same at another replica, which has told so. */
 void mp_listing_on_taken_there(struct mp_proxy *proxy, const struct mp_link *link,
 			       uint64_t sequence, uint64_t bytes);

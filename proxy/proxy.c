@@ -82,6 +82,7 @@ static struct mp_proxy *make(struct event_base *base, struct mu *mu,
 	mp_sessions_init(&proxy->sessions);
 	mp_locks_init(&proxy->locks);
 	mp_memcached_init(&proxy->memcached);
+	mp_large_init(&proxy->large);
 	mp_pubsub_init(proxy);
 	mp_transfer_init(proxy);
 	mp_blocking_init(&proxy->blocking);
@@ -124,6 +125,7 @@ struct mp_proxy *mp_proxy_open(struct event_base *base, struct mu *mu,
 		   mp_transfer_open(proxy, err, err_bytes) &&
 		   mp_adopt_open(proxy, err, err_bytes) &&
 		   mp_memcached_open(proxy, err, err_bytes) &&
+		   mp_large_open(proxy, err, err_bytes) &&
 		   mp_backends_open(proxy, err, err_bytes)) {
 		mu_view(mu, &proxy->view);
 		return proxy;
@@ -143,6 +145,7 @@ void mp_proxy_close(struct mp_proxy *proxy)
 	mp_adopt_close(proxy);
 	mp_digest_close(proxy);
 	mp_backends_close(proxy);
+	mp_large_close(proxy);
 	mp_pubsub_close(proxy);
 	mp_relay_close(proxy);
 	mp_memcached_close(proxy);
@@ -265,6 +268,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	more = mp_apply_run(proxy);
 	mp_pipeline_follow(proxy);
 	next_ns = earlier(next_ns, mp_listing_turn(proxy));
+	next_ns = earlier(next_ns, mp_large_turn(proxy));
 	leave_when_idle(proxy);
 	next_ns = earlier(next_ns, mp_transfer_turn(proxy));
 	next_ns = earlier(next_ns, mp_adopt_turn(proxy));

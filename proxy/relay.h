@@ -58,7 +58,7 @@ bool mp_relay_out_room(const struct mp_proxy *proxy);
 void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r);
 /* A relayed request that waits for a key is to wait no longer. */
 void mp_relay_out_give_up(struct mp_proxy *proxy, const struct mp_request *r, enum mp_give_up why);
-/* The client of a relayed listing has taken so much more of it; 0: has left. */
+/* The client of a relayed request has taken so much more of its reply; 0: has left (paced.h). */
 void mp_relay_out_taken(struct mp_proxy *proxy, const struct mp_request *r, uint64_t bytes);
 /* The list that a RELAYED request is in. */
 struct mp_request_list *mp_relay_out_list(struct mp_proxy *proxy, const struct mp_request *r);
@@ -77,6 +77,8 @@ void mp_relay_in_turn(struct mp_proxy *proxy);
 void mp_relay_in_drain(struct mp_proxy *proxy);
 /* A piece of the reply to a relayed request. */
 void mp_relay_in_reply(struct mp_request *r, struct mp_slice piece, bool last);
+/* The rest of it will not come. */
+void mp_relay_in_cut(const struct mp_request *r);
 
 /* Last in a turn: send what is queued, free what is closed. */
 void mp_relay_flush(struct mp_proxy *proxy);

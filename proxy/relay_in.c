@@ -18,6 +18,7 @@
 #include "answer.h"
 #include "classify.h"
 #include "log.h"
+#include "paced.h"
 #include "relay.h"
 #include "state.h"
 
@@ -137,6 +138,7 @@ static bool take(struct mp_link *link, const struct mp_frame_request *head, stru
 	r->link = link;
 	mp_link_hold(link);
 	mp_requests_charge(&proxy->requests, r);
+	mp_large_look(proxy, r);
 	TAILQ_INSERT_TAIL(&proxy->router.inbox, r, place);
 	STAT_ADD(proxy, relayed, 1);
 	return true;
@@ -195,7 +197,7 @@ static void on_taken(struct mp_link *link, struct mp_slice body)
 
 	memcpy(&head, body.data, sizeof(head));
 	if (link->proxy->pipeline.ballot && head.ballot == link->proxy->pipeline.ballot)
-		mp_listing_on_taken_there(link->proxy, link, head.sequence, head.bytes);
+		mp_paced_on_taken_there(link->proxy, link, head.sequence, head.bytes);
 }
 
 static void on_names(struct mp_link *link, struct mp_slice body)
@@ -250,7 +252,11 @@ void mp_relay_in_accept(struct mp_proxy *proxy, int fd, unsigned peer)
 void mp_relay_in_reply(struct mp_request *r, struct mp_slice piece, bool last)
 {
 	struct mp_frame_reply reply = {
-		.sequence = r->origin.sequence, .handle = r->peer_handle, .last = last};
+		.sequence = r->origin.sequence,
+		.handle = r->peer_handle,
+		.last = last,
+		.is_paced = r->large != NULL,
+	};
 
 	/* A frame larger than the other end takes would cost all of its clients the link. */
 	while (piece.len > REPLY_FRAME_BYTES && r->link->state == MP_LINK_UP) {
@@ -266,6 +272,15 @@ void mp_relay_in_reply(struct mp_request *r, struct mp_slice piece, bool last)
 	/* Under another ballot by now? Then its sender looks into the log for it. */
 	if (r->link->state == MP_LINK_UP)
 		mp_link_send(r->link, MP_FRAME_REPLY, &reply, sizeof(reply), piece);
+}
+
+void mp_relay_in_cut(const struct mp_request *r)
+{
+	struct mp_frame_reply reply = {
+		.sequence = r->origin.sequence, .handle = r->peer_handle, .last = 1, .is_cut = 1};
+
+	if (r->link->state == MP_LINK_UP)
+		mp_link_send(r->link, MP_FRAME_REPLY, &reply, sizeof(reply), (struct mp_slice){0});
 }
 
 static void tell(struct mp_proxy *proxy, struct mp_link *link)

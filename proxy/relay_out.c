@@ -7,6 +7,7 @@
 
 #include "answer.h"
 #include "log.h"
+#include "paced.h"
 #include "relay.h"
 #include "state.h"
 
@@ -75,6 +76,18 @@ static bool on_leading(struct mp_link *link, const struct mp_frame_leading *lead
 	return true;
 }
 
+/* Its client decides from here on how long it takes, and sends nothing behind it meanwhile. */
+static void become_paced(struct mp_proxy *proxy, struct mp_request *r)
+{
+	TAILQ_REMOVE(mp_relay_out_list(proxy, r), r, place);
+	r->is_paced = true;
+	TAILQ_INSERT_TAIL(mp_relay_out_list(proxy, r), r, place);
+	if (!r->session)
+		mp_relay_out_taken(proxy, r, 0);
+	else if (!r->session->barrier)
+		r->session->barrier = r;
+}
+
 static bool on_reply(struct mp_link *link, struct mp_slice body)
 {
 	struct mp_proxy *proxy = link->proxy;
@@ -87,11 +100,18 @@ static bool on_reply(struct mp_link *link, struct mp_slice body)
 	if (!r || r->state != MP_REQUEST_RELAYED || r->origin.sequence != head.sequence)
 		return true;
 	body = (struct mp_slice){body.data + sizeof(head), body.len - sizeof(head)};
+	if (head.is_paced && !r->is_paced)
+		become_paced(proxy, r);
 	if (head.last) {
 		TAILQ_REMOVE(mp_relay_out_list(proxy, r), r, place);
 		r->lsn = head.lsn;
-	} else if (r->meta.listing) {
+	} else if (mp_request_is_paced(r)) {
 		r->untaken += body.len;
+	}
+	if (head.is_cut) {
+		mp_doubt_add(proxy, r, 0);
+		mp_doubt_settle(proxy);
+		return true;
 	}
 	mp_answer(proxy, r, body, head.last);
 	return true;
@@ -146,7 +166,7 @@ struct mp_request_list *mp_relay_out_list(struct mp_proxy *proxy, const struct m
 {
 	struct mp_relay_out *out = &proxy->relay.out;
 
-	return r->meta.blocks || r->meta.listing ? &out->patient : &out->relayed;
+	return r->meta.blocks || mp_request_is_paced(r) ? &out->patient : &out->relayed;
 }
 
 void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r)

@@ -18,6 +18,7 @@
 #include "record.h"
 
 struct mp_link;
+struct mp_large;
 struct mp_lock;
 struct mp_patience;
 struct mp_session;
@@ -96,6 +97,7 @@ struct mp_request {
 	struct mp_lock *lock;          /* DECIDING */
 	struct mp_waiter *waiter; /* blocks: at the leader that tries it (blocking.h), or NULL */
 	struct mp_patience *patience; /* blocks: with its client (blocking_home.h), or NULL */
+	struct mp_large *large; /* its reply is large, and comes apart (large_reads.h), or NULL */
 	/*
 	 * RELAYED or DOUBT: the shadow that runs here in the meantime (doubt.h).
 	 * Of a shadow: whom it stands for, NULL if that was answered without it.
@@ -109,7 +111,8 @@ struct mp_request {
 			 */
 	bool has_spare; /* RELAYED or DOUBT: canned is what its shadow was answered */
 	bool logged;    /* BATCHED: it has a record in the batch */
-	bool is_begun;  /* a scan: the beginning of its reply was seen */
+	bool is_begun;  /* the beginning of its reply was seen */
+	bool is_paced;  /* its reply comes as its client takes it (paced.h) */
 	bool is_here;   /* a local read, with the own backend (local_reads.h) */
 	bool asked;     /* DECIDING: its question is with the backend; blocks: so are its IDs */
 	bool wakes;     /* blocks: the attempt under way is not its first */
@@ -129,7 +132,7 @@ struct mp_request {
 	uint64_t lsn;           /* of the entry that executes it, 0: none known */
 	uint64_t since_ms;      /* when it came; DOUBT: since when */
 	size_t charged;         /* bytes it is accounted for */
-	uint64_t untaken;       /* a listing, RELAYED: bytes of which the leader was not told yet */
+	uint64_t untaken;       /* is_paced, RELAYED: bytes of which the leader was not told yet */
 };
 TAILQ_HEAD(mp_request_list, mp_request);
 

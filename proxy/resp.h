@@ -84,6 +84,12 @@ struct resp_framer {
 enum resp_result resp_frame(struct resp_framer *, const char *data, size_t len, size_t *used);
 
 /*
+ * About how many bytes the reply takes that begins so: exact for a string, for an array what
+ * its first items let expect. 0: its beginning is not there, or it is neither.
+ */
+uint64_t resp_estimate(const char *data, size_t len);
+
+/*
  * The array reply of an EXEC, taken apart: like resp_frame, but reports after
  * the array's own header line (RESP_DONE with *count = elements, -1 for a nil
  * array) so that the caller can frame the elements one by one. Stateless: on

@@ -135,6 +135,26 @@ enum resp_result resp_frame(struct resp_framer *f, const char *data, size_t len,
 	return r;
 }
 
+uint64_t resp_estimate(const char *data, size_t len)
+{
+	struct resp_framer f = {0}, item = {0};
+	const char *lf = memchr(data, '\n', len);
+	uint64_t items = 0, bytes;
+	size_t pos = 0, used = 0;
+
+	if (!lf || resp_frame(&f, data, (size_t)(lf - data) + 1, &pos) != RESP_MORE)
+		return 0;
+	if (f.skip > 0)
+		return pos + f.skip;
+	bytes = pos;
+	for (; pos < len && items < f.pending; pos += used, items++) {
+		if (resp_frame(&item, data + pos, len - pos, &used) == RESP_ERROR)
+			return 0;
+		bytes += used + item.skip;
+	}
+	return items ? bytes / items * f.pending : 0;
+}
+
 enum resp_result resp_array_header(const char *data, size_t len, size_t *used, int64_t *count)
 {
 	size_t end = 1;

@@ -53,6 +53,8 @@ static bool send_one(struct mp_proxy *proxy, enum way to, struct mp_request *r)
 	if (r->meta.class == MP_REQUEST_CONDITIONAL || r->meta.blocks || r->meta.listing)
 		s->barrier = r;
 	if (to == HERE)
+		mp_large_look(proxy, r);
+	if (to == HERE)
 		mp_pipeline_add(proxy, r);
 	else
 		mp_relay_out_send(proxy, r);
@@ -100,6 +102,8 @@ static void run_inbox(struct mp_proxy *proxy)
 {
 	struct mp_request *r;
 
+	if (proxy->large.may_release)
+		mp_large_release(proxy);
 	while ((r = TAILQ_FIRST(&proxy->router.inbox))) {
 		bool gone = r->link->state == MP_LINK_CLOSED;
 
@@ -109,7 +113,7 @@ static void run_inbox(struct mp_proxy *proxy)
 		TAILQ_REMOVE(&proxy->router.inbox, r, place);
 		if (gone)
 			mp_drop(proxy, r); /* as its sender was told (relay_in.c) */
-		else
+		else if (!mp_large_holds_back(proxy, r))
 			mp_pipeline_add(proxy, r);
 	}
 }
@@ -147,6 +151,7 @@ void mp_router_drop_inbox(struct mp_proxy *proxy)
 {
 	struct mp_request *r;
 
+	mp_large_release(proxy);
 	while ((r = TAILQ_FIRST(&proxy->router.inbox))) {
 		TAILQ_REMOVE(&proxy->router.inbox, r, place);
 		mp_drop(proxy, r);

@@ -9,6 +9,7 @@
 #include "answer.h"
 #include "local_reads.h"
 #include "monitor.h"
+#include "paced.h"
 #include "redis_login.h"
 #include "session_parts.h"
 #include "state.h"
@@ -134,7 +135,7 @@ static void leave_requests(struct mp_session *s)
 		r->session = NULL;
 		if (r->meta.blocks)
 			mp_patience_leave(s->proxy, r);
-		if (r->meta.listing && r->state == MP_REQUEST_RELAYED)
+		if (mp_request_is_paced(r) && r->state == MP_REQUEST_RELAYED)
 			mp_relay_out_taken(s->proxy, r, 0);
 		if (r->state == MP_REQUEST_WAITING || r->state == MP_REQUEST_DOUBT ||
 		    r->state == MP_REQUEST_DONE || r->state == MP_REQUEST_BLOCKED)

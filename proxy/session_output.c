@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "log.h"
+#include "paced.h"
 #include "session_parts.h"
 #include "state.h"
 
@@ -71,8 +72,8 @@ static void after_output(struct mp_session *s)
 		return;
 	}
 	mp_session_caught_up(s);
-	if (s->barrier && s->barrier->meta.listing)
-		mp_listing_on_taken(s->barrier);
+	if (s->head && mp_request_is_paced(s->head))
+		mp_paced_on_taken(s->head);
 }
 
 static bool has_output(const struct mp_session *s)

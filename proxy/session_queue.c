@@ -6,6 +6,7 @@
 #include "answer.h"
 #include "log.h"
 #include "mc_translate.h"
+#include "paced.h"
 #include "session_parts.h"
 #include "state.h"
 
@@ -189,7 +190,7 @@ static bool is_kept(const struct mp_session *s, const struct mp_request *r)
 {
 	const struct mp_proxy *proxy = s->proxy;
 
-	return r->state == MP_REQUEST_RELAYED && !r->streamed && !r->meta.listing &&
+	return r->state == MP_REQUEST_RELAYED && !r->streamed && !mp_request_is_paced(r) &&
 	       mp_buffer_len(&r->reply) < KEEP_BYTES &&
 	       proxy->requests.bytes <= proxy->options.max_held_bytes;
 }
@@ -273,6 +274,11 @@ void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slic
 	if (!last)
 		return;
 	r->state = MP_REQUEST_DONE;
+	if (r->twin) {
+		/* It may have to wait for its turn: nobody else need answer it meanwhile. */
+		r->twin->twin = NULL;
+		r->twin = NULL;
+	}
 	if (s->barrier == r)
 		s->barrier = NULL;
 	open_window(s, r);

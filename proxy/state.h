@@ -18,6 +18,7 @@
 #include "digest.h"
 #include "doubt.h"
 #include "expiry.h"
+#include "large_reads.h"
 #include "listener.h"
 #include "lock.h"
 #include "memory.h"
@@ -65,6 +66,7 @@ struct mp_proxy {
 	struct mp_doubt doubt;
 	struct mp_relay relay;
 	struct mp_memcached memcached;
+	struct mp_large_reads large;
 	struct mp_pubsub pubsub;
 	struct mp_transfer transfer;
 	struct mp_adopt adopt;

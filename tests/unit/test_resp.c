@@ -584,9 +584,38 @@ static void inline_quoting_is_the_servers(void **state)
 	test_client_close(&client);
 }
 
+/* Of a beginning: exact for a string, else what the items that are there let expect. */
+static void replies_are_estimated(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} cases[] = {
+		{"$536870912\r\nab", 536870912 + 14},
+		{"=9000000\r\ntxt:", 9000000 + 12},
+		{"*1000000\r\n$3\r\nabc\r\n$3\r\nabc\r\n", 14000000}, /* (10 + 18) / 2 each */
+		{"*2\r\n$100000000\r\nab", 2 * 100000018},
+		{"%1000\r\n:1\r\n:2\r\n", 2000 * 7}, /* (7 + 8) / 2 */
+		{"*3\r\n*2\r\n:1\r\n$6000\r\nab", 3 * 6021},
+		{"*0\r\n", 0},
+		{"$-1\r\n", 0},
+		{"+OK\r\n", 0},
+		{":12345\r\n", 0},
+		{"$53687", 0},
+		{"*10\r\n", 0},
+		{"?", 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(resp_estimate(cases[i].text, strlen(cases[i].text)),
+				 cases[i].bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(replies_are_estimated),
 		cmocka_unit_test(requests_are_taken_apart),
 		cmocka_unit_test(limits_can_be_lifted),
 		cmocka_unit_test(inline_commands_are_unquoted),
