@@ -209,6 +209,8 @@ void mp_backend_memcached_be_whole(struct mp_backend *);
 uint32_t mp_backend_redis_databases(const struct mp_backend *);
 /* The server's version, "" if it is not known yet. */
 const char *mp_backend_redis_version(const struct mp_backend *);
+/* Is it a Valkey? */
+bool mp_backend_redis_is_valkey(const struct mp_backend *);
 /* Which start of the server it is; another has another. */
 const char *mp_backend_redis_run_id(const struct mp_backend *);
 /* How many keys had a deadline when it last became READY. */

@@ -35,8 +35,9 @@ static void become_ready(struct redis *redis)
 	const struct redis_greeting *g = &redis->greeting;
 	char who[160];
 
-	snprintf(who, sizeof(who), "Redis %s, pid %lld, run id %.8s, applied LSN %llu", g->version,
-		 (long long)g->pid, g->run_id, (unsigned long long)g->applied_lsn);
+	snprintf(who, sizeof(who), "%s %s, pid %lld, run id %.8s, applied LSN %llu",
+		 g->is_valkey ? "Valkey" : "Redis", g->version, (long long)g->pid, g->run_id,
+		 (unsigned long long)g->applied_lsn);
 	redis->databases = g->databases;
 	redis->database = redis_hidden_database(redis);
 	redis->resp = 2;
@@ -425,6 +426,11 @@ uint32_t mp_backend_redis_databases(const struct mp_backend *backend)
 const char *mp_backend_redis_version(const struct mp_backend *backend)
 {
 	return ((const struct redis *)backend)->greeting.version;
+}
+
+bool mp_backend_redis_is_valkey(const struct mp_backend *backend)
+{
+	return ((const struct redis *)backend)->greeting.is_valkey;
 }
 
 const char *mp_backend_redis_run_id(const struct mp_backend *backend)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "command_special.h"
+#include "command_writes.h"
 
 #define NAME_BYTES sizeof(((struct mp_command *)0)->name)
 
@@ -173,10 +174,10 @@ static void classify_by_flags(struct mp_command *command, const redisReply *repl
 		command->class = MP_CLASS_READ;
 	else if (!list_has(reply, F_FLAGS, "write"))
 		command->refusal = "it is not known to be safe to replicate";
-	else if (list_has(reply, F_TIPS, "nondeterministic_output"))
-		command->refusal = "its outcome may differ from replica to replica";
-	else
+	else if (mp_write_is_known(command->name))
 		command->class = MP_CLASS_WRITE;
+	else
+		command->refusal = "it is not known to do the same at every replica";
 }
 
 static void classify(struct mp_command *command, const redisReply *reply)

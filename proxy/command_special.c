@@ -1,8 +1,9 @@
 /*
  * command_special.c - what COMMAND does not tell: the table of commands that
  * need treatment of their own. A command without a line here is classified by
- * the backend's flags (command.c): `write` goes through the log, `readonly` to
- * the leader's backend, anything else is refused.
+ * the backend's flags (command.c): `readonly` goes to the leader's backend, `write`
+ * through the log if it is known to do the same everywhere (command_writes.c),
+ * anything else is refused.
  */
 #include "command_special.h"
 
@@ -35,15 +36,37 @@ bool mp_arg_is(struct mp_slice arg, const char *word)
 	}
 }
 
+static bool is_one_of(struct mp_slice arg, const char *const *words)
+{
+	while (*words && !mp_arg_is(arg, *words))
+		words++;
+	return *words != NULL;
+}
+
+/* Argument i is an ID of the client's own, or an option that we do not know: then whatever star
+ * follows may be the ID. */
+static int no_star(const struct resp_request *r, int i)
+{
+	if (r->argv[i].len > 0 && r->argv[i].data[0] >= '0' && r->argv[i].data[0] <= '9')
+		return 0;
+	while (++i < r->argc)
+		if (mp_arg_is(r->argv[i], "*"))
+			return -1;
+	return 0;
+}
+
 int mp_xadd_star(const struct resp_request *r)
 {
+	/* The last three are newer servers': what is to become of groups' mentions of trimmed
+	 * entries. */
+	static const char *const alone[] = {"nomkstream", "keepref", "delref", "acked", NULL};
 	int i = 2;
 
 	while (i < r->argc) {
 		bool trim = mp_arg_is(r->argv[i], "maxlen") || mp_arg_is(r->argv[i], "minid");
 		int more = r->argc - 1 - i;
 
-		if (mp_arg_is(r->argv[i], "nomkstream")) {
+		if (is_one_of(r->argv[i], alone)) {
 			i += 1;
 		} else if (trim && more >= 2 &&
 			   (mp_arg_is(r->argv[i + 1], "~") || mp_arg_is(r->argv[i + 1], "="))) {
@@ -51,7 +74,7 @@ int mp_xadd_star(const struct resp_request *r)
 		} else if ((trim || mp_arg_is(r->argv[i], "limit")) && more >= 1) {
 			i += 2;
 		} else {
-			return mp_arg_is(r->argv[i], "*") ? i : 0;
+			return mp_arg_is(r->argv[i], "*") ? i : no_star(r, i);
 		}
 	}
 	return 0;
@@ -135,16 +158,18 @@ static bool config_matters(const struct resp_request *r)
 		"notify-keyspace-events",
 		"maxmemory",
 		"maxmemory-policy",
+		"commandlog-execution-slower-than",
+		"commandlog-slow-execution-max-len",
+		"commandlog-request-larger-than",
+		"commandlog-large-request-max-len",
+		"commandlog-reply-larger-than",
+		"commandlog-large-reply-max-len",
+		NULL,
 	};
 
-	for (int i = 2; i < r->argc; i += 2) {
-		bool found = false;
-
-		for (size_t n = 0; n < sizeof(harmless) / sizeof(harmless[0]); n++)
-			found = found || mp_arg_is(r->argv[i], harmless[n]);
-		if (!found)
+	for (int i = 2; i < r->argc; i += 2)
+		if (!is_one_of(r->argv[i], harmless))
 			return true;
-	}
 	return false;
 }
 
@@ -163,14 +188,12 @@ static bool debug_matters(const struct resp_request *r)
 		"protocol",     "stringmatch-len",
 		"sleep",        "quicklist-packed-threshold",
 		"log",          "set-active-expire",
+		NULL,
 	};
 
 	if (r->argc > 2 && mp_arg_is(r->argv[1], "protocol") && mp_arg_is(r->argv[2], "push"))
 		return true;
-	for (size_t i = 0; r->argc > 1 && i < sizeof(harmless) / sizeof(harmless[0]); i++)
-		if (mp_arg_is(r->argv[1], harmless[i]))
-			return false;
-	return true;
+	return r->argc < 2 || !is_one_of(r->argv[1], harmless);
 }
 
 #define READ(n)                                   \
@@ -337,6 +360,7 @@ static const struct mp_special specials[] = {
 	REWRITE("script|exists", SCRIPT),
 	REWRITE("script|flush", SCRIPT),
 	LOCAL("script|kill"),
+	REFUSE("script|show", "scripts are not kept as their clients wrote them"),
 	REFUSE("script", "debugging of scripts is not served"),
 	REWRITE("function|load", SCRIPT),
 	REWRITE("function|delete", SCRIPT),
@@ -358,6 +382,7 @@ static const struct mp_special specials[] = {
 	{"config|set", MP_CLASS_WRITE, MP_REWRITE_SETTINGS, false, PARAMETER, config_matters},
 	WRITE("config|resetstat"),
 	WRITE("slowlog|reset"),
+	WRITE("commandlog|reset"),
 	WRITE("latency|reset"),
 	REFUSE("save", OPERATOR),
 	REFUSE("bgsave", OPERATOR),
@@ -399,6 +424,8 @@ static const struct mp_special specials[] = {
 	{"hscan", MP_CLASS_READ, MP_REWRITE_SCAN, false, NULL, NULL},
 	{"zscan", MP_CLASS_READ, MP_REWRITE_SCAN, false, NULL, NULL},
 	READ("slowlog|len"),
+	READ("commandlog|get"),
+	READ("commandlog|len"),
 };
 
 const struct mp_special *mp_special_find(const char *name)

@@ -22,8 +22,9 @@ bool mp_arg_is(struct mp_slice arg, const char *word);
 
 /*
  * XADD key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold] [LIMIT n] id ...: the
- * argument that is the ID "*", which comes from the clock; 0: it is another.
- * (<ms>-* does not: its sequence follows from the stream's last ID alone.)
+ * argument that is the ID "*", which comes from the clock; 0: it is another; -1: an
+ * option is not known, so it may be. (<ms>-* does not come from the clock: its sequence
+ * follows from the stream's last ID alone.)
  */
 int mp_xadd_star(const struct resp_request *request);
 #endif

@@ -28,6 +28,7 @@ local STEPS, STEPS_OF_A_COMMAND = 20000000, 20
 local MANY = 100000 -- members to draw from, or keys
 local NOT_FOR_RO = 'ERR Can not execute a script with write flag using *_ro command.'
 local NOT_WHEN_FULL = "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
+local TOO_NEW = 'values of that type are not served, deadlines of fields among them'
 local READ_ONLY = 'ERR Write commands are not allowed from read-only scripts.'
 
 local call, try, type, tonumber, unpack, select = redis.call, redis.pcall, type, tonumber, unpack, select
@@ -242,6 +243,8 @@ local PLAIN = ' bitcount:r bitfield_ro:r bitpos:r dbsize:r echo:r exists:r geodi
 	.. 'sunionstore:w unlink:w xack:w xdel:w xgroup:w xsetid:w xtrim:w zadd:w zdiffstore:w zincrby:w '
 	.. 'zinterstore:w zmpop:w zpopmax:w zpopmin:w zrangestore:w zrem:w zremrangebylex:w '
 	.. 'zremrangebyrank:w zremrangebyscore:w zunionstore:w '
+	-- Newer servers'. (Fields have no deadlines here: HTTL and its kin say so.)
+	.. 'hexpiretime:r hpexpiretime:r hpttl:r httl:r delifeq:w hgetdel:w hpersist:w xackdel:w xdelex:w '
 	-- Refused by every server, in a script.
 	.. 'auth:r bgrewriteaof:r bgsave:r blmove:r blpop:r brpop:r brpoplpush:r bzpopmax:r bzpopmin:r debug:r '
 	.. 'discard:r eval:r eval_ro:r evalsha:r evalsha_ro:r exec:r failover:r fcall:r fcall_ro:r hello:r '
@@ -259,6 +262,9 @@ local reads = {}
 -- Only what is used costs something: most scripts use none of these.
 local function define()
 
+-- Newer servers' options of SET that compare the value with the next argument.
+local COMPARES = {ifeq = true, ifne = true, ifdeq = true, ifdne = true}
+
 -- SET and GETEX: the deadline among the arguments, from `first` on, made absolute. Ones that a
 -- server refuses stay as they are, for it to say so.
 local function absolute(a, first, past)
@@ -266,7 +272,9 @@ local function absolute(a, first, past)
 	local i = first
 	while i < #a do
 		local word = type(a[i]) == 'string' and lower(a[i])
-		if word == 'ex' or word == 'px' or word == 'exat' or word == 'pxat' then
+		if COMPARES[word] then
+			i = i + 1 -- with any word
+		elseif word == 'ex' or word == 'px' or word == 'exat' or word == 'pxat' then
 			local value = integer(a[i + 1])
 			if value and value > 0 then
 				local when = time_of(word, value)
@@ -337,6 +345,9 @@ function special.restore(name, ...)
 	for i = 4, #a do
 		is_absolute = is_absolute or (type(a[i]) == 'string' and lower(a[i]) == 'absttl')
 	end
+	-- Types of newer servers' hashes whose fields have deadlines (rewrite.c).
+	local kind = type(a[3]) == 'string' and string.byte(a[3])
+	if kind and kind > 21 then return {err = 'ERR muproxy: restore: ' .. TOO_NEW} end
 	local value = integer(a[2])
 	if not value or value <= 0 or #a < 3 then return try(name, ...) end
 	local when = value + (is_absolute and 0 or now)
@@ -428,7 +439,7 @@ function special.xadd(name, ...)
 	local a, i = {...}, 2
 	while type(a[i]) == 'string' do
 		local word = lower(a[i])
-		if word == 'nomkstream' then i = i + 1
+		if word == 'nomkstream' or word == 'keepref' or word == 'delref' or word == 'acked' then i = i + 1
 		elseif (word == 'maxlen' or word == 'minid') and (a[i + 1] == '~' or a[i + 1] == '=') then i = i + 3
 		elseif word == 'maxlen' or word == 'minid' or word == 'limit' then i = i + 2
 		else break end
@@ -587,10 +598,22 @@ local function forbidden()
 	return {err = READ_ONLY}
 end
 
+-- Newer servers have them in scripts, too, where they do not wait.
+local BLOCKING = ' blmove blpop brpop brpoplpush bzpopmax bzpopmin '
+
+local function is_noscript(plain)
+	for _, flag in ipairs(call('COMMAND', 'INFO', plain)[1][3]) do
+		if type(flag) == 'table' then flag = flag.ok end
+		if flag == 'noscript' then return true end
+	end
+	return false
+end
+
 local function way_of(name)
 	local plain = lower(name)
 	local _, at = find(PLAIN, ' ' .. plain .. ':', 1, true)
 	if at and not find(plain, '[ :]') then
+		if read_only and find(BLOCKING, ' ' .. plain .. ' ', 1, true) and not is_noscript(plain) then return forbidden end
 		return read_only and sub(PLAIN, at + 1, at + 1) == 'w' and forbidden or true
 	end
 	if define then
@@ -790,6 +813,8 @@ local api = {
 	acl_check_cmd = function() return true end,
 }
 shadow.redis = behind(redis, api)
+-- Valkey has another name for it.
+shadow.server = rawget(_G, 'server') and shadow.redis
 
 -- The code as it is compiled: a function that makes the client's own, which sees what that is given.
 -- Loops and functions made to count their steps. What is a word, and what a string or a comment, is Lua's grammar.
@@ -816,8 +841,9 @@ local function counted(code)
 			if word == 'do' or word == 'repeat' then insert(last) end
 			if word == 'function' then awaits = true end
 			-- Not as a tail call, of which no line would be known.
-			if word == 'return' and find(code, '^%s*redis%s*%.%s*p?call%s*%(', last + 1) then
-				insert(last, ' false or ')
+			if word == 'return' then
+				local of = match(code, '^%s*(%a+)%s*%.%s*p?call%s*%(', last + 1)
+				if of == 'redis' or of == 'server' then insert(last, ' false or ') end
 			end
 		elseif find(c, '%d') then
 			_, last = find(code, '^[%w_.]+', place)
@@ -849,7 +875,9 @@ local function counted(code)
 	return table.concat(out)
 end
 
+-- What `counted` has made. It is stored, and the same on all servers, so what only some have joins here.
 local function compiled(source, name)
+	if shadow.server then source = gsub(source, '=%.%.%. ', ',server=... ', 1) end
 	return loadstring(source, name)
 end
 
@@ -857,7 +885,8 @@ local function with_shadows(source, name)
 	local made, why = compiled(source, name)
 	if not made then return nil, why end
 	return made(shadow.redis, shadow.math, shadow.pairs, shadow.next, shadow.tostring, shadow.loadstring,
-		shadow.load, shadow._G, shadow.cjson, shadow.collectgarbage, shadow.gcinfo, shadow.os, step)
+		shadow.load, shadow._G, shadow.cjson, shadow.collectgarbage, shadow.gcinfo, shadow.os, step,
+		shadow.server)
 end
 
 function shadow.loadstring(text, name)
@@ -880,8 +909,7 @@ end
 shadow._G = setmetatable({}, {
 	__index = function(t, name)
 		if name == '_G' then return t end
-		if shadow[name] ~= nil then return shadow[name] end
-		return _G[name]
+		return shadow[name] or _G[name]
 	end,
 	__newindex = function(_, name, value) _G[name] = value end,
 	__metatable = false,

@@ -39,8 +39,8 @@ static bool take_bulk(struct mp_slice *rest, struct mp_slice *whole, struct mp_s
 
 static bool is_secret(struct mp_slice name)
 {
-	static const char *const names[] = {"requirepass", "masterauth", "tls-key-file-pass",
-					    "tls-client-key-file-pass"};
+	static const char *const names[] = {"requirepass", "masterauth", "primaryauth",
+					    "tls-key-file-pass", "tls-client-key-file-pass"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (mp_arg_is(name, names[i]))

@@ -103,6 +103,10 @@ static void on_info_server(struct redis_greeting *g, const redisReply *reply)
 	/* Keys are asked for their deadlines with PEXPIRETIME, which came with 7.0. */
 	if (sscanf(g->version, "%d.%d", &major, &minor) == 2 && major * 100 + minor < 700)
 		refuse(g, "Redis %s is too old, 7.0 is needed", g->version);
+	if (redis_info_field(reply->str, "valkey_version", number, sizeof(number))) {
+		g->is_valkey = true;
+		snprintf(g->version, sizeof(g->version), "%s", number);
+	}
 }
 
 /* The value in a reply to CONFIG GET of one parameter; NULL: the server has no such parameter. */

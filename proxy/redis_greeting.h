@@ -36,6 +36,7 @@ struct redis_greeting {
 	uint64_t failed_lsn;
 	/* out */
 	char version[32], run_id[48];
+	bool is_valkey; /* which has a name and versions of its own, also for its clients */
 	int64_t pid;
 	uint32_t databases; /* all of them; the last one is the hidden one */
 	uint64_t era, applied_lsn;

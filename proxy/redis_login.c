@@ -78,13 +78,15 @@ static void say_hello(struct mp_session *s)
 {
 	const struct mp_target *target = mp_target_of(s->proxy, MP_REDIS);
 	const char *version = mp_backend_redis_version(target->backend);
+	const char *server = mp_backend_redis_is_valkey(target->backend) ? "valkey" : "redis";
 	char wire[320];
 
 	snprintf(wire, sizeof(wire),
-		 "%s\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$%zu\r\n%s\r\n"
+		 "%s\r\n$6\r\nserver\r\n$%zu\r\n%s\r\n$7\r\nversion\r\n$%zu\r\n%s\r\n"
 		 "$5\r\nproto\r\n:%d\r\n$2\r\nid\r\n:%" PRIu32 "\r\n$4\r\nmode\r\n"
 		 "$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
-		 s->resp == 3 ? "%7" : "*14", strlen(version), version, s->resp, s->id);
+		 s->resp == 3 ? "%7" : "*14", strlen(server), server, strlen(version), version,
+		 s->resp, s->id);
 	mp_say(s, wire);
 }
 

@@ -91,6 +91,7 @@ struct options {
 	bool nx, xx, get, keepttl, persist;
 	enum unit unit;
 	struct mp_slice deadline;
+	struct mp_slice comparison, operand; /* newer servers' IFEQ and its kin; {0}: not given */
 };
 
 static enum unit unit_of(struct mp_slice arg)
@@ -126,6 +127,13 @@ static bool take_flag(struct options *o, struct mp_slice arg, bool is_set)
 	return flag != NULL;
 }
 
+/* A condition on the value that is there: the servers know whether they have it. */
+static bool is_comparison(struct mp_slice arg)
+{
+	return mp_arg_is(arg, "ifeq") || mp_arg_is(arg, "ifne") || mp_arg_is(arg, "ifdeq") ||
+	       mp_arg_is(arg, "ifdne");
+}
+
 /* The options from argument `i` on. False: a syntax error. The same unit may come again. */
 static bool take_options(const struct resp_request *r, int i, bool is_set, struct options *o)
 {
@@ -135,6 +143,11 @@ static bool take_options(const struct resp_request *r, int i, bool is_set, struc
 
 		if (take_flag(o, r->argv[i], is_set))
 			continue;
+		if (is_set && i + 1 < r->argc && !o->comparison.data && is_comparison(r->argv[i])) {
+			o->comparison = r->argv[i];
+			o->operand = r->argv[++i];
+			continue;
+		}
 		unit = unit_of(r->argv[i]);
 		if (unit == NO_UNIT || i + 1 == r->argc || o->keepttl || o->persist ||
 		    (o->unit != NO_UNIT && o->unit != unit))
@@ -158,7 +171,7 @@ static int64_t padded_or_past(const struct rewriting *w, int64_t when_ms)
 static size_t emit_set(const struct rewriting *w, struct mp_slice value, const struct options *o,
 		       int64_t when_ms)
 {
-	struct mp_slice argv[8] = {mp_slice_of("SET"), w->request->argv[1], value};
+	struct mp_slice argv[10] = {mp_slice_of("SET"), w->request->argv[1], value};
 	char digits[MP_DECIMAL_BYTES];
 	int argc = 3;
 
@@ -166,6 +179,10 @@ static size_t emit_set(const struct rewriting *w, struct mp_slice value, const s
 		argv[argc++] = mp_slice_of("NX");
 	if (o->xx)
 		argv[argc++] = mp_slice_of("XX");
+	if (o->comparison.data) {
+		argv[argc++] = o->comparison;
+		argv[argc++] = o->operand;
+	}
 	if (o->get)
 		argv[argc++] = mp_slice_of("GET");
 	if (when_ms > 0) {
@@ -302,6 +319,12 @@ static size_t rewrite_expire(const struct rewriting *w)
 
 /* ----------------------------------------------------------------- RESTORE */
 
+/*
+ * The first byte of what DUMP yields is the value's type. Those of 7.0 end here; some of newer
+ * servers' are hashes with deadlines of fields, which each server would carry out by itself.
+ */
+enum { RDB_TYPE_MAX = 21 };
+
 struct restore {
 	bool replace, absttl;
 	const char *hint; /* "IDLETIME" or "FREQ" */
@@ -352,6 +375,9 @@ static size_t rewrite_restore(const struct rewriting *w)
 	int64_t ttl_ms, when_ms;
 	int argc = 5;
 
+	if (r->argv[3].len > 0 && (unsigned char)r->argv[3].data[0] > RDB_TYPE_MAX)
+		return refuse(w, "ERR muproxy: restore: values of that type are not served, "
+				 "deadlines of fields among them");
 	if (!take_restore(r, &o) || !mp_parse_i64(r->argv[2], &ttl_ms) || ttl_ms <= 0)
 		return emit_unchanged(w);
 	/* Too far to add: Redis's sum wraps into the past, and the key is not kept. */
@@ -482,6 +508,8 @@ static size_t rewrite_xadd(const struct rewriting *w)
 	int star = mp_xadd_star(w->request);
 	size_t len;
 
+	if (star < 0)
+		return refuse(w, "ERR Invalid stream ID specified as stream command argument");
 	if (star == 0)
 		return emit_unchanged(w);
 	if (w->request->argc > XADD_ARGS_MAX)
@@ -580,5 +608,6 @@ bool mp_command_is_blind(const struct mp_command *command, const struct resp_req
 
 	if (!command->blind || command->rewrite != MP_REWRITE_SET || request->argc == 3)
 		return command->blind;
-	return take_options(request, 3, true, &o) && !o.nx && !o.xx && !o.get && !o.keepttl;
+	return take_options(request, 3, true, &o) && !o.nx && !o.xx && !o.get && !o.keepttl &&
+	       !o.comparison.data;
 }

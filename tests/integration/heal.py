@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import time
 
@@ -50,11 +51,15 @@ class Servers(Processes):
 
     pid_file = "redis.pid"
 
+    def __init__(self, group, program="redis-server"):
+        super().__init__(group)
+        self.program = program
+
     def start(self, i, *arguments):
         """With what its directory holds: a donor's may hold the snapshot that it gave."""
         with open(self.group.path(i, "muproxy.log"), "ab") as log:
             return self.started(i, subprocess.Popen(
-                ["redis-server", "--port", "0", "--unixsocket", self.group.path(i, "redis.sock"),
+                [self.program, "--port", "0", "--unixsocket", self.group.path(i, "redis.sock"),
                  "--save", "", "--appendonly", "no", "--databases", "17", "--loglevel", "warning",
                  "--dir", self.group.path(i, ""), *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -185,6 +190,22 @@ def equal_everywhere(group, ids=None):
             if time.monotonic() > until:
                 raise AssertionError(differences(ids, [contents(b) for b in backends]))
         assert time.monotonic() < until + 20, "one is restored over and over"
+
+
+def agree(group):
+    """The servers hold the same, though with so many questions they are never level with the log."""
+    def same():
+        with contextlib.suppress(Disconnected), contextlib.ExitStack() as stack:
+            backends = [stack.enter_context(group.redis_backend(i, 60)) for i in group.ids]
+            digests = [digest(backend) for backend in backends]
+            return all(other == digests[0] for other in digests)
+        return False
+    wait_for(same, "the servers to hold the same", 60)
+
+
+def metric(group, i, name):
+    found = re.search(rf"^muproxy_{name} ([0-9]+)$", group.http(i, "/metrics")[1], re.M)
+    return int(found.group(1)) if found else 0
 
 
 def differences(ids, all_contents):

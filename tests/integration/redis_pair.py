@@ -12,11 +12,11 @@ PAD_MS = 4398046512000
 class PlainRedis:
     """A redis-server as people run it, without persistence."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, program="redis-server"):
         self._directory = tempfile.TemporaryDirectory(prefix="muproxy-plain-", dir="/tmp")
         self.port = free_ports(1)
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
              "--appendonly", "no", "--dir", self._directory.name, *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         wait_for(self._answers, "redis-server")

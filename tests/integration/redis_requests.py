@@ -41,7 +41,7 @@ class Maker:
         self.specs = {}
         docs = client.call("COMMAND", "DOCS")
         for name, fields in zip(docs[::2], docs[1::2]):
-            self._add(name.decode(), as_dict(fields), leave_out)
+            self._add(name.decode().lower(), as_dict(fields), leave_out)
         self.names = sorted(self.specs)
 
     def _add(self, name, fields, leave_out):

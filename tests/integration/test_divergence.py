@@ -1,12 +1,9 @@
 """Somebody writes to one server behind the proxies' backs: it is seen, told of, and healed."""
 
-import contextlib
-import re
-
 import pytest
 
-from harness import Disconnected, Group, wait_for
-from heal import a_follower, digest, fill, log_of
+from harness import Group, wait_for
+from heal import a_follower, agree, digest, fill, log_of, metric
 from test_failures import more_work, start_loads
 
 SETTINGS = "[redis]\ndigest-interval = 200ms\ndigest-keys = 1000\n"
@@ -20,22 +17,6 @@ def group():
             group.restart_with(i, SETTINGS)
         yield group
         group.print_logs()
-
-
-def metric(group, i, name):
-    found = re.search(rf"^muproxy_{name} ([0-9]+)$", group.http(i, "/metrics")[1], re.M)
-    return int(found.group(1)) if found else 0
-
-
-def agree(group):
-    """The servers hold the same, though with so many questions they are never level with the log."""
-    def same():
-        with contextlib.suppress(Disconnected), contextlib.ExitStack() as stack:
-            backends = [stack.enter_context(group.redis_backend(i, 60)) for i in group.ids]
-            digests = [digest(backend) for backend in backends]
-            return all(other == digests[0] for other in digests)
-        return False
-    wait_for(same, "the servers to hold the same", 60)
 
 
 def check_loads(group, loads):

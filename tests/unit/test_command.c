@@ -425,6 +425,7 @@ static void blindness_depends_on_options(void **state)
 		{"set k v PXAT 10", true},   {"set k v px 5 px 6", true},
 		{"set k v nx", false},       {"set k v ex 10 xx", false},
 		{"set k v get", false},      {"set k v keepttl", false},
+		{"set k v ifeq ex", false},  {"set k v ifeq nx px 5", false},
 		{"set k v nonsense", false}, {"set k v ex", false},
 		{"setex k 10 v", true},      {"mset k v k v", true},
 		{"del k k", true},           {"unlink k", true},
@@ -460,6 +461,8 @@ static void the_place_of_a_clocks_id(void **state)
 		{"xadd k maxlen", 0},           {"xadd k * f v", 2},
 		{"xadd k nomkstream * f v", 3}, {"xadd k MAXLEN 10 * f v", 4},
 		{"xadd k MINID = 10 * f v", 5}, {"xadd k MAXLEN ~ 10 LIMIT 5 * f v", 7},
+		{"xadd k KEEPREF * f v", 3},    {"xadd k MAXLEN 10 acked * f v", 5},
+		{"xadd k OPTION * f v", -1},    {"xadd k OPTION 1-1 f v", 0},
 	};
 
 	(void)state;

@@ -565,6 +565,8 @@ static void forms_are_canonical(void **state)
 		{"SET k v px 10", "SET k v PXAT 4399046512010"},
 		{"SET k v exat 10", "SET k v PXAT 4398046522000"},
 		{"SET k v GET PX 10 get xx", "SET k v XX GET PXAT 4399046512010"},
+		{"SET k v IFEQ ex PX 10", "SET k v IFEQ ex PXAT 4399046512010"},
+		{"SET k v GET ifne nx", "SET k v GET ifne nx"},
 		{"SETEX k 10 v", "SET k v PXAT 4399046522000"},
 		{"PSETEX k 10 v", "SET k v PXAT 4399046512010"},
 		{"EXPIRE k 10", "PEXPIREAT k 4399046522000"},
@@ -574,10 +576,10 @@ static void forms_are_canonical(void **state)
 		{"GETEX k", "GETEX k"},
 		{"GETEX k PERSIST", "GETEX k PERSIST"},
 		{"GETEX k EX 10", "GETEX k PXAT 4399046522000"},
-		{"RESTORE k 10 p", "RESTORE k 4399046512010 p ABSTTL"},
-		{"RESTORE k 10 p FREQ 1 REPLACE",
-		 "RESTORE k 4399046512010 p ABSTTL REPLACE FREQ 1"},
-		{"RESTORE k 10 p ABSTTL", "RESTORE k 1 p ABSTTL"},
+		{"RESTORE k 10 \x04", "RESTORE k 4399046512010 \x04 ABSTTL"},
+		{"RESTORE k 10 \x04 FREQ 1 REPLACE",
+		 "RESTORE k 4399046512010 \x04 ABSTTL REPLACE FREQ 1"},
+		{"RESTORE k 10 \x15 ABSTTL", "RESTORE k 1 \x15 ABSTTL"},
 		{"INCR k", "INCR k"},
 	};
 	struct resp_limits limits;
