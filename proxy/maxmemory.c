@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "command_special.h"
 #include "decimal.h"
@@ -100,6 +101,18 @@ static bool take_value(struct mp_slice name, struct mp_slice value, char *text, 
 	return false;
 }
 
+/* Does the setting at place i come a second time there? */
+static bool is_repeated(const struct resp_request *r, int i)
+{
+	if (!mp_memory_is_setting(r->argv[i]))
+		return false;
+	for (int earlier = 2; earlier < i; earlier += 2)
+		if (r->argv[earlier].len == r->argv[i].len &&
+		    strncasecmp(r->argv[earlier].data, r->argv[i].data, r->argv[i].len) == 0)
+			return true;
+	return false;
+}
+
 size_t mp_memory_encode_settings(const struct resp_request *r, int hidden_database, char *out,
 				 size_t cap, char *error, size_t error_bytes)
 {
@@ -119,6 +132,13 @@ size_t mp_memory_encode_settings(const struct resp_request *r, int hidden_databa
 		char *text = texts[(argc - HEAD) / 2];
 		bool is_bytes = mp_arg_is(r->argv[i], "maxmemory");
 
+		if (is_repeated(r, i)) {
+			snprintf(error, error_bytes,
+				 "ERR CONFIG SET failed (possibly related to argument '%s') - "
+				 "duplicate parameter",
+				 is_bytes ? "maxmemory" : "maxmemory-policy");
+			return 0;
+		}
 		if (!mp_memory_is_setting(r->argv[i]) || argc == HEAD + 2 * SETTINGS_MAX) {
 			snprintf(error, error_bytes,
 				 "ERR muproxy: maxmemory and maxmemory-policy are the group's, and "

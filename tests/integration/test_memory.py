@@ -96,6 +96,7 @@ def test_settings_are_the_groups(shared):
             (("maxmemory", "much"), "argument must be a memory value"),
             (("maxmemory-policy", "x"), "must be one of the following: volatile-lru"),
             (("maxmemory", "1gb", "hz", "10"), "without others"),
+            (("maxmemory", "1gb", "MaxMemory", "2gb"), "'maxmemory'. - duplicate parameter"),
         ]:
             with pytest.raises(ServerError, match=words):
                 one.call("CONFIG", "SET", *wrong)
