@@ -386,6 +386,12 @@ const char *mp_backend_redis_version(const struct mp_backend *backend)
 	return "7.0.0";
 }
 
+bool mp_backend_redis_is_valkey(const struct mp_backend *backend)
+{
+	(void)backend;
+	return false;
+}
+
 const char *mp_backend_redis_run_id(const struct mp_backend *backend)
 {
 	(void)backend;
