@@ -54,6 +54,7 @@ static bool place(struct mu *mu, const struct mu_origin *origin, uint64_t commit
 	if (!mu_ring_entry(&mu->ring, origin->base, &at) && !mu_ring_entry(&mu->ring, commit, &at))
 		return false;
 	d->origin = *origin;
+	d->oldest.lsn = MU_LSN_NONE;
 	d->oldest_lsn = mu_ring_oldest(&mu->ring, &at, origin->base);
 	d->committed = load_configuration(mu);
 	mu_commit_to(mu, &at);
@@ -94,18 +95,46 @@ static bool walk(struct mu *mu, uint64_t *target)
 	return moved;
 }
 
-/* Half a ring is kept behind the commit position: no writer comes that near unannounced. */
+/*
+ * The entry behind d->oldest, of which only the header is looked at. It names its
+ * predecessor's checksum, which nobody knows who does not know the group's key: so
+ * it is the header that stood there when that predecessor's was found to be
+ * genuine, whatever has been written since into payloads of clients' bytes.
+ */
+static bool is_oldests_successor(const struct mu *mu, struct mu_position *next)
+{
+	const struct mu_position *oldest = &mu->data.oldest;
+
+	return mu_ring_header(&mu->ring, oldest->end, next) && mu_entry_follows(oldest, next);
+}
+
+/*
+ * Half a ring is kept behind the commit position: no writer comes that near unannounced.
+ *
+ * Every entry in between was whole when it was committed. None but the first is
+ * looked at as the oldest one moves on, and its payload has long left the caches:
+ * to read it again for its checksum would cost more than all else about it, and
+ * would tell nothing of those that follow. Who relies on payloads so old looks at
+ * them himself, when nobody can write any more: find_own_tail() at the oldest,
+ * mu_is_whole_from() at all that a peer is to be given, and a peer that reads them
+ * at what it has read. What has to be noticed here is that the ring was written
+ * over, for then there is no such entry any more; and the header tells that.
+ */
 static void advance_oldest(struct mu *mu)
 {
 	struct mu_data *d = &mu->data;
-	struct mu_position at;
+	struct mu_position next;
 
 	while (d->oldest_lsn + mu->ring.bytes / 2 < d->commit.lsn) {
-		if (!mu_ring_entry(&mu->ring, d->oldest_lsn, &at)) {
+		if ((d->oldest.lsn != d->oldest_lsn &&
+		     !mu_ring_entry(&mu->ring, d->oldest_lsn, &d->oldest)) ||
+		    !is_oldests_successor(mu, &next)) {
+			d->oldest.lsn = MU_LSN_NONE;
 			d->oldest_lsn = mu_ring_oldest(&mu->ring, &d->commit, d->origin.base);
 			return;
 		}
-		d->oldest_lsn = at.end;
+		d->oldest = next;
+		d->oldest_lsn = next.lsn;
 	}
 }
 
@@ -249,17 +278,24 @@ static bool reserve(struct mu_reader *r, size_t bytes)
 	return true;
 }
 
+/* An entry that the reader has come to. */
+struct reading {
+	struct mu_entry_header head;
+	struct mu_position at;
+	const void *in_place; /* its payload, in the ring; NULL: in the reader's buffer */
+};
+
 /*
  * Copy a committed entry's payload out of the ring. Another replica may be
  * declaring this log void and writing it anew at this very moment, so the
  * entry is validated after the copy: a committed entry's bytes never change
  * but by being overwritten with later ones, so if it is whole now, it was.
  */
-__attribute__((no_sanitize("thread"))) static bool
-copy_entry(struct mu *mu, struct mu_position *next, struct mu_entry_header *head)
+__attribute__((no_sanitize("thread"))) static bool copy_entry(struct mu *mu, struct reading *it)
 {
 	struct mu_reader *r = &mu->data.reader;
 	const struct mu_entry_header *entry = mu_ring_at(&mu->ring, r->at.end);
+	struct mu_entry_header *head = &it->head;
 
 	memcpy(head, entry, sizeof(*head));
 	if (head->lsn != r->at.end || head->length > mu->config.max_entry_bytes ||
@@ -271,14 +307,49 @@ copy_entry(struct mu *mu, struct mu_position *next, struct mu_entry_header *head
 			return false; /* out of memory: the entry waits */
 		memcpy(r->buffer + r->gathered, entry + 1, head->length);
 	}
+	it->in_place = NULL;
 	atomic_thread_fence(memory_order_acquire);
-	return mu_ring_next(&mu->ring, &r->at, next) && next->checksum == head->checksum;
+	return mu_ring_next(&mu->ring, &r->at, &it->at) && it->at.checksum == head->checksum;
 }
 
-/* The application's part of an entry that was copied; false if there is none to hand out. */
-static bool hand_out(struct mu *mu, const struct mu_entry_header *head, struct mu_entry *entry)
+/*
+ * Does nobody but this plane write the own log, and was the entry at lsn looked at
+ * since that is so? A leader's log is its own: nobody else is granted it before
+ * this plane has stopped acting (rule 1), and when it began to act, nobody's
+ * writes could land any more (3.3, step 2). What is there from whole_lsn on it has
+ * then validated, adopted or written itself.
+ */
+static bool is_stable(const struct mu *mu, uint64_t lsn)
+{
+	return (mu->data.state == MU_DATA_LEADING && lsn >= mu->data.whole_lsn) ||
+	       MU_MUTANT(read_unlooked);
+}
+
+/*
+ * One that comes alone need not even be copied: it is where it is until the own
+ * backend has applied it, and until the next step, at which this plane may stop.
+ */
+static bool read_in_place(struct mu *mu, struct reading *it)
 {
 	struct mu_reader *r = &mu->data.reader;
+	const struct mu_entry_header *entry = mu_ring_at(&mu->ring, r->at.end);
+	const uint8_t whole = MU_ENTRY_FIRST | MU_ENTRY_LAST;
+
+	if (!is_stable(mu, r->at.end) || r->gathering ||
+	    (entry->kind == MU_KIND_APPLICATION && (entry->flags & whole) != whole))
+		return false;
+	if (!mu_ring_header(&mu->ring, r->at.end, &it->at) || !mu_entry_follows(&r->at, &it->at))
+		return false;
+	it->head = *entry;
+	it->in_place = entry + 1;
+	return true;
+}
+
+/* The application's part of an entry that was read; false if there is none to hand out. */
+static bool hand_out(struct mu *mu, const struct reading *it, struct mu_entry *entry)
+{
+	struct mu_reader *r = &mu->data.reader;
+	const struct mu_entry_header *head = &it->head;
 
 	if (head->kind == MU_KIND_SKIP)
 		return false; /* may stand between fragments */
@@ -292,7 +363,8 @@ static bool hand_out(struct mu *mu, const struct mu_entry_header *head, struct m
 		r->gathering = !(head->flags & MU_ENTRY_LAST);
 		r->gather_ballot = head->ballot;
 		if ((head->flags & MU_ENTRY_FIRST) && !(MU_MUTANT(join_fragments) && goes_on)) {
-			memmove(r->buffer, r->buffer + r->gathered, r->gathered ? head->length : 0);
+			if (r->gathered)
+				memmove(r->buffer, r->buffer + r->gathered, head->length);
 			r->gathered = 0;
 		}
 		r->gathered += head->length;
@@ -311,7 +383,7 @@ static bool hand_out(struct mu *mu, const struct mu_entry_header *head, struct m
 		.ballot = head->ballot,
 		.timestamp_ms = head->timestamp_ms,
 		.kind = head->kind == MU_KIND_LEADER ? MU_ENTRY_LEADER : MU_ENTRY_APPLICATION,
-		.payload = r->buffer,
+		.payload = it->in_place ? it->in_place : r->buffer,
 		.payload_bytes = head->kind == MU_KIND_LEADER ? 0 : r->gathered,
 	};
 	return true;
@@ -359,17 +431,16 @@ bool mu_next(struct mu *mu, struct mu_entry *entry)
 		find_again(mu);
 	while (r->placed && !r->stale && mu->data.commit.lsn != MU_LSN_NONE &&
 	       r->at.lsn < mu->data.commit.lsn) {
-		struct mu_entry_header head;
-		struct mu_position next;
+		struct reading it;
 
 		if (!r->gathering)
 			r->gathered = 0;
-		if (!copy_entry(mu, &next, &head)) {
+		if (!read_in_place(mu, &it) && !copy_entry(mu, &it)) {
 			r->stale = was_cut(mu);
 			return false;
 		}
-		r->at = next;
-		if (hand_out(mu, &head, entry))
+		r->at = it.at;
+		if (hand_out(mu, &it, entry))
 			return true;
 	}
 	return false;

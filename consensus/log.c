@@ -38,9 +38,8 @@ static uint64_t entry_checksum(const struct mu_ring *ring, const struct mu_entry
 
 	covered.checksum = 0;
 	if (head->kind != MU_KIND_SKIP && head->length)
-		covered.checksum = XXH3_64bits_withSecret(entry + 1, head->length, ring->secret,
-							  MU_SECRET_BYTES);
-	return XXH3_64bits_withSecret(&covered, sizeof(covered), ring->secret, MU_SECRET_BYTES);
+		covered.checksum = mu_hash(entry + 1, head->length, ring->secret);
+	return mu_hash(&covered, sizeof(covered), ring->secret);
 }
 
 void mu_entry_seal(const struct mu_ring *ring, struct mu_entry_header *entry)
@@ -65,40 +64,58 @@ static void fill_position(struct mu_position *position, const struct mu_entry_he
 }
 
 /*
- * Remote writes race with this by design: what is torn fails the checksum.
- * lsn is looked at first, so that empty ring space costs one load.
+ * The header at `entry`, copied, if it can be one for this LSN, and what the entry
+ * takes of the ring. Remote writes race with this by design: what is torn fails the
+ * checksum. lsn is looked at first, so that empty ring space costs one load.
  */
-__attribute__((no_sanitize("thread"))) bool
-mu_entry_valid(const struct mu_ring *ring, const struct mu_entry_header *entry, uint64_t lsn,
-	       uint64_t available, struct mu_position *position, bool *short_of)
+__attribute__((no_sanitize("thread"))) static bool
+read_header(const struct mu_ring *ring, const struct mu_entry_header *entry, uint64_t lsn,
+	    struct mu_entry_header *head, uint64_t *span)
 {
-	struct mu_entry_header head;
 	uint64_t room = mu_ring_room(ring, lsn);
-	uint64_t span;
 
-	if (short_of)
-		*short_of = false;
-	if (available < sizeof(head)) {
-		if (short_of)
-			*short_of = true;
-		return false;
-	}
 	if (__atomic_load_n(&entry->lsn, __ATOMIC_ACQUIRE) != lsn)
 		return false;
-	memcpy(&head, entry, sizeof(head));
-	span = mu_entry_span(head.length);
-	if (head.lsn != lsn || head.commit_lsn > lsn || head.length > ring->bytes || span > room)
+	memcpy(head, entry, sizeof(*head));
+	*span = mu_entry_span(head->length);
+	if (head->lsn != lsn || head->commit_lsn > lsn || head->length > ring->bytes ||
+	    *span > room)
 		return false;
-	if (head.kind == MU_KIND_SKIP) {
-		span = room;
-	} else if (span > ring->max_span) {
+	if (head->kind == MU_KIND_SKIP)
+		*span = room;
+	else if (*span > ring->max_span)
 		return false;
-	} else if (span > available) {
-		if (short_of)
-			*short_of = true;
+	return true;
+}
+
+bool mu_entry_valid(const struct mu_ring *ring, const struct mu_entry_header *entry, uint64_t lsn,
+		    uint64_t available, struct mu_position *position, bool *short_of)
+{
+	struct mu_entry_header head;
+	uint64_t span;
+	bool is_short = available < sizeof(head);
+
+	if (short_of)
+		*short_of = is_short;
+	if (is_short || !read_header(ring, entry, lsn, &head, &span))
 		return false;
-	}
-	if (entry_checksum(ring, &head, entry) != head.checksum && !MU_MUTANT(checksum_unchecked))
+	/* A skip has no payload to be there. */
+	is_short = head.kind != MU_KIND_SKIP && span > available;
+	if (short_of)
+		*short_of = is_short;
+	if (is_short ||
+	    (entry_checksum(ring, &head, entry) != head.checksum && !MU_MUTANT(checksum_unchecked)))
+		return false;
+	fill_position(position, &head, span);
+	return true;
+}
+
+bool mu_ring_header(const struct mu_ring *ring, uint64_t lsn, struct mu_position *position)
+{
+	struct mu_entry_header head;
+	uint64_t span;
+
+	if (!read_header(ring, mu_ring_at(ring, lsn), lsn, &head, &span))
 		return false;
 	fill_position(position, &head, span);
 	return true;

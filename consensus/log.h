@@ -5,10 +5,9 @@
 #ifndef MU_LOG_H
 #define MU_LOG_H
 
+#include "hash.h"
 #include "layout.h"
 #include "mutant.h"
-
-#define MU_SECRET_BYTES 192
 
 /* A ring of entries in memory, own or a copy, and the key of its checksums. */
 struct mu_ring {
@@ -70,6 +69,12 @@ bool mu_entry_follows(const struct mu_position *previous, const struct mu_positi
 
 /* The entry at lsn in the own ring; false if it is not there, or not whole. */
 bool mu_ring_entry(const struct mu_ring *ring, uint64_t lsn, struct mu_position *position);
+
+/*
+ * The same, of which only the header is looked at: what stands there may be torn,
+ * or some client's payload, unless it follows (mu_entry_follows()) a genuine entry.
+ */
+bool mu_ring_header(const struct mu_ring *ring, uint64_t lsn, struct mu_position *position);
 
 /* The same, known to be there. */
 void mu_ring_position(const struct mu_ring *ring, uint64_t lsn, struct mu_position *position);

@@ -90,6 +90,7 @@
 	X(read_leftovers, "3.2", "a reader goes on in a log written anew as if it were the old")   \
 	X(spoilt_relied_on, "3.2",                                                                 \
 	  "what is older than a tail is whole, whatever landed behind it")                         \
+	X(read_unlooked, "3.2", "what others write is handed out as if it were the own")           \
 	X(overrun_unseen, "3.4", "a follower does not notice that it was overrun")                 \
 	X(vote_with_empty_log, "3.6", "a replica without memory votes among others")               \
 	X(grant_before_stopped, "r1", "a grant does not wait for the own data plane to stop")      \

@@ -147,6 +147,7 @@ struct mu_data {
 	bool complete;             /* ...and no member has a better one: all were read */
 	uint64_t first_lsn;        /* own-ballot entry that makes everything before it committed */
 	uint64_t oldest_lsn;       /* an entry; the own ring holds all from here on */
+	struct mu_position oldest; /* ...itself, if its LSN is that (advance_oldest()) */
 	uint64_t whole_lsn;        /* ...whole from here on for certain, see mu_is_whole_from() */
 	uint64_t reach_lsn;        /* the last entry found by the last walk of the tail */
 	uint64_t reclaim_lsn;      /* ring space behind may be used again; 0: not known */

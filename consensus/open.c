@@ -47,7 +47,7 @@ static bool resume_log(struct mu *mu)
 	uint64_t commit = mu_load(&mu->header->commit);
 	uint64_t granted = MU_MUTANT(forget_granted) ? 0 : mu->record->granted;
 
-	d->commit.lsn = MU_LSN_NONE;
+	d->commit.lsn = d->oldest.lsn = MU_LSN_NONE;
 	d->origin = mu_load_origin(mu);
 	d->committed = mu->header->configuration;
 	mu_set_configuration(mu, mu->record->configuration);

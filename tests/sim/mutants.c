@@ -68,6 +68,7 @@ static const struct hunt hunts[MU_MUTANTS_END] = {
 	[MU_MUTANT_candidate_unrecorded] = {.seed = 5},
 	[MU_MUTANT_length_before_ballot] = {.seed = 20},
 	[MU_MUTANT_read_leftovers] = {.seed = 8},
+	[MU_MUTANT_read_unlooked] = {.seed = 68},
 	[MU_MUTANT_grant_before_stopped] = {.seed = 7},
 	[MU_MUTANT_tail_rule] = {.schedule = "leftovers"},
 	[MU_MUTANT_old_ballot_commits] = {.schedule = "figure-8"},

@@ -254,6 +254,46 @@ static void test_lines(void **state)
 	assert_true(mu_line_intact(&shared));
 }
 
+/* Another processor's replica computes it otherwise: the log would not be one. */
+static void test_the_hash_is_the_same_however_it_is_computed(void **state)
+{
+	static uint8_t bytes[5000];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 167 >> 3);
+	for (size_t length = 0; length < sizeof(bytes) - 8; length++) {
+		const uint8_t *at = bytes + length % 8;
+
+		assert_int_equal(mu_hash(at, length, ring.secret),
+				 mu_hash_portable(at, length, ring.secret));
+	}
+}
+
+/* A header alone says where the log goes on, whatever has become of the payload... */
+static void test_a_header_alone(void **state)
+{
+	struct mu_position first, second, at;
+
+	(void)state;
+	mu_ring_genesis(&ring, 0, 7);
+	assert_true(mu_ring_entry(&ring, 0, &first));
+	second = write_entry(&first, 257, MU_KIND_APPLICATION, 100);
+	((uint8_t *)(mu_ring_at(&ring, second.lsn) + 1))[50] ^= 1;
+	assert_false(mu_ring_entry(&ring, second.lsn, &at));
+	assert_true(mu_ring_header(&ring, second.lsn, &at));
+	assert_int_equal(at.end, second.end);
+	assert_true(mu_entry_follows(&first, &at));
+
+	/* ...but who does not know the predecessor's checksum cannot have made it. */
+	mu_ring_at(&ring, second.lsn)->prev_checksum ^= 1;
+	assert_true(mu_ring_header(&ring, second.lsn, &at));
+	assert_false(mu_entry_follows(&first, &at));
+
+	mu_ring_at(&ring, second.lsn)->lsn += RING_BYTES;
+	assert_false(mu_ring_header(&ring, second.lsn, &at));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -270,6 +310,8 @@ int main(void)
 		TEST(test_nobody_without_the_key_can_make_an_entry),
 		TEST(test_cold_starts_of_different_nonces_share_nothing),
 		TEST(test_lines),
+		TEST(test_the_hash_is_the_same_however_it_is_computed),
+		TEST(test_a_header_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
