@@ -178,7 +178,7 @@ static void join(struct mp_proxy *proxy, struct mp_request *r, const struct mp_r
 
 	timestamp_ms(proxy);
 	proxy->memory.written_bytes += wire.len;
-	if (!batch || !mp_records_add(&proxy->pipeline.records, *record, wire, stays, reply)) {
+	if (!batch || !mp_records_add(&proxy->pipeline.records, record, wire, stays, reply)) {
 		out_of_memory(proxy, r);
 		return;
 	}
@@ -202,7 +202,7 @@ void mp_pipeline_add_own(struct mp_proxy *proxy, uint32_t database, struct mp_sl
 	uint64_t now_ms = timestamp_ms(proxy);
 
 	if (!batch ||
-	    !mp_records_add(&proxy->pipeline.records, record, wire, false, (struct mp_slice){0})) {
+	    !mp_records_add(&proxy->pipeline.records, &record, wire, false, (struct mp_slice){0})) {
 		mp_error("out of memory for what is to expire, or to be evicted");
 		return;
 	}

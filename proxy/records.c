@@ -34,37 +34,42 @@ static void outside_piece(struct mp_records *records, struct mp_slice wire)
 	records->piece[records->pieces++].len = wire.len;
 }
 
-static void put(struct mp_records *records, const void *data, size_t len)
+bool mp_records_add(struct mp_records *records, const struct mp_record *record,
+		    struct mp_slice wire, bool stays, struct mp_slice reply)
 {
-	size_t offset = mp_buffer_len(&records->own);
-	bool ok = mp_buffer_append(&records->own, data, len);
-
-	assert(ok); /* was reserved */
-	own_piece(records, offset, len);
-}
-
-bool mp_records_add(struct mp_records *records, struct mp_record record, struct mp_slice wire,
-		    bool stays, struct mp_slice reply)
-{
-	static const char zeros[8];
 	bool outside = stays && wire.len >= OUTSIDE_BYTES;
+	size_t offset = mp_buffer_len(&records->own), own, padding;
+	struct mp_record head = *record;
 	uint64_t span;
+	char *at;
 
 	assert(!mp_records_full(records));
 	if (wire.len > UINT32_MAX || reply.len > UINT32_MAX)
 		return false;
-	record.bytes = (uint32_t)wire.len;
-	record.reply_bytes = (uint32_t)reply.len;
-	span = mp_record_span(record.bytes, record.reply_bytes);
-	if (!mp_buffer_reserve(&records->own, outside ? span - wire.len : span))
+	head.bytes = (uint32_t)wire.len;
+	head.reply_bytes = (uint32_t)reply.len;
+	span = mp_record_span(head.bytes, head.reply_bytes);
+	padding = span - sizeof(head) - wire.len - reply.len;
+	own = outside ? span - wire.len : span;
+	at = mp_buffer_reserve(&records->own, own);
+	if (!at)
 		return false;
-	put(records, &record, sizeof(record));
-	if (outside)
+	memcpy(at, &head, sizeof(head));
+	at += sizeof(head);
+	if (outside) {
+		own_piece(records, offset, sizeof(head));
 		outside_piece(records, wire);
-	else
-		put(records, wire.data, wire.len);
-	put(records, reply.data, reply.len);
-	put(records, zeros, (size_t)(span - sizeof(record) - wire.len - reply.len));
+		own_piece(records, offset + sizeof(head), own - sizeof(head));
+	} else {
+		if (wire.len > 0)
+			memcpy(at, wire.data, wire.len);
+		at += wire.len;
+		own_piece(records, offset, own);
+	}
+	if (reply.len > 0)
+		memcpy(at, reply.data, reply.len);
+	memset(at + reply.len, 0, padding);
+	mp_buffer_commit(&records->own, own);
 	records->bytes += span;
 	return true;
 }

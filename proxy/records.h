@@ -28,12 +28,12 @@ struct mp_records {
 };
 
 /*
- * Add a record: its wire form and (reply.len > 0) its reply; record->bytes and
- * ->reply_bytes are filled in. stays: wire is good until mp_records_clear().
+ * Add a record: its wire form and (reply.len > 0) its reply, of which the
+ * lengths in record need not tell. stays: wire is good until mp_records_clear().
  * False: out of memory; nothing was added.
  */
-bool mp_records_add(struct mp_records *records, struct mp_record record, struct mp_slice wire,
-		    bool stays, struct mp_slice reply);
+bool mp_records_add(struct mp_records *records, const struct mp_record *record,
+		    struct mp_slice wire, bool stays, struct mp_slice reply);
 /* No room for another record, however small. */
 bool mp_records_full(const struct mp_records *records);
 /* The payload. Returns how many of iov (of MP_RECORDS_PIECES) are in use. */

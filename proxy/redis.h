@@ -135,8 +135,18 @@ struct redis_held {
 	void *owner;
 	size_t bytes; /* that follow */
 };
-/* True: the call has to wait and was put away, with a copy of its bytes. */
-bool redis_hold(struct redis *redis, struct redis_held call, struct mp_slice bytes);
+void redis_put_away(struct redis *redis, const struct redis_held *call, struct mp_slice bytes);
+/*
+ * True: the call has to wait and was put away, with a copy of its bytes. Inline: each
+ * call passes here, and hardly any waits.
+ */
+static inline bool redis_hold(struct redis *redis, struct redis_held call, struct mp_slice bytes)
+{
+	if (!redis->is_waiting && mp_buffer_len(&redis->held) == 0)
+		return false;
+	redis_put_away(redis, &call, bytes);
+	return true;
+}
 /* The unit just given, which is the newest in wire.out, is unproven. */
 void redis_wait_for_unit(struct redis *redis);
 /* EXEC of that unit, which is the head, has succeeded: go on with what was held. */

@@ -24,25 +24,23 @@
 #include "log.h"
 #include "redis_wire.h"
 
-bool redis_hold(struct redis *redis, struct redis_held call, struct mp_slice bytes)
+void redis_put_away(struct redis *redis, const struct redis_held *call, struct mp_slice bytes)
 {
 	struct mp_buffer *held = &redis->held;
+	struct redis_held kept = *call;
 
-	if (!redis->is_waiting && mp_buffer_len(held) == 0)
-		return false;
-	if (!mp_buffer_reserve(held, sizeof(call) + bytes.len)) {
+	if (!mp_buffer_reserve(held, sizeof(kept) + bytes.len)) {
 		/* The owner at least must not be forgotten: he is to be told of the loss. */
 		mp_wire_break(&redis->base.wire, "out of memory");
 		bytes.len = 0;
 	}
-	call.bytes = bytes.len;
-	call.resp = redis->wanted;
-	if (!mp_buffer_append(held, &call, sizeof(call)) ||
+	kept.bytes = bytes.len;
+	kept.resp = redis->wanted;
+	if (!mp_buffer_append(held, &kept, sizeof(kept)) ||
 	    !mp_buffer_append(held, bytes.data, bytes.len)) {
-		mp_error("out of memory for a call of %zu bytes", sizeof(call));
+		mp_error("out of memory for a call of %zu bytes", sizeof(kept));
 		abort();
 	}
-	return true;
 }
 
 void redis_wait_for_unit(struct redis *redis)

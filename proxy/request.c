@@ -43,6 +43,8 @@ struct mp_request *mp_requests_get(struct mp_requests *pool)
 	r = pool->free;
 	assert(r->state == MP_REQUEST_FREE);
 	pool->free = r->next;
+	if (pool->free)
+		__builtin_prefetch(pool->free, 1); /* it has left the caches, if many are in use */
 	r->next = NULL;
 	r->state = MP_REQUEST_WAITING;
 	pool->count++;
@@ -51,8 +53,8 @@ struct mp_request *mp_requests_get(struct mp_requests *pool)
 
 void mp_requests_put(struct mp_requests *pool, struct mp_chunks *chunks, struct mp_request *r)
 {
-	struct mp_buffer reply = r->reply;
-	uint32_t handle = r->handle;
+	const uint32_t handle = r->handle;
+	struct mp_buffer kept;
 
 	assert(r->state != MP_REQUEST_FREE && pool->count > 0);
 	assert(pool->bytes >= r->charged);
@@ -63,11 +65,11 @@ void mp_requests_put(struct mp_requests *pool, struct mp_chunks *chunks, struct 
 	mp_bytes_release(chunks, &r->raw);
 	mp_bytes_release(chunks, &r->question);
 	mp_bytes_release(chunks, &r->canned);
-	if (reply.cap > REPLY_KEEP_BYTES)
-		mp_buffer_free(&reply);
-	else
-		reply.start = reply.end = 0;
-	*r = (struct mp_request){.handle = handle, .reply = reply, .next = pool->free};
+	if (r->reply.cap > REPLY_KEEP_BYTES)
+		mp_buffer_free(&r->reply);
+	kept = (struct mp_buffer){
+		.memory = r->reply.memory, .cap = r->reply.cap, .keep_bytes = r->reply.keep_bytes};
+	*r = (struct mp_request){.handle = handle, .reply = kept, .next = pool->free};
 	pool->free = r;
 }
 

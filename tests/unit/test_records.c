@@ -59,12 +59,12 @@ static void what_goes_in_comes_out(void **state)
 	(void)state;
 	memset(large, 'x', sizeof(large));
 	empty.commands = 0;
-	assert_true(mp_records_add(&records, plain, text("SET a 1"), true, text("")));
-	assert_true(mp_records_add(&records, plain, (struct mp_slice){large, sizeof(large)}, true,
+	assert_true(mp_records_add(&records, &plain, text("SET a 1"), true, text("")));
+	assert_true(mp_records_add(&records, &plain, (struct mp_slice){large, sizeof(large)}, true,
 				   text("a reply")));
-	assert_true(mp_records_add(&records, plain, (struct mp_slice){large, sizeof(large)}, false,
+	assert_true(mp_records_add(&records, &plain, (struct mp_slice){large, sizeof(large)}, false,
 				   text("")));
-	assert_true(mp_records_add(&records, empty, text(""), true, text("NOT_FOUND\r\n")));
+	assert_true(mp_records_add(&records, &empty, text(""), true, text("NOT_FOUND\r\n")));
 	/* A large value that stays is not copied: it is a piece of its own. */
 	assert_int_equal(records.pieces, 3);
 	payload = payload_of(&records);
@@ -95,7 +95,7 @@ static void clearing_makes_room_again(void **state)
 	(void)state;
 	for (int round = 0; round < 3; round++) {
 		for (added = 0; !mp_records_full(&records); added++)
-			assert_true(mp_records_add(&records, plain,
+			assert_true(mp_records_add(&records, &plain,
 						   (struct mp_slice){large, sizeof(large)}, true,
 						   text("")));
 		assert_true(added >= 20);
@@ -116,7 +116,7 @@ static void damage_is_noticed(void **state)
 	size_t at;
 
 	(void)state;
-	assert_true(mp_records_add(&records, plain, text("SET a 1"), true, text("reply")));
+	assert_true(mp_records_add(&records, &plain, text("SET a 1"), true, text("reply")));
 	payload = payload_of(&records);
 	head = (struct mp_record *)payload;
 	for (size_t len = 1; len < records.bytes; len++) {
