@@ -12,6 +12,7 @@ from harness import BUILD, Group, free_ports, port_is_free, wait_for  # noqa: E4
 
 # Soon used all around, as in the long run: the first time a page of it costs its writer a fault.
 RING_SIZE = "64M"
+RING_BYTES = 64 << 20
 FIELDS = ["shape", "server", "ops_per_second", "p50_us", "p99_us", "cpu_us", "cpu_us_by_process"]
 
 
