@@ -8,7 +8,8 @@ from harness import PATIENCE, Group
 from redis_suite import FAIL, LEFT_OUT, SERVER_OPTIONS, listed, prepare, run_unit
 
 UNITS = [f"unit/{name}" for name in (
-    "keyspace", "info-command", "type/incr", "multi", "quit", "pubsub", "slowlog", "functions")]
+    "keyspace", "info-command", "introspection", "type/incr", "multi", "quit", "pubsub", "slowlog",
+    "functions")]
 LISTED = listed()
 
 
