@@ -172,6 +172,8 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *, const struct m
 
 /* How large an item may be, in bytes (memcached -I); 0: not yet READY once. */
 uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *);
+/* Which flags it knows that 1.6.18 did not: enum mc_news (mc_text.h). */
+unsigned mp_backend_memcached_news(const struct mp_backend *);
 /* By how many seconds its clock is ahead of Unix time, as far as that matters. */
 int64_t mp_backend_memcached_shift_s(const struct mp_backend *);
 /* The deadline of an item that has so long to live there: Unix time, up to a second too early. */

@@ -25,6 +25,7 @@
 #include "memcached_clock.h"
 #include "memcached_gets.h"
 #include "memcached_greeting.h"
+#include "memcached_older.h"
 
 enum {
 	LARGE_BYTES = 64 << 10, /* what is larger is sent at once, rather than copied */
@@ -303,13 +304,18 @@ static void op_begin(struct mp_backend *backend, uint64_t lsn, bool blind)
 static void put_line(struct memcached *mc, struct mp_slice line)
 {
 	int64_t shift_s = memcached_clock_shift_s(&mc->clock);
-	char shifted[LINE_BYTES];
-	struct mc_writer w = {shifted, sizeof(shifted), 0};
+	char old[LINE_BYTES], shifted[LINE_BYTES];
+	struct mc_writer w = {old, sizeof(old), 0};
 
+	if (memcached_is_too_new(line, mc->greeting.news)) {
+		memcached_put_older(&w, line, mc->greeting.news);
+		line = (struct mp_slice){old, w.bytes};
+	}
 	if (shift_s == 0) {
 		mp_wire_put(&mc->base.wire, line.data, line.len);
 		return;
 	}
+	w = (struct mc_writer){shifted, sizeof(shifted), 0};
 	memcached_shift_deadlines(&w, line, shift_s);
 	if (w.bytes <= sizeof(shifted))
 		mp_wire_put(&mc->base.wire, shifted, w.bytes);
@@ -349,7 +355,7 @@ static void put_command(struct memcached *mc, struct memcached_command command, 
 	uint8_t kind = SLOT_REPLY;
 
 	if (mp_starts_with(command.line, "set ") || mp_starts_with(command.line, "ms ") ||
-	    mp_starts_with(command.line, "mg "))
+	    mp_starts_with(command.line, "mg ") || memcached_empties(command.line))
 		kind = SLOT_SET;
 	else if (mp_starts_with(command.line, "flush_all"))
 		kind = SLOT_FLUSH;
@@ -498,6 +504,11 @@ struct mp_backend *mp_backend_memcached_open(struct event_base *base,
 uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *backend)
 {
 	return ((const struct memcached *)backend)->greeting.item_size_max;
+}
+
+unsigned mp_backend_memcached_news(const struct mp_backend *backend)
+{
+	return ((const struct memcached *)backend)->greeting.news;
 }
 
 int64_t mp_backend_memcached_deadline_s(const struct mp_backend *backend, int64_t left_s)

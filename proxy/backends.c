@@ -243,7 +243,7 @@ static void on_ready(struct mp_target *target, uint64_t applied_lsn)
 		target->scan_tag =
 			mp_scan_tag(proxy->options.id, mp_backend_redis_run_id(target->backend));
 	} else {
-		mp_memcached_set_limits(proxy, mp_backend_memcached_item_size_max(target->backend));
+		mp_memcached_set_limits(proxy, target->backend);
 		mp_memcached_go_on_filling(proxy);
 	}
 }

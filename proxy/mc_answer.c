@@ -96,6 +96,10 @@ static void put_meta_flags(struct mc_writer *w, const struct mc_request *r, bool
 			if (*word.data == 'T' || facts->is_new)
 				deadline_s = facts->deadline_s;
 			break;
+		case 's':
+			if (r->tells_size)
+				mc_put_flag(w, 's', (int64_t)(facts->old_bytes + r->value.len));
+			break;
 		case 't':
 			if (is_delta(r) && well)
 				put_meta_ttl(w, deadline_s, facts->now_s);

@@ -18,6 +18,7 @@ struct mc_result_facts {
 	bool is_new;        /* ... of a counter that began with it: that is always told */
 	uint32_t flags;     /* touch */
 	uint64_t token;     /* touch */
+	size_t old_bytes;   /* of append and prepend: what was there before */
 	int64_t deadline_s; /* ma t: 0 none; and before the flags T and N had their say: */
 	int64_t old_deadline_s;
 	int64_t now_s;

@@ -29,7 +29,7 @@ static void answer(struct deciding *d, enum mc_outcome outcome)
 
 /* --------------------------------------------------------------- the record */
 
-/* A meta command on the key, one of the record's. flags: "" or " I" and the like. */
+/* A meta command on the key, one of the record's. flags: "" or " u" and the like. */
 static void put_command(struct deciding *d, const char *verb, const char *flags)
 {
 	mc_put_meta(&d->record, d->request, verb);
@@ -44,6 +44,23 @@ static void put_delete(struct deciding *d)
 	d->decision->commands++;
 }
 
+/* Marked as stale it gets a new token, unless cas is one that a client has chosen: then that. */
+static void mark_stale(struct deciding *d, uint64_t cas)
+{
+	mc_put_meta(&d->record, d->request, "md");
+	mc_put_text(&d->record, " I");
+	if (mc_cas_is_chosen(cas))
+		mc_put_token(&d->record, cas);
+	mc_put_text(&d->record, "\r\n");
+	d->decision->commands++;
+}
+
+/* What the item is to have if it becomes another one; 0: what backends choose. */
+static uint64_t next_cas(const struct deciding *d)
+{
+	return mc_has(d->request, 'E') ? mc_cas_of_chosen(d->request->chosen) : 0;
+}
+
 /*
  * The item is to stay what it is. If reading it has taken the win that comes
  * with a stale item, that is made good: the next reader wins.
@@ -51,7 +68,7 @@ static void put_delete(struct deciding *d)
 static void keep(struct deciding *d)
 {
 	if (d->item->won && d->item->stale)
-		put_command(d, "md", " I");
+		mark_stale(d, d->item->cas);
 }
 
 /* The key is missing, and the command wants it. */
@@ -107,7 +124,7 @@ static void keep_marks(struct deciding *d)
 	else if (takes_win)
 		put_command(d, "mg", " u R2147483647");
 	if (item->stale)
-		put_command(d, "md", " I");
+		mark_stale(d, next_cas(d));
 	if (item->stale && item->sent)
 		put_command(d, "mg", " u");
 	if (mc_wants_token(d->request))
@@ -134,11 +151,11 @@ static void decide_cas(struct deciding *d)
 
 	if (!d->item->found) {
 		miss(d, MC_NOT_THERE);
-	} else if (matches(d)) {
+	} else if (d->request->cas != 0 && matches(d)) {
 		store(d);
 	} else if (is_older(d)) {
 		put_store(d, r->flags, kept_deadline(d), &(struct mc_value){.head = r->value});
-		put_command(d, "md", " I");
+		mark_stale(d, next_cas(d));
 		if (d->item->sent)
 			put_command(d, "mg", " u");
 		if (mc_wants_token(r))
@@ -149,13 +166,23 @@ static void decide_cas(struct deciding *d)
 	}
 }
 
+/* An item that is missing, and that the client wants then. */
+static void begin(struct deciding *d, uint32_t flags, int64_t exptime, struct mp_slice value)
+{
+	put_store(d, flags, mc_deadline(d->deadlines, d->request->keys[0], exptime, d->now_s),
+		  &(struct mc_value){.head = value});
+	answer(d, MC_DONE_WELL);
+}
+
 /* append, prepend: the item keeps what else it has */
 static void decide_extend(struct deciding *d)
 {
 	struct mp_slice old = d->item->value, more = d->request->value;
 	struct mc_value value = {.head = old, .tail = more};
 
-	if (!d->item->found) {
+	if (!d->item->found && d->request->vivify) {
+		begin(d, d->request->flags, d->request->vivify_exptime, more);
+	} else if (!d->item->found) {
 		miss(d, MC_NOT_PUT);
 	} else if (d->request->compare && d->request->cas != 0 && !matches(d)) {
 		fail(d, MC_IS_THERE);
@@ -165,6 +192,7 @@ static void decide_extend(struct deciding *d)
 	} else {
 		if (d->request->verb == MC_PREPEND)
 			value = (struct mc_value){.head = more, .tail = old};
+		d->facts.old_bytes = old.len;
 		put_store(d, d->item->flags, kept_deadline(d), &value);
 		answer(d, MC_DONE_WELL);
 	}
@@ -220,9 +248,7 @@ static void begin_counting(struct deciding *d)
 	}
 	d->facts.number = r->initial;
 	d->facts.is_new = true;
-	put_store(d, 0, mc_deadline(d->deadlines, r->keys[0], first_exptime(r), d->now_s),
-		  &(struct mc_value){.head = text});
-	answer(d, MC_DONE_WELL);
+	begin(d, 0, first_exptime(r), text);
 }
 
 static int64_t counter_deadline(struct deciding *d)
@@ -275,6 +301,28 @@ static void decide_delta(struct deciding *d)
 
 /* ------------------------------------------------- items that stay, or go */
 
+/* md with I or x: an item without the mark, or without its value, gets that, and stays. */
+static void leave_remains(struct deciding *d)
+{
+	const struct mc_request *r = d->request;
+	struct mc_writer *w = &d->record;
+
+	mc_put_meta(w, r, "md");
+	if (mc_has(r, 'x')) {
+		mc_put_text(w, " x");
+		mc_put_flag(w, 'F', r->flags);
+	}
+	if (mc_has(r, 'I'))
+		mc_put_text(w, " I");
+	if (mc_has(r, 'T'))
+		mc_put_flag(w, 'T', mc_deadline(d->deadlines, r->keys[0], r->exptime, d->now_s));
+	if (mc_has(r, 'E'))
+		mc_put_token(w, next_cas(d));
+	mc_put_text(w, "\r\n");
+	d->decision->commands++;
+}
+
+/* (At md x memcached forgets that a key came in base64, as at mg N; see vivify().) */
 static void decide_delete(struct deciding *d)
 {
 	const struct mc_request *r = d->request;
@@ -287,14 +335,13 @@ static void decide_delete(struct deciding *d)
 		fail(d, MC_IS_THERE);
 		return;
 	}
-	if (mc_has(r, 'I')) {
-		mc_put_meta(&d->record, r, "md");
-		mc_put_text(&d->record, " I");
-		if (mc_has(r, 'T'))
-			mc_put_flag(&d->record, 'T',
-				    mc_deadline(d->deadlines, r->keys[0], r->exptime, d->now_s));
-		mc_put_text(&d->record, "\r\n");
-		d->decision->commands++;
+	if (mc_has(r, 'x') && mc_key_is_odd(r->keys[0])) {
+		put_store(d, r->flags, mc_deadline(d->deadlines, r->keys[0], r->exptime, d->now_s),
+			  &(struct mc_value){0});
+		if (mc_has(r, 'I'))
+			mark_stale(d, next_cas(d));
+	} else if (mc_has(r, 'I') || mc_has(r, 'x')) {
+		leave_remains(d);
 	} else {
 		put_delete(d);
 	}

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mc_base64.h"
+#include "mc_token.h"
 
 #define RELATIVE_MAX_S (60 * 60 * 24 * 30) /* memcached's REALTIME_MAXDELTA */
 #define DEADLINE_JITTER_S 5                /* how wrong a deadline read back may be */
@@ -25,7 +26,8 @@ enum mc_class mc_class_of(const struct mc_request *r)
 		return mc_has(r, 'N') || mc_has(r, 'R') || mc_has(r, 'T') ? MC_CLASS_DECIDED
 									  : MC_CLASS_READ;
 	case MC_DELETE:
-		return r->compare || mc_has(r, 'I') ? MC_CLASS_DECIDED : MC_CLASS_WRITE;
+		return r->compare || mc_has(r, 'I') || mc_has(r, 'x') ? MC_CLASS_DECIDED
+								      : MC_CLASS_WRITE;
 	case MC_SET:
 	case MC_FLUSH_ALL:
 	case MC_ADMIN:
@@ -92,6 +94,8 @@ bool mc_stores(const struct mc_request *r)
 		return true;
 	case MC_MG:
 		return mc_has(r, 'N');
+	case MC_DELETE:
+		return mc_has(r, 'x');
 	default:
 		return false;
 	}
@@ -187,10 +191,16 @@ void mc_put_flag(struct mc_writer *w, char flag, int64_t value)
 	mc_put_i64(w, value);
 }
 
+void mc_put_token(struct mc_writer *w, uint64_t cas)
+{
+	mc_put_text(w, " E");
+	mc_put_u64(w, cas);
+}
+
 static void put_store_line(struct mc_writer *w, const struct mc_request *r, uint32_t flags,
 			   int64_t deadline_s, size_t bytes)
 {
-	if (!r->key_is_base64 && !mc_wants_token(r)) {
+	if (!r->key_is_base64 && !mc_wants_token(r) && !mc_has(r, 'E')) {
 		mc_put_text(w, "set ");
 		mc_put_slice(w, r->keys[0]);
 		mc_put_text(w, " ");
@@ -209,6 +219,8 @@ static void put_store_line(struct mc_writer *w, const struct mc_request *r, uint
 		mc_put_text(w, " b");
 	mc_put_flag(w, 'F', flags);
 	mc_put_flag(w, 'T', deadline_s);
+	if (mc_has(r, 'E'))
+		mc_put_token(w, mc_cas_of_chosen(r->chosen));
 	if (mc_wants_token(r))
 		mc_put_text(w, " c");
 }
@@ -244,6 +256,11 @@ void mc_put_mg(struct mc_writer *w, const struct mc_request *r, const struct mc_
 		switch (*word.data) {
 		case 'q':
 		case 'b':
+		case 'x': /* nothing to mg */
+			break;
+		case 'E':
+			if (changes->vivify && !changes->is_made)
+				mc_put_token(w, mc_cas_of_chosen(r->chosen));
 			break;
 		case 'N':
 			if (changes->vivify)

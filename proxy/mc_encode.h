@@ -98,6 +98,8 @@ void mc_put_delete(struct mc_writer *w, const struct mc_request *r);
 void mc_put_meta(struct mc_writer *w, const struct mc_request *r, const char *verb);
 /* A space and a meta command's flag with a number. */
 void mc_put_flag(struct mc_writer *w, char flag, int64_t value);
+/* The flag by which an item gets that token, a backend's (mc_token.h). */
+void mc_put_token(struct mc_writer *w, uint64_t cas);
 /* What becomes of mg's flags that change the item. */
 struct mc_mg_changes {
 	bool vivify, recache, touch; /* N, R, T: put in, with these deadlines; else left out */

@@ -1,12 +1,14 @@
 /*
  * mc_meta.c - the lines of the meta commands; see mc_parser.h. What is accepted
- * and the error texts are those of memcached 1.6.18.
+ * and the error texts are those of memcached 1.6.18, and what its successors have
+ * added, if the server is one (mc_limits.news).
  */
 #include <limits.h>
 #include <string.h>
 
 #include "mc_base64.h"
 #include "mc_parser.h"
+#include "mc_token.h"
 
 enum {
 	MAX_META_WORDS = 19,
@@ -15,6 +17,26 @@ enum {
 
 #define KNOWN_FLAGS "bNTRFCMJDOqPLlkstcfvhuI"
 #define BAD_TOKEN "CLIENT_ERROR bad token in command line format"
+
+static bool is_known(const struct mc_parser *p, char flag)
+{
+	unsigned news = p->is_internal ? MC_NEWS_ALL : p->limits->news;
+
+	if (flag == 'E')
+		return news & MC_NEWS_TOKENS;
+	if (flag == 'x')
+		return news & MC_NEWS_TOMBSTONES;
+	return strchr(KNOWN_FLAGS, flag);
+}
+
+/* The token that a client chooses. */
+static const char *take_chosen(struct mp_slice digits, uint64_t *token)
+{
+	if (!mc_read_u64(digits, token))
+		return BAD_TOKEN;
+	return *token <= MC_CHOSEN_MAX ? NULL
+				       : "CLIENT_ERROR muproxy: E takes tokens below 2^64 - 2^48";
+}
 
 /* A flag with a time behind it. */
 static const char *take_time(struct mp_slice digits, int64_t *time_s)
@@ -59,6 +81,8 @@ static const char *take_flag(struct mc_parser *p, struct mp_slice word, struct m
 	case 'C':
 		r->compare = true;
 		return mc_read_u64(token, &r->cas) ? NULL : BAD_TOKEN;
+	case 'E':
+		return take_chosen(token, &r->chosen);
 	case 'M':
 		return token.len == 1 ? NULL : "CLIENT_ERROR incorrect length for M token";
 	case 'J':
@@ -95,9 +119,9 @@ static const char *take_flags_of(struct mc_parser *p, const struct mc_words *w, 
 
 		if (letter > 126 || (letter >= 'A' && letter <= 'z' && mc_has(r, *word.data)))
 			return "CLIENT_ERROR duplicate flag";
-		if (letter < 'A' || letter > 'z' || !strchr(KNOWN_FLAGS, *word.data))
+		if (letter < 'A' || letter > 'z' || !is_known(p, *word.data))
 			return "CLIENT_ERROR invalid flag";
-		r->has |= UINT64_C(1) << (letter - 'A');
+		r->has |= mc_flag(*word.data);
 		error = take_flag(p, word, r);
 		if (error && letter == 'O')
 			long_opaque = error;
@@ -145,6 +169,15 @@ static enum mc_verb store_verb(char mode, bool compare)
 	}
 }
 
+/* ms takes some flags otherwise than the other commands. */
+static void take_mset_flags(const struct mc_parser *p, struct mc_request *r)
+{
+	if (r->chosen == 0)
+		r->has &= ~mc_flag('E'); /* ms E0: memcached chooses */
+	r->vivify = r->vivify && p->limits->news & MC_NEWS_APPEND;
+	r->tells_size = mc_has(r, 's') && p->limits->news & MC_NEWS_APPEND;
+}
+
 static enum mc_result parse_mset(struct mc_parser *p, const struct mc_words *w,
 				 struct mc_request *r)
 {
@@ -160,6 +193,7 @@ static enum mc_result parse_mset(struct mc_parser *p, const struct mc_words *w,
 	if (!mc_read_i32(w->word[2], &bytes) || bytes < 0 || bytes > INT_MAX - 2)
 		return mc_bad(p, r, MC_BAD_FORMAT);
 	error = take_flags(p, w, 3, r, &mode);
+	take_mset_flags(p, r);
 	r->verb = store_verb(mode, r->compare);
 	if (!error && r->verb == MC_UNKNOWN)
 		error = "CLIENT_ERROR invalid mode for ms M token";

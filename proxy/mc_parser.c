@@ -24,6 +24,7 @@
 
 void mc_limits_init(struct mc_limits *limits)
 {
+	limits->news = 0;
 	limits->max_value_bytes = 1 << 20;
 	limits->max_item_bytes = 0;
 	limits->max_line_bytes = 1 << 20;

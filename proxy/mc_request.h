@@ -78,6 +78,8 @@ struct mc_request {
 	int64_t recache_exptime; /* mg's R */
 	bool compare;            /* only if the item's token is cas */
 	uint64_t cas;
+	uint64_t chosen; /* the token that it is to have then, with flag E */
+	bool tells_size; /* ms: what s asks for */
 	struct mp_slice value;
 	bool noreply;         /* text: no answer whatever happens */
 	bool quiet;           /* the others: no answer if nothing special happens */
@@ -89,10 +91,15 @@ struct mc_request {
 	struct mp_slice raw;  /* the bytes as sent */
 };
 
-/* Was this flag (a letter) among a meta command's? */
+/* A meta command's flag, a letter, in mc_request.has. */
+static inline uint64_t mc_flag(char flag)
+{
+	return UINT64_C(1) << (flag - 'A');
+}
+
 static inline bool mc_has(const struct mc_request *r, char flag)
 {
-	return r->has >> (flag - 'A') & 1;
+	return r->has & mc_flag(flag);
 }
 
 /* The next word of [*s, end), *s moves behind it. Empty: there is none. */

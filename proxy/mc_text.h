@@ -16,7 +16,17 @@
 #include "mc_request.h"
 #include "slice.h"
 
+/* What memcacheds newer than 1.6.18 know of the meta commands; a server tells
+ * (memcached_greeting.h). */
+enum mc_news {
+	MC_NEWS_APPEND = 1,     /* ms: s tells how large the item is, MA and MP with N make it */
+	MC_NEWS_TOKENS = 2,     /* E: the client chooses the token (mc_token.h) */
+	MC_NEWS_TOMBSTONES = 4, /* md x: the value goes, the item stays */
+	MC_NEWS_ALL = 7,
+};
+
 struct mc_limits {
+	unsigned news;          /* enum mc_news: flags that are none without */
 	size_t max_value_bytes; /* memcached -I, default 1 MiB */
 	size_t max_item_bytes;  /* the same, of the whole item: see mc_fits(); 0: any */
 	size_t max_line_bytes;  /* a get with its keys, default 1 MiB; gat: 16 KiB; others: 2000 */
@@ -43,6 +53,7 @@ struct mc_parser *mc_parser_new(const struct mc_limits *limits);
  * For requests that a parser has seen already: each may be of another protocol,
  * and there are commands that clients have not: "+gat <exptime> <key>" and
  * "+gats ...", the part for one key of a gat of several, whose reply has no END.
+ * Flags are taken that the limits do not know: another replica's server does.
  */
 struct mc_parser *mc_parser_internal(const struct mc_limits *limits);
 void mc_parser_free(struct mc_parser *);

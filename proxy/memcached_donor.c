@@ -74,6 +74,7 @@ static const struct memcached_reader_events events = {
 	.read = on_read,
 	.end = on_end,
 	.failed = on_failed,
+	.has_our_tokens = true,
 };
 
 /* --------------------------------------------------------------- the other end */

@@ -27,6 +27,14 @@ enum {
 	MAX_REPLY_BYTES = 64 << 10,
 };
 
+/*
+ * By these a server tells which flags it knows: a miss, or an error. (What it makes of ms s
+ * and MA N cannot be asked without a trace: the first version that has both is 1.6.20.)
+ */
+#define NOBODYS_KEY MP_MEMCACHED_OWN_PREFIX "none"
+#define ASK_NEWS "mg " NOBODYS_KEY " E1\r\nmd " NOBODYS_KEY " x\r\n"
+enum { APPEND_SINCE = 1 << 16 | 6 << 8 | 20 };
+
 size_t memcached_put_applied(char out[MEMCACHED_APPLIED_BYTES], uint64_t group_id,
 			     struct memcached_place place)
 {
@@ -44,7 +52,7 @@ void memcached_greeting_go_on(struct memcached_greeting *g, struct mp_buffer *ou
 {
 	static const char *const questions[] = {
 		[MEMCACHED_ASKED_STATS] = "stats\r\n",
-		[MEMCACHED_ASKED_SETTINGS] = "stats settings\r\n",
+		[MEMCACHED_ASKED_SETTINGS] = ASK_NEWS "stats settings\r\n",
 		[MEMCACHED_ASKED_LSN] = "get " MEMCACHED_APPLIED_KEY "\r\n",
 	};
 
@@ -93,11 +101,26 @@ static enum memcached_greeting_outcome take_stats(struct memcached_greeting *g, 
 	return MEMCACHED_GREETING_MORE;
 }
 
+static unsigned news_in(const struct memcached_greeting *g, const char *text)
+{
+	unsigned major = 0, minor = 0, patch = 0, news = 0;
+
+	sscanf(g->version, "%u.%u.%u", &major, &minor, &patch);
+	if ((major << 16 | minor << 8 | patch) >= APPEND_SINCE)
+		news |= MC_NEWS_APPEND;
+	if (strncmp(text, "EN\r\n", 4) == 0)
+		news |= MC_NEWS_TOKENS;
+	if (strstr(text, "\r\nNF\r\nSTAT "))
+		news |= MC_NEWS_TOMBSTONES;
+	return news;
+}
+
 static enum memcached_greeting_outcome take_settings(struct memcached_greeting *g, const char *text,
 						     struct mp_buffer *out)
 {
 	char cas[8];
 
+	g->news = news_in(g, text);
 	g->item_size_max = mc_stat_number(text, "item_size_max");
 	if (g->item_size_max == 0)
 		return refuse(g, "it does not tell how large items may be");
@@ -189,7 +212,7 @@ enum memcached_greeting_outcome memcached_greeting_feed(struct memcached_greetin
 		return take_claimed(g, in);
 	if (len < sizeof(end) - 1)
 		return MEMCACHED_GREETING_MORE;
-	if (strncmp(mp_buffer_data(in), "STAT ", 5) != 0 &&
+	if (g->step != MEMCACHED_ASKED_SETTINGS && strncmp(mp_buffer_data(in), "STAT ", 5) != 0 &&
 	    strncmp(mp_buffer_data(in), "VALUE", 5) != 0 &&
 	    strncmp(mp_buffer_data(in), end, 5) != 0)
 		return refuse(g, "it does not speak Memcached's protocol");

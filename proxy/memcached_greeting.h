@@ -48,6 +48,7 @@ struct memcached_greeting {
 	uint64_t pid, started;        /* Unix time, to about a second */
 	struct memcached_place place; /* what it has applied */
 	uint64_t item_size_max;       /* bytes, -I */
+	unsigned news;                /* enum mc_news */
 	int64_t time_s;               /* its clock: Unix time, cut to a second */
 	char why[160];
 	/* private */

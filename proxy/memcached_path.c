@@ -38,10 +38,12 @@ void mp_memcached_close(struct mp_proxy *proxy)
 	mp_buffer_free(&memcached->out);
 }
 
-void mp_memcached_set_limits(struct mp_proxy *proxy, uint64_t item_size_max)
+void mp_memcached_set_limits(struct mp_proxy *proxy, const struct mp_backend *backend)
 {
 	uint64_t most = proxy->options.max_request_bytes - REQUEST_OVERHEAD_BYTES;
+	uint64_t item_size_max = mp_backend_memcached_item_size_max(backend);
 
+	proxy->mc_limits.news = mp_backend_memcached_news(backend);
 	proxy->mc_limits.max_value_bytes = item_size_max < most ? item_size_max : most;
 	proxy->mc_limits.max_item_bytes = item_size_max;
 }

@@ -17,6 +17,7 @@
 
 struct mp_proxy;
 struct mp_target;
+struct mp_backend;
 
 struct mp_memcached {
 	/* Executed here, and to be logged once more before they are answered; by `place`. */
@@ -32,8 +33,8 @@ void mp_memcached_init(struct mp_memcached *memcached);
 bool mp_memcached_open(struct mp_proxy *proxy, char *err, size_t err_bytes);
 void mp_memcached_close(struct mp_proxy *proxy);
 
-/* The values that the backend takes. */
-void mp_memcached_set_limits(struct mp_proxy *proxy, uint64_t item_size_max);
+/* The values and flags that the backend takes. */
+void mp_memcached_set_limits(struct mp_proxy *proxy, const struct mp_backend *backend);
 
 /* A read in the backend's form; good until the next call here. Empty: out of memory. */
 struct mp_slice mp_memcached_question(struct mp_proxy *proxy, const struct mp_request *r);

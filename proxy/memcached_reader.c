@@ -2,13 +2,14 @@
 #include "memcached_reader.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mc_base64.h"
+#include "mc_encode.h"
 #include "mc_item.h"
+#include "mc_token.h"
 #include "mc_writer.h"
 
 enum {
@@ -144,8 +145,9 @@ static void give(struct memcached_reader *reader, const struct memcached_reader_
 	mc_put_u64(&w, item->value.len);
 	mc_put_text(&w, in_base64 ? " b ME F" : " ME F");
 	mc_put_u64(&w, item->flags);
-	mc_put_text(&w, " T");
-	mc_put_i64(&w, deadline_of(reader, asked, item));
+	mc_put_flag(&w, 'T', deadline_of(reader, asked, item));
+	if (reader->events->has_our_tokens && mc_cas_is_chosen(item->cas))
+		mc_put_token(&w, item->cas);
 	mc_put_text(&w, "\r\n");
 	assert(w.bytes <= sizeof(line));
 	command.line = (struct mp_slice){line, w.bytes};
@@ -159,9 +161,13 @@ static void mark_again(struct memcached_reader *reader, const struct memcached_r
 		       const struct mc_item *item)
 {
 	struct memcached_reader_asked mark = *asked;
-	char flags[40];
+	char flags[80] = {0};
+	struct mc_writer w = {flags, sizeof(flags) - 1, 0};
 
-	snprintf(flags, sizeof(flags), " I C%" PRIu64, item->cas);
+	mc_put_text(&w, " I C");
+	mc_put_u64(&w, item->cas);
+	if (mc_cas_is_chosen(item->cas))
+		mc_put_token(&w, item->cas);
 	mark.is_mark = true;
 	mark.bytes = 0;
 	ask(reader, &mark, "md ", flags);

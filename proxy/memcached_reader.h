@@ -31,6 +31,9 @@ struct memcached_reader_events {
 	void (*end)(void *ctx);
 	/* Nothing more will come; why is good during the call. */
 	void (*failed)(void *ctx, const char *why);
+	/* The server is one of a group's: tokens that clients have chosen can be told (mc_token.h).
+	 */
+	bool has_our_tokens;
 };
 
 /* A question that is under way. */

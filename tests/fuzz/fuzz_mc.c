@@ -16,7 +16,8 @@
 
 #define NOW_S 1700000000
 
-static const struct mc_limits limits = {.max_value_bytes = 256, .max_line_bytes = 4096};
+static const struct mc_limits limits = {
+	.news = MC_NEWS_ALL, .max_value_bytes = 256, .max_line_bytes = 4096};
 static struct mc_deadlines deadlines;
 
 /* The one request that the wire form holds. */

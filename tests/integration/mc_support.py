@@ -17,10 +17,10 @@ SPYMEMCACHED = "/usr/share/java/spymemcached.jar"  # Debian's libspymemcached-ja
 class PlainMemcached:
     """A memcached as people run it."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, program="memcached"):
         self.directory = tempfile.TemporaryDirectory(prefix="muproxy-mc-", dir="/tmp")
         self.port = free_ports(1)
-        self.command = ["memcached", "-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-t", "1",
+        self.command = [program, "-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-t", "1",
                         *arguments]
         if os.geteuid() == 0:
             self.command += ["-u", "root"]

@@ -25,8 +25,12 @@ class Memcacheds(Processes):
 
     pid_file = "memcached.pid"
 
+    def __init__(self, group, program="memcached"):
+        super().__init__(group)
+        self.program = program
+
     def start(self, i, *arguments):
-        command = ["memcached", "-s", self.group.path(i, "memcached.sock"), "-R", "1000",
+        command = [self.program, "-s", self.group.path(i, "memcached.sock"), "-R", "1000",
                    *arguments]
         if os.geteuid() == 0:
             command += ["-u", "root"]

@@ -101,13 +101,13 @@ def same(sides, request, after=None):
     return replies
 
 
-def go_through(pairs, item, key, binary):
-    """pairs: [sides], which take turns."""
+def go_through(pairs, item, requests, key="key", binary=""):
+    """pairs: [sides], which take turns. item: the requests that make it."""
     name = key + binary
     looks = "\r\n".join([f"me {name}", f"mg {name} s t f h v k c", f"mg {name} h l t",
                          f"me {name}"])
-    for sides, (verb, length, flags, block) in zip(itertools.cycle(pairs), requests()):
-        prepare = [f"md {name} q"] + [line.format(k=key, b=binary) for line in ITEMS[item]]
+    for sides, (verb, length, flags, block) in zip(itertools.cycle(pairs), requests):
+        prepare = [f"md {name} q"] + [line.format(k=key, b=binary) for line in item]
         same(sides, "\r\n".join(prepare))
         if "<token>" in flags:
             for side, reply in zip(sides, same(sides, f"me {name}")):
@@ -119,21 +119,27 @@ def go_through(pairs, item, key, binary):
         same(sides, looks, after=request)
 
 
-@pytest.fixture(scope="module")
-def pairs(shared):
-    """A plain memcached beside the leader, and beside a follower."""
-    leader = shared.wait_leader()
-    follower = next(i for i in shared.ids if i != leader)
-    with PlainMemcached("-o", "no_lru_maintainer,no_lru_crawler") as plain, \
+@contextlib.contextmanager
+def beside_a_plain_one(group, program="memcached"):
+    """[sides]: a plain memcached beside the leader, and beside a follower."""
+    leader = group.wait_leader()
+    follower = next(i for i in group.ids if i != leader)
+    with PlainMemcached("-o", "no_lru_maintainer,no_lru_crawler", program=program) as plain, \
             contextlib.ExitStack() as stack:
         yield [[Side(stack.enter_context(plain.connect(30))),
-                Side(stack.enter_context(shared.memcached(i, timeout=30)))]
+                Side(stack.enter_context(group.memcached(i, timeout=30)))]
                for i in (leader, follower)]
+
+
+@pytest.fixture(scope="module")
+def pairs(shared):
+    with beside_a_plain_one(shared) as pairs:
+        yield pairs
 
 
 @pytest.mark.parametrize("item", ITEMS)
 def test_every_flag(pairs, item):
-    go_through(pairs, item, "key", "")
+    go_through(pairs, ITEMS[item], requests())
 
 
 @pytest.mark.parametrize("flags", [
@@ -152,7 +158,7 @@ def test_what_is_wrong_with_flags(pairs, flags):
 
 @pytest.mark.parametrize("item", ["missing", "stale", "number"])
 def test_every_flag_with_a_key_in_base64(pairs, item):
-    go_through(pairs, item, KEY_IN_BASE64.decode(), " b")
+    go_through(pairs, ITEMS[item], requests(), KEY_IN_BASE64.decode(), " b")
 
 
 def test_a_key_with_line_ends_is_always_told_in_base64(pairs):

@@ -410,6 +410,12 @@ uint64_t mp_backend_memcached_item_size_max(const struct mp_backend *backend)
 	return 1 << 20;
 }
 
+unsigned mp_backend_memcached_news(const struct mp_backend *backend)
+{
+	(void)backend;
+	return 0;
+}
+
 uint32_t mp_backend_redis_databases(const struct mp_backend *backend)
 {
 	(void)backend;
