@@ -36,9 +36,9 @@ def group():
 @pytest.fixture(scope="session")
 def debian_sources():
     """sources_of(), but tests are skipped where sources cannot be had: in CI that is a failure."""
-    def find(package, suite=None):
+    def find(package):
         try:
-            return sources_of(package, suite)
+            return sources_of(package)
         except NotFetched as error:
             assert not os.environ.get("CI"), str(error)
             return pytest.skip(f"NOT RUN: {error}")

@@ -41,8 +41,9 @@ def apt_with(directory, lines):
     shutil.rmtree(lists)
 
 
-def fetch(package, directory, suite):
-    """Download them into a directory, of a suite's version, and unpack them."""
+def fetch(package, directory):
+    """Download them into a directory, of the version that apt would install, and unpack them."""
+    suite = run("sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME").strip()
     places = ("debian", suite), ("debian", suite + "-updates"), ("debian-security", suite + "-security")
     with apt_with(directory, [source_line("deb-src", *place) for place in places]) as apt:
         run(*apt, "source", "--download-only", package, cwd=directory)
@@ -50,18 +51,14 @@ def fetch(package, directory, suite):
     run("tar", "xf", archive, "-C", directory, "--exclude=*/.git*")
 
 
-def sources_of(package, suite=None):
-    """Their top directory: in the build directory, fetched the first time.
-
-    suite: of Debian; the one that is running, if None.
-    """
-    directory = os.path.join(BUILD, f"{package}-source" + (f"-{suite}" if suite else ""))
-    suite = suite or run("sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME").strip()
+def sources_of(package):
+    """Their top directory: in the build directory, fetched the first time."""
+    directory = os.path.join(BUILD, f"{package}-source")
     os.makedirs(directory, exist_ok=True)
     pattern = os.path.join(directory, f"{package}-*", "")
     if not glob.glob(pattern):
         try:
-            fetch(package, directory, suite)
+            fetch(package, directory)
         except (subprocess.CalledProcessError, IndexError, OSError) as error:
             raise NotFetched(f"{package}'s sources: {error}") from None
     return glob.glob(pattern)[0].rstrip("/")

@@ -5,6 +5,7 @@ nothing is installed. MUPROXY_NEWER_SERVERS may name a directory with one for ea
 instead, for what Debian does not have.
 """
 
+import fcntl
 import glob
 import os
 import subprocess
@@ -13,19 +14,22 @@ from debian_source import NotFetched, apt_with, run, source_line
 from harness import BUILD
 
 RELEASE = "trixie"
-NAMES = ("redis-server", "valkey-server")
+NAMES = ("redis-server", "valkey-server")  # and memcached
 # What they are linked with and this release has not, or not of that version.
 LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6", "libatomic1", "libjemalloc2", "liblzf1",
-             "libsystemd0", "libcap2", "libssl3t64", "zlib1g", "libzstd1")
+             "libsystemd0", "libcap2", "libssl3t64", "zlib1g", "libzstd1", "libevent-2.1-7t64",
+             "libsasl2-2")
 
 
 def fetch(directory):
     with apt_with(directory, [source_line("deb", "debian", RELEASE)]) as apt:
         run(*apt, "download", "redis-server", "redis-tools", "valkey-server", "valkey-tools",
-            *LIBRARIES, cwd=directory)
+            "memcached", *LIBRARIES, cwd=directory)
     for package in glob.glob(os.path.join(directory, "*.deb")):
         run("dpkg", "-x", package, os.path.join(directory, "root"))
         os.unlink(package)
+    with open(os.path.join(directory, "fetched"), "w"):
+        pass
 
 
 def wrapper(directory, name):
@@ -43,16 +47,18 @@ def wrapper(directory, name):
 
 
 def newer_server(name):
-    """The path of one of NAMES; NotFetched if it cannot be had."""
+    """The path of one of NAMES, or of memcached; NotFetched if it cannot be had."""
     given = os.environ.get("MUPROXY_NEWER_SERVERS")
     directory = given or os.path.join(BUILD, f"servers-{RELEASE}")
     path = os.path.join(directory, name)
     if not given and not os.path.exists(path):
         os.makedirs(directory, exist_ok=True)
         try:
-            if not os.path.isdir(os.path.join(directory, "root")):
-                fetch(directory)
-            wrapper(directory, name)
+            with open(os.path.join(directory, "lock"), "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # tests beside each other want different ones
+                if not os.path.exists(os.path.join(directory, "fetched")):
+                    fetch(directory)
+                wrapper(directory, name)
         except (subprocess.SubprocessError, IndexError, OSError) as error:
             said = getattr(error, "stderr", "") or ""
             raise NotFetched(f"{name} of {RELEASE}: {error} {said}") from None
