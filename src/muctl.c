@@ -55,7 +55,9 @@ static const char usage_text[] =
 	"                      ahead of the log, or was written to by somebody else;\n"
 	"                      --replace: what it holds now is lost\n"
 	"\n"
-	"  --admin HOST:PORT   the admin address of any replica (127.0.0.1:7301)\n"
+	"  --admin HOST:PORT   the admin address of any replica (127.0.0.1:7301). add, remove\n"
+	"                      and replace take it several times: they ask whoever leads,\n"
+	"                      and if he is lost midway go on at the next one\n"
 	"  --json              the same as JSON\n"
 	"  --help, --version\n"
 	"\n"
@@ -253,20 +255,20 @@ static bool is_id(const char *text)
 }
 
 /* What is given behind the command; the exit code. */
-static int change_members(const char *admin, char *const *words, int count)
+static int change_members(const struct muctl_admins *admins, char *const *words, int count)
 {
 	bool adds = strcmp(words[0], "add") == 0, replaces = strcmp(words[0], "replace") == 0;
 
 	if (adds)
-		return count > 1 ? muctl_add(admin, words + 1, count - 1)
+		return count > 1 ? muctl_add(admins, words + 1, count - 1)
 				 : usage_error("add takes the addresses of replicas that run");
 	if (count < 2 || !is_id(words[1]))
 		return usage_error(replaces ? "replace takes the id of a replica, and addresses"
 					    : "remove takes the id of a replica");
 	if (replaces)
-		return count > 2 ? muctl_replace(admin, words[1], words + 2, count - 2)
+		return count > 2 ? muctl_replace(admins, words[1], words + 2, count - 2)
 				 : usage_error("replace takes addresses of replicas that run");
-	return count == 2 ? muctl_remove(admin, words[1]) : usage_error("too many arguments");
+	return count == 2 ? muctl_remove(admins, words[1]) : usage_error("too many arguments");
 }
 
 static bool changes_members(const char *command)
@@ -283,14 +285,17 @@ int main(int argc, char **argv)
 		{"replace", no_argument, NULL, 'r'},     {"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},     {NULL, 0, NULL, 0},
 	};
-	const char *admin = "127.0.0.1:7301";
+	struct muctl_admins admins = {.address = {"127.0.0.1:7301"}};
+	const char *admin;
 	bool as_json = false, accept_loss = false, ends = false, replace = false;
 	int c, takes;
 
 	while ((c = getopt_long(argc, argv, "a:jhV", options, NULL)) != -1) {
 		switch (c) {
 		case 'a':
-			admin = optarg;
+			if (admins.count == MU_MAX_REPLICAS)
+				return usage_error("--admin is given too often");
+			admins.address[admins.count++] = optarg;
 			break;
 		case 'j':
 			as_json = true;
@@ -317,7 +322,10 @@ int main(int argc, char **argv)
 	if (optind == argc)
 		return usage_error("no command given");
 	if (changes_members(argv[optind]))
-		return change_members(admin, argv + optind, argc - optind);
+		return change_members(&admins, argv + optind, argc - optind);
+	if (admins.count > 1)
+		return usage_error("only add, remove and replace take several --admin");
+	admin = admins.address[0];
 	takes = strcmp(argv[optind], "transfer-leader") == 0;
 	if (optind + 1 + takes < argc)
 		return usage_error("too many arguments");

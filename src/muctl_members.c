@@ -18,6 +18,8 @@
 enum {
 	POLL_MS = 50,
 	SILENCE_MS = 5000, /* after that the replica that was asked is given up */
+	LEADER_MS = 30000, /* how long somebody to lead is waited for */
+	ATTEMPTS = 10,     /* leaders in a row */
 };
 
 static json_t *find(const json_t *status, int id)
@@ -89,93 +91,183 @@ static enum outcome judge(const json_t *status, int id, bool to_be_member)
 	return number(status, "leader") != number(status, "id") ? OUTCOME_LOST : OUTCOME_PENDING;
 }
 
-static int say_lost(const json_t *status, int id)
+/* One at which a change was asked for, and what is to come of it. */
+struct change {
+	const char *admin; /* of the leader */
+	const char *verb, *who;
+	int id;
+	bool to_be_member;
+};
+
+static void say_lost(const struct change *change, const json_t *status)
 {
-	if (number(status, "leader"))
+	if (!status)
+		fprintf(stderr,
+			"muctl: %s does not answer any more: ask another replica's status what has "
+			"become of replica %d\n",
+			change->admin, change->id);
+	else if (number(status, "leader"))
 		fprintf(stderr,
 			"muctl: the leader has changed, and replica %d's case is as before: say it "
 			"again, to replica %d\n",
-			id, number(status, "leader"));
+			change->id, number(status, "leader"));
 	else
 		fprintf(stderr,
 			"muctl: nobody leads any more, and replica %d's case is as before: say it "
 			"again, to the next leader\n",
-			id);
-	return EXIT_UNREACHABLE;
+			change->id);
 }
 
-/* Until it is done. A leader that removes itself ends soon after. */
-static int await(const char *admin, int id, bool to_be_member)
+/*
+ * Until it is done, or lost: then *last is the replica's last word, NULL if it has fallen
+ * silent. A leader that removes itself ends soon after.
+ */
+static enum outcome await(const struct change *change, json_t **last)
 {
 	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000};
-	char last[200] = "";
+	char said[200] = "";
 	int silent_ms = 0;
 
+	*last = NULL;
 	while (silent_ms < SILENCE_MS) {
-		json_t *status = muctl_look(admin);
+		json_t *status = muctl_look(change->admin);
 		enum outcome outcome = OUTCOME_PENDING;
 
 		silent_ms = status ? 0 : silent_ms + POLL_MS;
 		if (status) {
-			show(status, last);
-			outcome = judge(status, id, to_be_member);
+			show(status, said);
+			outcome = judge(status, change->id, change->to_be_member);
 		}
-		if (outcome == OUTCOME_LOST) {
-			int code = say_lost(status, id);
+		if (outcome == OUTCOME_LOST)
+			*last = status;
+		else
+			json_decref(status);
+		if (outcome != OUTCOME_PENDING)
+			return outcome;
+		nanosleep(&pause, NULL);
+	}
+	return OUTCOME_LOST;
+}
+
+static bool leads(const json_t *status)
+{
+	return status && number(status, "leader") == number(status, "id");
+}
+
+/* Whoever of them leads; NULL: nobody did for a while. */
+static const char *find_leader(const struct muctl_admins *admins)
+{
+	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000};
+
+	for (int waited_ms = 0; waited_ms < LEADER_MS; waited_ms += POLL_MS) {
+		for (int i = 0; i < admins->count; i++) {
+			json_t *status = muctl_look(admins->address[i]);
+			bool found = leads(status);
 
 			json_decref(status);
-			return code;
-		}
-		json_decref(status);
-		if (outcome == OUTCOME_DONE) {
-			printf("replica %d is %s\n", id,
-			       to_be_member ? "a member" : "no member any more");
-			return EXIT_OK;
+			if (found)
+				return admins->address[i];
 		}
 		nanosleep(&pause, NULL);
 	}
-	fprintf(stderr,
-		"muctl: %s does not answer any more: ask another replica's status what has become "
-		"of replica %d\n",
-		admin, id);
-	return EXIT_UNREACHABLE;
+	fprintf(stderr, "muctl: none of those that were named leads\n");
+	return NULL;
 }
 
-static int change(const char *admin, const char *verb, const char *who, bool to_be_member)
+/* Whether who was asked leads no more: then it was not the wish that was wrong. */
+static bool is_deposed(const char *admin)
 {
-	char path[800], *encoded = evhttp_encode_uri(who);
-	json_t *status;
-	int code, id;
+	json_t *status = muctl_look(admin);
+	bool deposed = !leads(status);
 
-	snprintf(path, sizeof(path), "/%s?%s", verb, encoded ? encoded : "");
-	free(encoded);
-	status = muctl_status(admin, &code);
-	if (!status)
-		return code;
-	id = id_of(status, who);
 	json_decref(status);
-	code = muctl_wish(admin, path);
-	return code == EXIT_OK ? await(admin, id, to_be_member) : code;
+	return deposed;
 }
 
-int muctl_add(const char *admin, char *const *who, int count)
+/* What the next leader says once nothing is under way there: the last one's proposal may be. */
+static json_t *settled(const char *admin)
+{
+	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000};
+	json_t *status = muctl_look(admin);
+
+	while (status && *text(status, "change")) {
+		json_decref(status);
+		nanosleep(&pause, NULL);
+		status = muctl_look(admin);
+	}
+	return status;
+}
+
+/* Say it to the replica that change names. The exit code, or -1: it is to be said to the next. */
+static int try_change(struct change *change, bool may_go_on, bool again)
+{
+	char path[800], *encoded = evhttp_encode_uri(change->who);
+	enum outcome outcome = OUTCOME_PENDING;
+	json_t *status;
+	int code = EXIT_UNREACHABLE;
+
+	snprintf(path, sizeof(path), "/%s?%s", change->verb, encoded ? encoded : "");
+	free(encoded);
+	status = again ? settled(change->admin) : muctl_status(change->admin, &code);
+	if (!status)
+		return may_go_on ? -1 : code;
+	change->id = id_of(status, change->who);
+	if (again && is_member(status, change->id) == change->to_be_member)
+		outcome = OUTCOME_DONE;
+	json_decref(status);
+	code = outcome == OUTCOME_DONE ? EXIT_OK : muctl_wish(change->admin, path);
+	if (code != EXIT_OK)
+		return may_go_on && is_deposed(change->admin) ? -1 : code;
+	status = NULL;
+	if (outcome == OUTCOME_PENDING)
+		outcome = await(change, &status);
+	if (outcome == OUTCOME_DONE)
+		printf("replica %d is %s\n", change->id,
+		       change->to_be_member ? "a member" : "no member any more");
+	else if (!may_go_on)
+		say_lost(change, status);
+	json_decref(status);
+	return outcome == OUTCOME_DONE ? EXIT_OK : may_go_on ? -1 : EXIT_UNREACHABLE;
+}
+
+/* With several to ask, it goes on at the next that leads, some times. */
+static int carry_out(const struct muctl_admins *admins, const char *verb, const char *who,
+		     bool to_be_member)
+{
+	struct change change = {.verb = verb, .who = who, .to_be_member = to_be_member};
+	bool several = admins->count > 1;
+	int code = -1;
+
+	for (int attempt = 1; code < 0; attempt++) {
+		change.admin = several ? find_leader(admins) : admins->address[0];
+		if (!change.admin)
+			return EXIT_UNREACHABLE;
+		if (attempt > 1)
+			printf("%s leads now\n", change.admin);
+		code = try_change(&change, several && attempt != ATTEMPTS, attempt != 1);
+	}
+	return code;
+}
+
+int muctl_add(const struct muctl_admins *admins, char *const *who, int count)
 {
 	int code = EXIT_OK;
 
 	for (int i = 0; i < count && code == EXIT_OK; i++)
-		code = change(admin, "add", who[i], true);
+		code = carry_out(admins, "add", who[i], true);
 	return code;
 }
 
-int muctl_remove(const char *admin, const char *id)
+int muctl_remove(const struct muctl_admins *admins, const char *id)
 {
-	return change(admin, "remove", id, false);
+	return carry_out(admins, "remove", id, false);
 }
 
-int muctl_replace(const char *admin, const char *id, char *const *who, int count)
+int muctl_replace(const struct muctl_admins *admins, const char *id, char *const *who, int count)
 {
-	int code;
-	json_t *status = muctl_status(admin, &code);
+	const char *admin = admins->count > 1 ? find_leader(admins) : admins->address[0];
+	int code = EXIT_UNREACHABLE;
+	json_t *status = admin ? muctl_status(admin, &code) : NULL;
 
 	if (!status)
 		return code;
@@ -185,6 +277,6 @@ int muctl_replace(const char *admin, const char *id, char *const *who, int count
 	}
 	json_decref(status);
 	if (code == EXIT_OK)
-		code = muctl_add(admin, who, count);
-	return code == EXIT_OK ? muctl_remove(admin, id) : code;
+		code = muctl_add(admins, who, count);
+	return code == EXIT_OK ? muctl_remove(admins, id) : code;
 }

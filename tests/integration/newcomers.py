@@ -32,10 +32,10 @@ def muctl(group, i, *arguments, deadline_s=120):
 
 
 @contextlib.contextmanager
-def muctl_begin(group, i, *arguments):
-    """The same, and go on while it runs."""
-    with subprocess.Popen([MUCTL, "--admin", group.admin(i), *arguments], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+def muctl_begin(group, ids, *arguments):
+    """Told where to ask, one or several; and go on while it runs."""
+    admins = [word for i in ids for word in ("--admin", group.admin(i))]
+    with subprocess.Popen([MUCTL, *admins, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             yield process
         finally:

@@ -6,7 +6,7 @@ import signal
 import ledger_memcached
 import ledger_redis
 import pytest
-from harness import wait_for
+from harness import PATIENCE, wait_for
 from heal import log_of, restores
 from ledger import Party
 from newcomers import address, changing, muctl, muctl_begin
@@ -85,26 +85,28 @@ def test_a_dead_replica_is_replaced_among_requests(group):
 
 
 def test_the_leader_dies_in_the_middle_of_a_change(group):
-    """The wish goes with him; nothing is lost, and the next leader can be told the same."""
+    """The wish goes with him, and nothing is lost; the next leader is told the same by a muctl that
+    knows where he is, and can be by another."""
     with Party(group, 3, MAKERS) as party:
         party.work()
         group.newcomer(4)
         leader = group.wait_waiting(4)
         os.kill(group.read_pid(4, "redis.pid"), signal.SIGSTOP)
-        with muctl_begin(group, leader, "add", "4") as adding:
+        with muctl_begin(group, [leader], "add", "4") as adding, \
+                muctl_begin(group, group.ids, "add", address(group, 4)) as going_on:
             wait_for(lambda: "adding replica 4" in group.status(leader)["change"], "it to begin")
             party.board.killed = leader
             group.kill(leader)
             party.board.away = leader
             assert adding.wait(60) == 1
             assert "does not answer any more" in adding.stderr.read()
-        heir = group.wait_leader(other_than=leader, ask=next(i for i in group.ids if i != leader))
-        assert group.members(heir) == group.ids
-        party.work()
-        os.kill(group.read_pid(4, "redis.pid"), signal.SIGCONT)
-        heir = group.wait_waiting(4)
-        done = muctl(group, heir, "add", address(group, 4))
-        assert done.returncode == 0, done
+            heir = group.wait_leader(other_than=leader,
+                                     ask=next(i for i in group.ids if i != leader))
+            assert group.members(heir) == group.ids
+            party.work()
+            os.kill(group.read_pid(4, "redis.pid"), signal.SIGCONT)
+            assert going_on.wait(120 * PATIENCE) == 0, going_on.stderr.read()
+            assert "replica 4 is a member" in going_on.stdout.read()
         group.ids.append(4)
         group.start_replica(leader)
         wait_for(lambda: group.serves(leader), "who was killed to serve again", 60)

@@ -60,7 +60,7 @@ def test_one_change_at_a_time(group):
     assert "muctl add" in group.http(4, "/healthz")[1]
     # It runs, but cannot learn: its server stands still.
     os.kill(group.read_pid(4, "redis.pid"), signal.SIGSTOP)
-    with muctl_begin(group, leader, "add", address(group, 4)) as adding:
+    with muctl_begin(group, [leader], "add", address(group, 4)) as adding:
         wait_for(lambda: "adding replica 4" in group.status(leader)["change"], "it to begin")
         assert "another change of members is under way" in refused(group, leader, "add", "5")
         assert "another change of members is under way" in refused(group, leader, "remove", "2")

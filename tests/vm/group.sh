@@ -3,8 +3,8 @@
 # Runs in the guest: a group of three replicas over verbs, each with a real
 # redis-server and memcached, on one RDMA device. Writes through every replica
 # while the leader is killed, and while the next one is stopped: what was
-# acknowledged is there at the end, at every replica. Then a fourth is made a member:
-# all of it is there, too.
+# acknowledged is there at the end, at every replica. Then a fourth is made a member,
+# and a fifth in the place of one that is killed: all of it is there, too.
 set -u
 key=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
 writes=${WRITES-100}
@@ -172,14 +172,27 @@ disturbed_round() {
 # status_at ID WORDS: whether a line of that replica's status has them.
 status_at() { muctl --admin 127.0.0.1:730$1 status | grep -q "$2"; }
 
+# waits_at_leader ID ASKS: whether the leader, whom replica ASKS knows, could add it.
+waits_at_leader() {
+	leader=$(leader_seen_by "$2") && [ "${leader:-0}" != 0 ] && status_at "$leader" "^ *$1 .*waiting"
+}
+
 # newcomer ID ASKS: start it; returns once the leader, in $leader, could add it.
 newcomer() {
-	leader=$(leader_seen_by "$2")
 	start_servers $1
 	wait_for 60 "redis-server $1" redis-cli -s /run/redis-$1.sock ping
 	write_configuration $1 "$2"
 	start_replica $1
-	wait_for 60 "replica $1 to be known" status_at "$leader" "^ *$1 .*waiting"
+	wait_for 90 "replica $1 to be known" waits_at_leader $1 "$2"
+}
+
+# change WORDS: muctl says them to whoever leads.
+change() {
+	local admins="" id
+	for id in 1 2 3 4 5; do
+		admins="$admins --admin 127.0.0.1:730$id"
+	done
+	muctl $admins "$@" || fail "muctl $*"
 }
 
 # Whether replica ID, by itself, has all that was acknowledged.
@@ -227,11 +240,23 @@ check_at $victim stopped
 echo "# stopped: $(acked stopped) acknowledged writes are at every replica: $(date +%T)"
 
 newcomer 4 1
-muctl --admin 127.0.0.1:730$leader add "$(place_of 4)" || fail "replica 4 is not added"
+change add "$(place_of 4)"
 check_newcomer 4
 echo "# replica 4 is a member, with all of it: $(date +%T)"
 
-for id in 1 2 3 4; do
+dead=$((leader % 3 + 1))
+kill -KILL "$(pid_of $dead)"
+newcomer 5 4
+change replace $dead "$(place_of 5)"
+check_newcomer 5
+for id in 1 2 3 4 5; do
+	[ $id = $dead ] && continue
+	is_equal 5 $id GET from:5 || fail "replica $id does not read from:5"
+done
+echo "# replica 5 took replica $dead's place: $(date +%T)"
+
+for id in 1 2 3 4 5; do
+	[ $id = $dead ] && continue
 	kill -TERM "$(pid_of $id)"
 	wait "$(pid_of $id)" || fail "replica $id did not end well"
 done
