@@ -2,8 +2,9 @@
  * bench_measure.c - see the header.
  *
  * Machines are noisy and their mood changes, so what is to be compared is
- * measured in turns: a round of proposals, one of bare writes, one of bare
- * copies, and again.
+ * measured in turns, one by one: a burst of proposals, the same as bare writes,
+ * the same as bare copies, and again. Whatever slows the machine down for more
+ * than a moment is in all of them, and so not in their ratios.
  */
 #include "config.h"
 
@@ -11,22 +12,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "bench_floor.h"
 #include "bench_measure.h"
 #include "clock.h"
 
 enum { ROUNDS = 20, ATTEMPTS = 10, SUSTAINED_RINGS = 6, FALL_IDLE_NS = 1000000000 };
 
+/* What is sampled: times of proposals, of bursts of them, and of these by the floor's beside. */
+enum { COMMIT, BURST, WRITE, COPY, BY_WRITE, BY_COPY, SERIES };
+
 struct bench_measure {
 	struct bench_group *group;
-	struct bench_samples commit, write, copy;
+	struct bench_floor *floor;
+	struct bench_samples samples[SERIES];
 	uint8_t *bytes; /* of the largest proposal, and what the log adds to it */
 	struct iovec iov[BENCH_BATCH_MAX];
-	/* The followers' memory behind the ring, mapped here; NULL where there is none. */
-	uint8_t *floor[MU_ID_SLOTS];
-	uint64_t floor_offset; /* where that memory lies in the region */
-	uint64_t floor_at;     /* where in it the next copies go */
 };
 
 /* ------------------------------------------------------------------- setup */
@@ -46,40 +47,32 @@ static bool allocate(struct bench_measure *measure)
 	const struct bench_options *options = measure->group->run.options;
 	/* What the log adds to a proposal is copied by the floor as well. */
 	size_t bytes = bench_options_largest(options) + 4096;
+	bool allocated;
 
 	measure->bytes = malloc(bytes);
-	if (measure->bytes == NULL || !bench_samples_init(&measure->commit, options->count) ||
-	    !bench_samples_init(&measure->write, options->count) ||
-	    !bench_samples_init(&measure->copy, options->count)) {
+	allocated = measure->bytes != NULL;
+	for (int i = 0; i < SERIES && allocated; i++)
+		allocated = bench_samples_init(&measure->samples[i],
+					       options->count + BENCH_OUTSTANDING_MAX);
+	if (allocated)
+		memset(measure->bytes, 'v', bytes);
+	else
 		fputs("mubench: out of memory\n", stderr);
-		return false;
-	}
-	memset(measure->bytes, 'v', bytes);
-	return true;
+	return allocated;
 }
 
 struct bench_measure *bench_measure_new(struct bench_group *group)
 {
-	const struct bench_options *options = group->run.options;
 	struct bench_measure *measure = calloc(1, sizeof(*measure));
-	bool ready;
 
 	if (measure == NULL) {
 		fputs("mubench: out of memory\n", stderr);
 		return NULL;
 	}
 	measure->group = group;
-	measure->floor_offset = bench_extra_offset(options);
-	ready = allocate(measure);
-	for (unsigned id = 2; id <= options->replicas && ready; id++) {
-		if (options->fabric->map_floor == NULL)
-			break;
-		measure->floor[id] =
-			options->fabric->map_floor(group->run.directory, id, measure->floor_offset,
-						   bench_extra_bytes(options));
-		ready = measure->floor[id] != NULL;
-	}
-	if (ready)
+	if (allocate(measure))
+		measure->floor = bench_floor_new(group, measure->bytes);
+	if (measure->floor != NULL)
 		return measure;
 	bench_measure_free(measure);
 	return NULL;
@@ -87,14 +80,18 @@ struct bench_measure *bench_measure_new(struct bench_group *group)
 
 void bench_measure_free(struct bench_measure *measure)
 {
-	for (unsigned id = 0; id < MU_ID_SLOTS; id++)
-		if (measure->floor[id] != NULL)
-			munmap(measure->floor[id], bench_extra_bytes(measure->group->run.options));
-	bench_samples_free(&measure->commit);
-	bench_samples_free(&measure->write);
-	bench_samples_free(&measure->copy);
+	if (measure->floor != NULL)
+		bench_floor_free(measure->floor);
+	for (int i = 0; i < SERIES; i++)
+		bench_samples_free(&measure->samples[i]);
 	free(measure->bytes);
 	free(measure);
+}
+
+static void forget_samples(struct bench_measure *measure)
+{
+	for (int i = 0; i < SERIES; i++)
+		measure->samples[i].count = 0;
 }
 
 /* ------------------------------------------------------------- propose, commit */
@@ -119,6 +116,7 @@ struct round {
 	struct bench_samples *samples; /* NULL: times are not taken */
 	unsigned long count, proposed, committed;
 	uint64_t ballot, timestamp_ms, now_ns;
+	uint64_t took_ns; /* until the last one was committed */
 	struct under_way under_way[BENCH_OUTSTANDING_MAX];
 };
 
@@ -154,12 +152,13 @@ static void settle(struct round *round, const struct mu_view *view)
 static bool run_round(struct round *round)
 {
 	struct bench_replica *leader = &round->measure->group->leader;
+	uint64_t start_ns;
 	struct mu_view view;
 
 	round->timestamp_ms = mu_timestamp(leader->mu, wall_ms());
 	mu_view(leader->mu, &view);
 	round->ballot = view.ballot;
-	round->now_ns = clock_ns();
+	round->now_ns = start_ns = clock_ns();
 	while (round->committed < round->count) {
 		bool full = false;
 
@@ -173,6 +172,7 @@ static bool run_round(struct round *round)
 		    bench_run_is_over(leader->run))
 			return false;
 		settle(round, &view);
+		round->took_ns = round->now_ns - start_ns;
 		bench_apply(leader);
 		if (full)
 			sched_yield(); /* the core may be what the followers lack */
@@ -205,157 +205,20 @@ static bool probe_log_bytes(struct bench_measure *measure, const struct bench_ca
 	return true;
 }
 
-/* -------------------------------------------------------------------- floor */
-
-/* Where the next copy goes. */
-static uint64_t next_floor(struct bench_measure *measure, uint64_t bytes)
-{
-	uint64_t at = measure->floor_at;
-
-	if (at + bytes > measure->group->run.options->ring_bytes)
-		at = 0;
-	measure->floor_at = at + bytes;
-	return at;
-}
-
-/* Bare writes under way: each follower's are done in order. */
-struct bare {
-	struct mu_fabric *fabric;
-	unsigned followers;
-	uint64_t posted; /* to each */
-	uint64_t done[MU_ID_SLOTS];
-};
-
-/* How many followers have all but the last `short_of` of what was posted. */
-static unsigned count_done(const struct bare *bare, uint64_t short_of)
-{
-	unsigned count = 0;
-
-	for (unsigned id = 2; id < 2 + bare->followers; id++)
-		count += bare->done[id] + short_of >= bare->posted;
-	return count;
-}
-
-/* Until as many followers have; false if a write failed. */
-static bool await_done(struct bare *bare, unsigned followers, uint64_t short_of)
-{
-	struct mu_completion done[64];
-
-	while (count_done(bare, short_of) < followers) {
-		int n = bare->fabric->ops->poll(bare->fabric, MU_PLANE_DATA, done, 64);
-
-		for (int i = 0; i < n; i++) {
-			if (done[i].status != MU_FABRIC_OK)
-				return false;
-			bare->done[done[i].peer]++;
-		}
-	}
-	return true;
-}
-
 /*
- * One proposal's bytes to all followers, out of memory that the fabric knows, as the
- * log is. False if one is refused.
+ * Let the protocol finish what it has under way; it wants another step until then.
+ * Completions are the floor's only afterwards. False if it does not come to that.
  */
-static bool write_all(struct bench_measure *measure, struct bare *bare, uint64_t bytes,
-		      uint64_t ballot)
+static bool fall_idle(struct bench_replica *leader)
 {
-	struct mu_fabric *fabric = bare->fabric;
-	const uint8_t *from = fabric->ops->local(fabric, MU_REGION_REPLICATION);
-	uint64_t offset = measure->floor_offset + next_floor(measure, bytes);
+	uint64_t until_ns = clock_ns() + FALL_IDLE_NS, now_ns;
 
-	for (unsigned id = 2; id < 2 + bare->followers; id++)
-		if (fabric->ops->post_write(fabric, MU_PLANE_DATA, id, MU_REGION_REPLICATION,
-					    offset, from + measure->floor_offset, bytes, ballot,
-					    0) != 0)
-			return false;
-	bare->posted++;
-	return true;
-}
-
-/* Let the protocol finish what it has under way; it wants another step until then. */
-static void fall_idle(struct bench_replica *leader)
-{
-	uint64_t until_ns = clock_ns() + FALL_IDLE_NS;
-
-	while (mu_step(leader->mu, clock_ns()) != UINT64_MAX && clock_ns() < until_ns &&
-	       !bench_run_is_over(leader->run))
-		;
-}
-
-/*
- * Bare writes, by the fabric that the protocol uses and under its permission,
- * while the protocol itself is idle: completions are ours. As a proposal, it is over
- * when a majority has it, the leader included. False if one failed.
- */
-static bool run_writes(struct bench_measure *measure, const struct bench_case *what, uint64_t bytes,
-		       unsigned long count)
-{
-	struct bench_replica *leader = &measure->group->leader;
-	struct bare bare = {.fabric = leader->fabric,
-			    .followers = measure->group->run.options->replicas - 1};
-	struct mu_view view;
-
-	fall_idle(leader);
-	mu_view(leader->mu, &view);
-	for (unsigned long i = 0; i < count; i++) {
-		uint64_t start_ns;
-
-		/* Who is slower than the majority must not fill the fabric's queue. */
-		if (!await_done(&bare, bare.followers, BENCH_OUTSTANDING_MAX))
-			return false;
-		start_ns = clock_ns();
-		for (unsigned j = 0; j < what->outstanding; j++)
-			if (!write_all(measure, &bare, bytes, view.ballot))
-				return false;
-		if (!await_done(&bare, bare.followers / 2, 0))
-			return false;
-		bench_samples_add(&measure->write, clock_ns() - start_ns);
-	}
-	return await_done(&bare, bare.followers, 0);
-}
-
-static void run_copies(struct bench_measure *measure, const struct bench_case *what, uint64_t bytes,
-		       unsigned long count)
-{
-	for (unsigned long i = 0; i < count; i++) {
-		uint64_t start_ns = clock_ns();
-
-		for (unsigned j = 0; j < what->outstanding; j++) {
-			uint64_t at = next_floor(measure, bytes);
-
-			for (unsigned id = 2; id <= measure->group->run.options->replicas; id++)
-				memcpy(measure->floor[id] + at, measure->bytes, bytes);
-		}
-		__asm__ volatile("" ::: "memory"); /* they are not to be left out */
-		bench_samples_add(&measure->copy, clock_ns() - start_ns);
-	}
-}
-
-static bool run_exchanges(struct bench_measure *measure, const struct bench_case *what,
-			  uint64_t bytes, unsigned long count)
-{
-	const struct bench_run *run = &measure->group->run;
-
-	for (unsigned long i = 0; i < count; i++) {
-		uint64_t start_ns = clock_ns();
-
-		if (!run->options->fabric->exchange(run->directory, run->options->replicas,
-						    measure->bytes, bytes, what->outstanding))
-			return false;
-		bench_samples_add(&measure->copy, clock_ns() - start_ns);
-	}
-	return true;
-}
-
-/* Bare of the fabric, too. */
-static bool run_bare(struct bench_measure *measure, const struct bench_case *what, uint64_t bytes,
-		     unsigned long count)
-{
-	if (measure->group->run.options->fabric->exchange != NULL)
-		return run_exchanges(measure, what, bytes, count);
-	run_copies(measure, what, bytes, count);
-	return true;
+	do {
+		now_ns = clock_ns();
+		if (mu_step(leader->mu, now_ns) == UINT64_MAX)
+			return true;
+	} while (now_ns < until_ns && !bench_run_is_over(leader->run));
+	return false;
 }
 
 /* --------------------------------------------------------------------- cases */
@@ -369,24 +232,43 @@ struct progress {
 	unsigned long sustained_count;
 };
 
-/* One round of each kind, beginning level; false if it is not to be counted. */
-static bool run_turn(struct progress *progress, unsigned long count)
+static void add_ratio(struct bench_samples *samples, uint64_t ns, uint64_t floor_ns)
+{
+	if (floor_ns > 0)
+		bench_samples_add(samples, ns * BENCH_RATIO_ONE / floor_ns);
+}
+
+/* As many proposals as are to be outstanding at once, and then the same without the protocol. */
+static bool run_burst(struct progress *progress)
 {
 	struct bench_measure *measure = progress->measure;
+	struct bench_samples *samples = measure->samples;
+	unsigned count = progress->what->outstanding;
 	struct round round = {.measure = measure,
 			      .what = progress->what,
-			      .samples = &measure->commit,
+			      .samples = &samples[COMMIT],
 			      .count = count};
-	uint64_t start_ns = clock_ns(), spent_ns;
+	uint64_t write_ns, copy_ns;
 
-	if (!run_round(&round))
+	if (!run_round(&round) || !fall_idle(&measure->group->leader) ||
+	    !bench_floor_write(measure->floor, progress->log_bytes, count, &write_ns) ||
+	    !bench_floor_copy(measure->floor, progress->log_bytes, count, &copy_ns))
 		return false;
-	spent_ns = clock_ns() - start_ns;
-	if (!run_writes(measure, progress->what, progress->log_bytes, count))
-		return false;
-	if (!run_bare(measure, progress->what, progress->log_bytes, count))
-		return false;
-	progress->burst_ns += spent_ns;
+	bench_samples_add(&samples[BURST], round.took_ns);
+	bench_samples_add(&samples[WRITE], write_ns);
+	bench_samples_add(&samples[COPY], copy_ns);
+	add_ratio(&samples[BY_WRITE], round.took_ns, write_ns);
+	add_ratio(&samples[BY_COPY], round.took_ns, copy_ns);
+	progress->burst_ns += round.took_ns;
+	return true;
+}
+
+/* Bursts for so many proposals, beginning level; false if they are not to be counted. */
+static bool run_turn(struct progress *progress, unsigned long count)
+{
+	for (unsigned long done = 0; done < count; done += progress->what->outstanding)
+		if (!run_burst(progress))
+			return false;
 	return true;
 }
 
@@ -410,14 +292,18 @@ static bool repeat(bool (*run)(struct progress *, unsigned long), struct progres
 	struct bench_measure *measure = progress->measure;
 
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-		size_t commits = measure->commit.count, writes = measure->write.count;
+		uint64_t burst_ns = progress->burst_ns;
+		size_t taken[SERIES];
 
+		for (int i = 0; i < SERIES; i++)
+			taken[i] = measure->samples[i].count;
 		if (!bench_group_lead(measure->group))
 			return false;
 		if (run(progress, count))
 			return true;
-		measure->commit.count = commits;
-		measure->write.count = writes;
+		for (int i = 0; i < SERIES; i++)
+			measure->samples[i].count = taken[i];
+		progress->burst_ns = burst_ns;
 		++*lost;
 	}
 	fputs("mubench: leadership or followers are lost again and again\n", stderr);
@@ -459,18 +345,21 @@ bool bench_measure_run(struct bench_measure *measure, const struct bench_case *w
 	struct progress progress = {.measure = measure, .what = what};
 
 	*result = (struct bench_result){0};
-	measure->commit.count = measure->write.count = measure->copy.count = 0;
+	forget_samples(measure);
 	set_operations(measure, what);
 	if (!bench_group_lead(measure->group) || !measure_case(&progress, result))
 		return false;
 	result->log_bytes = progress.log_bytes;
-	result->burst_per_s =
-		(double)measure->commit.count * what->batch * 1e9 / (double)progress.burst_ns;
+	result->burst_per_s = (double)measure->samples[COMMIT].count * what->batch * 1e9 /
+			      (double)progress.burst_ns;
 	result->sustained_per_s = (double)progress.sustained_count * what->batch * 1e9 /
 				  (double)progress.sustained_ns;
-	result->commit = bench_samples_figures(&measure->commit);
-	result->write = bench_samples_figures(&measure->write);
-	result->copy = bench_samples_figures(&measure->copy);
+	result->commit = bench_samples_figures(&measure->samples[COMMIT]);
+	result->burst = bench_samples_figures(&measure->samples[BURST]);
+	result->write = bench_samples_figures(&measure->samples[WRITE]);
+	result->copy = bench_samples_figures(&measure->samples[COPY]);
+	result->by_write = bench_samples_figures(&measure->samples[BY_WRITE]);
+	result->by_copy = bench_samples_figures(&measure->samples[BY_COPY]);
 	return true;
 }
 
@@ -484,7 +373,7 @@ bool bench_measure_warm_up(struct bench_measure *measure)
 
 	set_operations(measure, &what);
 	for (int quarter = 0; quarter < 8; quarter++) {
-		measure->commit.count = measure->write.count = measure->copy.count = 0;
+		forget_samples(measure);
 		if (!repeat(run_turn, &progress, options->ring_bytes / 4 / what.payload, &lost))
 			return false;
 	}

@@ -1,4 +1,4 @@
-/* bench_measure.h - measuring one case: proposals, and the bare copies that are their floor. */
+/* bench_measure.h - measuring one case: proposals, and what they are compared with. */
 #ifndef MUPROXY_BENCH_MEASURE_H
 #define MUPROXY_BENCH_MEASURE_H
 
@@ -15,9 +15,13 @@ struct bench_result {
 	uint64_t log_bytes; /* that one proposal takes in the log */
 	/* One proposal, from before mu_propose() to after the step that committed it. */
 	struct bench_figures commit;
+	/* As many of them at once as are to be outstanding, until the last is committed. */
+	struct bench_figures burst;
 	/* The same bytes by the fabric's bare writes to all followers until a majority has them,
 	 * and by memcpy(). */
 	struct bench_figures write, copy;
+	/* Each burst by the floor measured right behind it; in BENCH_RATIO_ONE. */
+	struct bench_figures by_write, by_copy;
 	double burst_per_s;     /* operations, while the ring takes them without waiting */
 	double sustained_per_s; /* over many rings: followers have to apply in time */
 	unsigned long lost;     /* rounds done again: leadership or a follower was lost in them */

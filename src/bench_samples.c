@@ -46,7 +46,9 @@ struct bench_figures bench_samples_figures(struct bench_samples *samples)
 	qsort(samples->ns, samples->count, sizeof(*samples->ns), compare);
 	return (struct bench_figures){
 		.min = samples->ns[0],
+		.p25 = quantile(samples, 0.25),
 		.p50 = quantile(samples, 0.50),
+		.p75 = quantile(samples, 0.75),
 		.p90 = quantile(samples, 0.90),
 		.p99 = quantile(samples, 0.99),
 		.p999 = quantile(samples, 0.999),

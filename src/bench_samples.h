@@ -11,9 +11,12 @@ struct bench_samples {
 	size_t count, room;
 };
 
-/* All in ns. */
+/* Ratios are sampled likewise, in thousandths. */
+#define BENCH_RATIO_ONE 1000u
+
+/* As the samples: in ns, or thousandths. */
 struct bench_figures {
-	double min, p50, p90, p99, p999, max;
+	double min, p25, p50, p75, p90, p99, p999, max;
 };
 
 /* False if there is no memory. */
