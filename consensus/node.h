@@ -265,10 +265,18 @@ static inline bool mu_knows(const struct mu *mu, unsigned id)
 	return atomic_load_explicit(&mu->shared.peers, memory_order_relaxed) >> id & 1;
 }
 
-/* Loop over all of these ids but the own. */
-#define MU_EACH_PEER(mu, id)                               \
-	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) \
-		if (id != (mu)->config.id && mu_knows((mu), id))
+/* The next of these ids behind `id` that is not the own; 0: that was the last. */
+static inline unsigned mu_next_peer(const struct mu *mu, unsigned id)
+{
+	uint64_t known = atomic_load_explicit(&mu->shared.peers, memory_order_relaxed);
+	uint64_t left = known & ~(1ULL << mu->config.id) & ((1ULL << MU_ID_SLOTS) - (2ULL << id));
+
+	return left ? (unsigned)__builtin_ctzll(left) : 0;
+}
+
+/* Loop over all of them. */
+#define MU_EACH_PEER(mu, id) \
+	for (unsigned id = mu_next_peer((mu), 0); id; id = mu_next_peer((mu), id))
 /* ...and over all that there can be, for what is to hold for those who come later, too. */
 #define MU_EACH_OTHER(mu, id)                              \
 	for (unsigned id = 1; id <= MU_MAX_REPLICAS; id++) \
@@ -299,13 +307,11 @@ enum {
 };
 #endif
 
+#include "each_step.h"
+
 /* --- step.c --- */
-/* May this replica still append and count itself? Rule 1: ask after the copy. */
-bool mu_permitted(const struct mu *mu);
 /* Stop acting under the current ballot, whatever the state. */
 void mu_stop_acting(struct mu *mu);
-/* What this plane has posted is to go out now. */
-void mu_flush(struct mu *mu, enum mu_plane plane);
 /* How many voting members, the own included, follow the ballot acted under. */
 unsigned mu_followers(const struct mu *mu);
 
@@ -370,25 +376,13 @@ void mu_peer_missed_choice(struct mu *mu, unsigned id);
 void mu_peer_pump(struct mu *mu, unsigned id);
 void mu_peer_post_fence(struct mu *mu, unsigned id);
 void mu_peer_post_tail_fence(struct mu *mu, unsigned id);
-/* Does what this peer acknowledges count towards a majority? */
-bool mu_peer_votes(const struct mu *mu, unsigned id);
-/* ...or would it, if it were a member? */
-bool mu_peer_remembers(const struct mu *mu, unsigned id);
 /* Write it the latest committed configuration, unless it has that; false: not now. */
 bool mu_peer_tell_configuration(struct mu *mu, unsigned id);
 
 /* --- space.c --- */
-/*
- * Does the log wait for this peer's backend? Not for one that dropped behind for
- * good, or was written off.
- */
-bool mu_peer_holds_space(const struct mu *mu, unsigned id);
 /* Note for whom none is held as the bound is reckoned; has one of these come back since? */
 void mu_space_let_go(struct mu *mu);
 bool mu_space_is_claimed(const struct mu *mu);
-/* Up to where its log may be written, for its backend's sake; is that less than all? */
-uint64_t mu_peer_limit(const struct mu *mu, unsigned id);
-bool mu_peer_is_limited(const struct mu *mu, unsigned id);
 /* Is no majority without this peer? */
 bool mu_peer_is_needed(const struct mu *mu, unsigned id);
 /* Should it not follow just now, since clients would have to wait for its backend? */

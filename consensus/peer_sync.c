@@ -72,25 +72,6 @@ bool mu_peer_post_write(struct mu *mu, unsigned id, enum mu_op_kind kind, uint64
 	return true;
 }
 
-/*
- * Rule 2: a peer counts if it votes with the very memory that the connection
- * leads to.
- */
-bool mu_peer_remembers(const struct mu *mu, unsigned id)
-{
-	const struct mu_peer_facts *facts = &mu->shared.peer[id];
-
-	/* In this order: the background plane stores the flags first (tell_data()). */
-	return (MU_GET(facts->incarnation) == mu->data.peer[id].incarnation ||
-		MU_MUTANT(count_lost_memory)) &&
-	       (MU_GET(facts->flags) & MU_FLAG_VOTING || MU_MUTANT(count_blank));
-}
-
-bool mu_peer_votes(const struct mu *mu, unsigned id)
-{
-	return mu_is_peer(mu, id) && mu_peer_remembers(mu, id);
-}
-
 void mu_peers_begin(struct mu *mu)
 {
 	MU_EACH_OTHER(mu, id) {

@@ -12,19 +12,6 @@
  */
 enum { WRITTEN_OFF_STALLS = 8 };
 
-static bool is_stale(const struct mu *mu, unsigned id)
-{
-	uint64_t flags = MU_GET(mu->shared.peer[id].flags);
-
-	return MU_FLAG_BYTE(flags, MU_FLAG_BACKEND_SHIFT) == MU_BACKEND_STALE ||
-	       MU_GET(mu->shared.peer[id].applied) < mu->data.peer[id].base;
-}
-
-bool mu_peer_holds_space(const struct mu *mu, unsigned id)
-{
-	return !mu->data.peer[id].written_off && !is_stale(mu, id);
-}
-
 /*
  * Remember for whose backend nothing is kept, as the bound is reckoned anew.
  * Such a backend may be reckoned with again at any time, and not only by its
@@ -63,22 +50,6 @@ void mu_peer_reckon_with(struct mu *mu, unsigned id)
 		mu->data.peer[id].written_off = false;
 		mu->data.reclaim_lsn = 0;
 	}
-}
-
-/*
- * Rule 5: how far this peer's log may be written without touching what its
- * backend has yet to apply.
- */
-uint64_t mu_peer_limit(const struct mu *mu, unsigned id)
-{
-	if (!mu_peer_holds_space(mu, id) || MU_MUTANT(join_outrun))
-		return UINT64_MAX;
-	return MU_GET(mu->shared.peer[id].applied) + mu->ring.bytes;
-}
-
-bool mu_peer_is_limited(const struct mu *mu, unsigned id)
-{
-	return mu_peer_limit(mu, id) < mu->data.tail.end;
 }
 
 bool mu_peer_is_needed(const struct mu *mu, unsigned id)

@@ -5,20 +5,6 @@
  */
 #include "node.h"
 
-/* Rule 1: sequentially consistent with the background plane's hand-shake. */
-bool mu_permitted(const struct mu *mu)
-{
-	return (MU_SYNC_GET(mu->shared.lead_ballot) == mu->data.ballot ||
-		MU_MUTANT(never_steps_down)) &&
-	       mu->data.ballot;
-}
-
-void mu_flush(struct mu *mu, enum mu_plane plane)
-{
-	if (mu->fabric->ops->flush)
-		mu->fabric->ops->flush(mu->fabric, plane);
-}
-
 unsigned mu_followers(const struct mu *mu)
 {
 	const struct mu_data *d = &mu->data;
