@@ -50,7 +50,7 @@ struct conf {
 	const char *peer_listen;  /* where the own peering listens; NULL: at the own address */
 	const char *verbs_device; /* NULL: choose */
 	uint32_t verbs_port, verbs_gid_index, verbs_timeout, verbs_retries; /* or CONF_AUTO */
-	uint32_t verbs_service_level;
+	uint32_t verbs_service_level, verbs_traffic_class, verbs_pkey_index;
 	uint32_t verbs_barrier; /* enum conf_barrier */
 	uint64_t spin_ns;
 	uint64_t op_timeout_ns;

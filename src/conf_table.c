@@ -41,6 +41,8 @@ const struct conf_setting conf_settings[] = {
 	{"verbs", "port", CONF_CHOICE, AT(verbs_port), 1, 255, NULL},
 	{"verbs", "gid-index", CONF_CHOICE, AT(verbs_gid_index), 0, 255, NULL},
 	{"verbs", "service-level", CONF_COUNT, AT(verbs_service_level), 0, 15, NULL},
+	{"verbs", "traffic-class", CONF_COUNT, AT(verbs_traffic_class), 0, 255, NULL},
+	{"verbs", "pkey-index", CONF_COUNT, AT(verbs_pkey_index), 0, 65535, NULL},
 	{"verbs", "barrier", CONF_WORD, AT(verbs_barrier), 0, 0, barrier_words},
 	{"verbs", "transport-timeout", CONF_CHOICE, AT(verbs_timeout), 1, 31, NULL},
 	{"verbs", "transport-retries", CONF_CHOICE, AT(verbs_retries), 0, 6, NULL},

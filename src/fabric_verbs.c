@@ -26,6 +26,8 @@ static struct mu_verbs_options options_of(const struct conf *conf)
 	if (conf->verbs_gid_index != CONF_AUTO)
 		options.gid_index = (int)conf->verbs_gid_index;
 	options.service_level = conf->verbs_service_level;
+	options.traffic_class = conf->verbs_traffic_class;
+	options.pkey_index = conf->verbs_pkey_index;
 	options.barrier = conf->verbs_barrier == CONF_BARRIER_NONE ? MU_VERBS_BARRIER_NONE
 								   : MU_VERBS_BARRIER_QUEUE_PAIR;
 	if (conf->verbs_timeout != CONF_AUTO)

@@ -50,6 +50,9 @@ static int check_options(const struct mu_verbs_options *options, const struct me
 	if (options->service_level > 15)
 		return memory_error_set(error, "service level %u is not in 0..15",
 					options->service_level);
+	if (options->traffic_class > UINT8_MAX)
+		return memory_error_set(error, "traffic class %u is not in 0..255",
+					options->traffic_class);
 	if (options->gid_index > UINT8_MAX)
 		return memory_error_set(error, "GID index %d is not in 0..255", options->gid_index);
 	if (options->transport_timeout > TRANSPORT_TIMEOUT_MAX)
@@ -76,7 +79,8 @@ static struct verbs_transport choose_transport(const struct mu_verbs_options *op
 			timeout++;
 	return (struct verbs_transport){.timeout = (uint8_t)timeout,
 					.retries = (uint8_t)retries,
-					.service_level = (uint8_t)options->service_level};
+					.service_level = (uint8_t)options->service_level,
+					.traffic_class = (uint8_t)options->traffic_class};
 }
 
 static int open_planes(struct verbs_fabric *verbs, const struct memory_error *error)

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -9,6 +10,8 @@
 
 /* Above every rank: a GID that is in use already. */
 #define RANK_IN_USE 8
+/* What of a P_Key names the partition; 0: none. The bit above tells full members. */
+#define PKEY_PARTITION 0x7fff
 
 /*
  * The better the higher; 0: cannot be used. Of what is neither InfiniBand nor
@@ -177,6 +180,22 @@ static struct verbs_path path_of(const struct candidate *candidate)
 	};
 }
 
+/* A place in the port's table may be empty, or name nothing. */
+static int choose_partition(struct verbs_port *port, const struct mu_verbs_options *options,
+			    int table, const struct memory_error *error)
+{
+	__be16 pkey = 0;
+
+	if (options->pkey_index >= (unsigned)table ||
+	    ibv_query_pkey(port->context, port->number, (int)options->pkey_index, &pkey) != 0 ||
+	    (be16toh(pkey) & PKEY_PARTITION) == 0)
+		return memory_error_set(
+			error, "RDMA device %s port %u has no P_Key %u (its table has %d places)",
+			port->device, port->number, options->pkey_index, table);
+	port->pkey_index = (uint16_t)options->pkey_index;
+	return 0;
+}
+
 static int adopt(struct verbs_port *port, const struct candidate *best,
 		 const struct memory_error *error)
 {
@@ -205,7 +224,12 @@ int verbs_port_open(struct verbs_port *port, const struct mu_verbs_options *opti
 
 	if (choice.best.rank == 0)
 		return explain(&choice, devices, error);
-	return adopt(port, &choice.best, error);
+	if (adopt(port, &choice.best, error) != 0)
+		return -1;
+	if (choose_partition(port, options, choice.best.port.pkey_tbl_len, error) == 0)
+		return 0;
+	verbs_port_close(port);
+	return -1;
 }
 
 enum verbs_port_news verbs_port_look_again(struct verbs_port *port,

@@ -21,6 +21,7 @@ struct verbs_port {
 	uint8_t number;
 	bool is_ethernet; /* RoCE: peers are told by GID alone; else by LID */
 	struct verbs_path path;
+	uint16_t pkey_index;  /* of the partition that queue pairs are in */
 	size_t message_bytes; /* of one work request, at most */
 	int completions;      /* of one completion queue, at most */
 	int work_requests;    /* of one queue pair, at most */

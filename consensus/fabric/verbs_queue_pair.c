@@ -74,8 +74,10 @@ static struct ibv_qp *create_apart(const struct verbs_queue_pair_wants *wants,
 
 static int to_init(struct ibv_qp *qp, const struct verbs_port *port)
 {
-	struct ibv_qp_attr attr = {
-		.qp_state = IBV_QPS_INIT, .port_num = port->number, .qp_access_flags = 0};
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT,
+				   .pkey_index = port->pkey_index,
+				   .port_num = port->number,
+				   .qp_access_flags = 0};
 
 	return ibv_modify_qp(qp, &attr,
 			     IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
@@ -127,6 +129,7 @@ int verbs_queue_pair_serve(struct ibv_qp *qp, const struct verbs_port *port,
 		attr.ah_attr.is_global = 1;
 		attr.ah_attr.grh.sgid_index = port->path.gid_index;
 		attr.ah_attr.grh.hop_limit = 64;
+		attr.ah_attr.grh.traffic_class = transport->traffic_class;
 		memcpy(attr.ah_attr.grh.dgid.raw, remote->gid, sizeof(remote->gid));
 	}
 	return ibv_modify_qp(qp, &attr,

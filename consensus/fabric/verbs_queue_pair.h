@@ -37,7 +37,7 @@ struct ibv_qp *verbs_queue_pair_new(const struct verbs_port *port,
 
 /* How a queue pair goes about a silent peer, and by which way it gets there. */
 struct verbs_transport {
-	uint8_t timeout, retries, service_level;
+	uint8_t timeout, retries, service_level, traffic_class;
 };
 
 /* INIT to RTR: from now on it serves what `remote` sends. Returns 0 or errno. */

@@ -33,6 +33,9 @@ struct mu_verbs_options {
 	unsigned port;          /* from 1 on; 0: choose */
 	int gid_index;          /* -1: choose */
 	unsigned service_level; /* 0 to 15 */
+	unsigned traffic_class; /* 0 to 255; of packets that carry a GID, as all of RoCE do */
+	/* The partition to be in, by its place in the port's table of P_Keys. */
+	unsigned pkey_index;
 	enum mu_verbs_barrier barrier;
 	/*
 	 * How the device goes about a peer that does not answer: it sends again

@@ -407,6 +407,16 @@ static void verbs_options_out_of_range_are_refused(void **state)
 			     0);
 	assert_non_null(strstr(err, "service level 16"));
 	mu_verbs_options_init(&options);
+	options.traffic_class = 256;
+	assert_int_not_equal(mu_fabric_verbs_open(&fabric, &config, &options, place->directory,
+						  NULL, err, sizeof(err)),
+			     0);
+	assert_non_null(strstr(err, "traffic class 256"));
+	mu_verbs_options_init(&options);
+	options.pkey_index = 4097;
+	assert_false(mu_verbs_is_usable(&options, err, sizeof(err)));
+	assert_non_null(strstr(err, "no P_Key 4097"));
+	mu_verbs_options_init(&options);
 	options.device = "nosuch0";
 	assert_false(mu_verbs_is_usable(&options, err, sizeof(err)));
 	assert_non_null(strstr(err, "'nosuch0'"));

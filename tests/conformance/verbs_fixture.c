@@ -181,7 +181,9 @@ int ibv_get_cq_event(struct ibv_comp_channel *channel, struct ibv_cq **cq, void 
 
 /* ---------------------------------------------------------------- the fixture */
 
-struct mu_verbs_options verbs_fixture_options = {.gid_index = -1, .transport_retries = -1};
+/* With what else can be said to a device: that it does not mind (DSCP 26). */
+struct mu_verbs_options verbs_fixture_options = {
+	.gid_index = -1, .transport_retries = -1, .service_level = 3, .traffic_class = 104};
 
 static void say(void *ctx, const char *line)
 {
