@@ -30,6 +30,7 @@ enum mp_frame_type {
 	MP_FRAME_DIGEST = 14,  /* follower: its server's answer to a question (digest.h) */
 	MP_FRAME_NAMES = 15,   /* follower: mp_frame_names, then keys, as SCAN has answered */
 	MP_FRAME_WRONG = 16,   /* leader: the server there is to be restored; no body */
+	MP_FRAME_MEMORY = 17,  /* leader: mp_frame_memory */
 	/* on links of purpose TRANSFER (transfer.h): */
 	MP_FRAME_WANT = 7,    /* the end that is to be restored, first: mp_frame_want */
 	MP_FRAME_AGREED = 8,  /* donor: no body */
@@ -98,6 +99,13 @@ struct mp_frame_taken {
 	uint64_t bytes;            /* 0: the client has left */
 };
 
+/* Whether there is any left (memory.h). */
+struct mp_frame_memory {
+	uint64_t ballot;
+	uint8_t word; /* enum mp_memory_word */
+	uint8_t pad[7];
+};
+
 struct mp_frame_names {
 	uint32_t database;
 	uint8_t pad[4];
@@ -125,5 +133,6 @@ static_assert(sizeof(struct mp_frame_want) == 8, "format of the link");
 static_assert(sizeof(struct mp_frame_note) == 24, "format of the link");
 static_assert(sizeof(struct mp_frame_give_up) == 24, "format of the link");
 static_assert(sizeof(struct mp_frame_taken) == 24, "format of the link");
+static_assert(sizeof(struct mp_frame_memory) == 16, "format of the link");
 
 #endif

@@ -51,6 +51,7 @@ struct mp_link {
 	unsigned peer;                /* who it has to be, or said it is; 0: not known yet */
 	uint64_t peer_nonce;
 	uint64_t ballot;   /* that the leading end has told, 0: none, or deposed */
+	uint8_t memory;    /* what that end has told last of memory: enum mp_memory_word */
 	uint64_t heard_ns; /* when something was received last */
 	uint32_t holds;    /* requests that still point to it, and its user */
 };

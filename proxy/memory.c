@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "question.h"
+#include "session_parts.h"
 #include "state.h"
 
 enum {
@@ -192,6 +193,35 @@ static bool is_evicted(struct mp_proxy *proxy)
 	if (memory->evicts_lsn == 0 && !proxy->pipeline.stuck)
 		memory->evicts_lsn = proxy->pipeline.proposed_lsn;
 	return memory->evicts_lsn && target->handed_lsn >= memory->evicts_lsn;
+}
+
+enum mp_memory_word mp_memory_word(const struct mp_proxy *proxy)
+{
+	const struct mp_memory *memory = &proxy->memory;
+
+	if (!proxy->pipeline.ballot)
+		return mp_relay_out_memory(proxy);
+	if (memory->asked > 0 ||
+	    (memory->limit_bytes > 0 &&
+	     (!memory->is_measured || memory->ballot != proxy->pipeline.ballot)))
+		return MP_MEMORY_UNSURE;
+	return memory->is_full ? MP_MEMORY_FULL : MP_MEMORY_LEFT;
+}
+
+bool mp_memory_is_unsure(struct mp_proxy *proxy)
+{
+	if (mp_memory_word(proxy) != MP_MEMORY_UNSURE)
+		return false;
+	proxy->memory.is_awaited = true;
+	return true;
+}
+
+void mp_memory_tell(struct mp_proxy *proxy)
+{
+	if (!proxy->memory.is_awaited || mp_memory_word(proxy) == MP_MEMORY_UNSURE)
+		return;
+	proxy->memory.is_awaited = false;
+	mp_sessions_let_go(proxy);
 }
 
 bool mp_memory_turn(struct mp_proxy *proxy)

@@ -45,6 +45,13 @@ enum mp_memory_state {
 	MP_MEMORY_EVICTS,   /* they are logged; when that is carried out, it is measured anew */
 };
 
+/* Of what may need memory. */
+enum mp_memory_word {
+	MP_MEMORY_LEFT,   /* it is served */
+	MP_MEMORY_FULL,   /* it is refused */
+	MP_MEMORY_UNSURE, /* the leader is about to know, by settings that have just been made */
+};
+
 struct mp_memory {
 	/* The group's settings. */
 	uint64_t limit_bytes; /* 0: none */
@@ -57,6 +64,7 @@ struct mp_memory {
 	bool is_full;     /* what may need memory is refused */
 	bool is_over;     /* far: requests wait for eviction */
 	bool is_measured; /* against this limit: until then requests wait */
+	bool is_awaited;  /* sessions are held until it knows */
 	enum mp_memory_state state;
 	uint64_t ballot;        /* that all this is about */
 	uint64_t used_bytes;    /* when it was measured last */
@@ -81,6 +89,14 @@ void mp_memory_take_settings(struct mp_proxy *proxy, struct mp_slice answer);
 /* --- memory.c: the leader */
 /* An answer of purpose SETTINGS, MEASURE, NOTIFY or VICTIMS. */
 void mp_memory_answer(struct mp_proxy *proxy, const struct mp_request *r, struct mp_slice answer);
+/* How things are for the own clients' requests; at a replica that follows, as its leader has told.
+ */
+enum mp_memory_word mp_memory_word(const struct mp_proxy *proxy);
+/* Nobody is sure: then a session that wants to know is let go (session_parts.h) when somebody is.
+ */
+bool mp_memory_is_unsure(struct mp_proxy *proxy);
+/* Once a turn. */
+void mp_memory_tell(struct mp_proxy *proxy);
 /* Once a turn, before requests go into the pipeline. False: they have to wait. */
 bool mp_memory_turn(struct mp_proxy *proxy);
 /* When it wants the next turn (monotonic ns). */

@@ -10,15 +10,8 @@
 
 static void end(struct mp_proxy *proxy)
 {
-	struct mp_session *s;
-
 	proxy->pause = (struct mp_pause){0};
-	TAILQ_FOREACH(s, &proxy->sessions.all, all) {
-		if (!s->is_held)
-			continue;
-		s->is_held = s->is_gated = false;
-		mp_session_caught_up(s);
-	}
+	mp_sessions_let_go(proxy);
 }
 
 /* As in Redis: one pause on top of another only makes it longer, and harder. */
@@ -72,7 +65,7 @@ bool mp_pause_holds(struct mp_session *s, const struct resp_request *request)
 	if (!command || !mp_redis_admits(s, command, error) ||
 	    (!pause->is_for_all && !may_change(s, command)))
 		return false;
-	s->is_held = s->is_gated = true;
+	mp_session_hold(s);
 	return true;
 }
 

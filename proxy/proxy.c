@@ -257,6 +257,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	proxy->now_ns = now_ns;
 
 	pause_ns = mp_pause_turn(proxy);
+	mp_memory_tell(proxy);
 	mp_sessions_resume(proxy);
 	mp_router_run(proxy);
 	mp_digest_turn(proxy);

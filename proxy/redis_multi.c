@@ -78,6 +78,18 @@ bool mp_multi_queue(struct mp_session *s, const struct mp_command *command,
 	return true;
 }
 
+bool mp_multi_lacks_memory(const struct mp_session *s, const struct mp_command *command)
+{
+	static const char *const names[] = {"exec", "discard", "quit", "reset"};
+
+	if (!s->multi.is_open || mp_memory_word(s->proxy) != MP_MEMORY_FULL)
+		return false;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(names[i], command->name) == 0)
+			return false;
+	return true;
+}
+
 void mp_multi_refused(struct mp_session *s, const char *error)
 {
 	if (strncmp(error, "EXECABORT", 9) == 0)

@@ -46,6 +46,11 @@ void mp_multi_reset(struct mp_multi *multi);
  */
 bool mp_multi_queue(struct mp_session *s, const struct mp_command *command,
 		    const struct resp_request *request);
+/*
+ * Between MULTI and EXEC with no memory left: as in Redis nothing is queued then, since a queue
+ * takes memory, too.
+ */
+bool mp_multi_lacks_memory(const struct mp_session *s, const struct mp_command *command);
 /* A command was refused, with this text. */
 void mp_multi_refused(struct mp_session *s, const char *error);
 /* The reply to a request of the session that gates. Returns what the client is told. */

@@ -11,6 +11,7 @@
 
 #include "blocking.h"
 #include "link.h"
+#include "memory.h"
 #include "mu.h"
 #include "net.h"
 #include "request.h"
@@ -55,6 +56,8 @@ void mp_relay_close(struct mp_proxy *proxy);
 bool mp_relay_out_open(const struct mp_proxy *proxy);
 /* ... and is there room on the way to it? */
 bool mp_relay_out_room(const struct mp_proxy *proxy);
+/* What the leader has told of memory, if there is one. */
+enum mp_memory_word mp_relay_out_memory(const struct mp_proxy *proxy);
 void mp_relay_out_send(struct mp_proxy *proxy, struct mp_request *r);
 /* A relayed request that waits for a key is to wait no longer. */
 void mp_relay_out_give_up(struct mp_proxy *proxy, const struct mp_request *r, enum mp_give_up why);

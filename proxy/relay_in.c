@@ -283,6 +283,16 @@ void mp_relay_in_cut(const struct mp_request *r)
 		mp_link_send(r->link, MP_FRAME_REPLY, &reply, sizeof(reply), (struct mp_slice){0});
 }
 
+static void tell_memory(struct mp_link *link, enum mp_memory_word word)
+{
+	struct mp_frame_memory memory = {.ballot = link->ballot, .word = (uint8_t)word};
+
+	if (link->state != MP_LINK_UP || !link->ballot || link->memory == word)
+		return;
+	mp_link_send(link, MP_FRAME_MEMORY, &memory, sizeof(memory), (struct mp_slice){0});
+	link->memory = (uint8_t)word;
+}
+
 static void tell(struct mp_proxy *proxy, struct mp_link *link)
 {
 	uint64_t ballot = proxy->pipeline.ballot;
@@ -303,6 +313,7 @@ static void tell(struct mp_proxy *proxy, struct mp_link *link)
 		mp_link_send(link, MP_FRAME_LEADING, &leading, sizeof(leading),
 			     (struct mp_slice){0});
 		link->ballot = ballot;
+		link->memory = MP_MEMORY_LEFT;
 	}
 }
 
@@ -330,6 +341,7 @@ void mp_relay_in_turn(struct mp_proxy *proxy)
 	for (link = TAILQ_FIRST(&proxy->relay.in.links); link; link = next) {
 		next = TAILQ_NEXT(link, place);
 		tell(proxy, link);
+		tell_memory(link, mp_memory_word(proxy));
 		if (may_resume(proxy, link))
 			mp_link_resume(link);
 	}

@@ -70,6 +70,7 @@ static bool on_leading(struct mp_link *link, const struct mp_frame_leading *lead
 		lose(proxy, link->ballot);
 	proxy->relay.out.failures = 0;
 	link->ballot = leading->ballot;
+	link->memory = MP_MEMORY_LEFT;
 	mp_info("relaying to replica %u, which leads under ballot %" PRIu64, link->peer,
 		leading->ballot);
 	mp_doubt_barrier(proxy, leading->ballot, leading->barrier_lsn);
@@ -117,6 +118,15 @@ static bool on_reply(struct mp_link *link, struct mp_slice body)
 	return true;
 }
 
+static void on_memory(struct mp_link *link, struct mp_slice body)
+{
+	struct mp_frame_memory memory;
+
+	memcpy(&memory, body.data, sizeof(memory));
+	if (memory.ballot == link->ballot)
+		link->memory = memory.word;
+}
+
 static bool on_frame(struct mp_link *link, enum mp_frame_type type, struct mp_slice body,
 		     const char **why)
 {
@@ -127,6 +137,10 @@ static bool on_frame(struct mp_link *link, enum mp_frame_type type, struct mp_sl
 		return on_reply(link, body);
 	if (type == MP_FRAME_WRONG && body.len == 0) {
 		mp_digest_be_told(link->proxy);
+		return true;
+	}
+	if (type == MP_FRAME_MEMORY && body.len == sizeof(struct mp_frame_memory)) {
+		on_memory(link, body);
 		return true;
 	}
 	if (body.len != sizeof(leading))
@@ -160,6 +174,12 @@ bool mp_relay_out_room(const struct mp_proxy *proxy)
 {
 	return mp_relay_out_open(proxy) &&
 	       mp_buffer_len(&proxy->relay.out.link->out) < OUT_SOFT_BYTES;
+}
+
+enum mp_memory_word mp_relay_out_memory(const struct mp_proxy *proxy)
+{
+	return mp_relay_out_open(proxy) ? (enum mp_memory_word)proxy->relay.out.link->memory
+					: MP_MEMORY_LEFT;
 }
 
 struct mp_request_list *mp_relay_out_list(struct mp_proxy *proxy, const struct mp_request *r)

@@ -52,10 +52,10 @@ struct mp_session {
 	uint8_t resp;          /* Redis: the protocol's version that it speaks */
 	struct mp_multi multi; /* Redis */
 	bool is_gated;         /* not read on from before an answer is there (redis_multi.h) */
-	bool is_held;          /* ... for a CLIENT PAUSE (pause.h) */
-	char *name;            /* CLIENT SETNAME, or NULL */
-	bool reads_locally;    /* Redis: see local_reads.h */
-	bool is_monitor;       /* monitor.h */
+	bool is_held;       /* ... for a CLIENT PAUSE (pause.h), or to know of memory (memory.h) */
+	char *name;         /* CLIENT SETNAME, or NULL */
+	bool reads_locally; /* Redis: see local_reads.h */
+	bool is_monitor;    /* monitor.h */
 	bool wants_no_replies; /* CLIENT REPLY OFF */
 	bool skips_next;       /* CLIENT REPLY SKIP: the next request is not replied to */
 	bool is_silent;        /* the request being dealt with is not replied to */

@@ -42,6 +42,23 @@ static void halt(struct mp_session *s)
 	TAILQ_INSERT_TAIL(&s->proxy->sessions.halted, s, halted);
 }
 
+void mp_session_hold(struct mp_session *s)
+{
+	s->is_held = s->is_gated = true;
+}
+
+void mp_sessions_let_go(struct mp_proxy *proxy)
+{
+	struct mp_session *s;
+
+	TAILQ_FOREACH(s, &proxy->sessions.all, all) {
+		if (!s->is_held)
+			continue;
+		s->is_held = s->is_gated = false;
+		mp_session_caught_up(s);
+	}
+}
+
 void mp_session_caught_up(struct mp_session *s)
 {
 	if (s->paused && has_capacity(s))

@@ -27,6 +27,9 @@ void mp_sessions_bury(struct mp_sessions *sessions);
 
 /* --- session_input.c */
 void mp_session_on_readable(evutil_socket_t fd, short what, void *ctx);
+/* The request that comes next is not taken yet: it is looked at again when it is let go. */
+void mp_session_hold(struct mp_session *s);
+void mp_sessions_let_go(struct mp_proxy *proxy);
 /* It may have caught up: then it is read on from in the next turn. */
 void mp_session_caught_up(struct mp_session *s);
 /* The memory of `in` has changed. */

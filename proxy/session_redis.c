@@ -7,7 +7,7 @@
 #include "monitor.h"
 #include "redis_local.h"
 #include "redis_login.h"
-#include "session.h"
+#include "session_parts.h"
 #include "state.h"
 
 static void say_error(struct mp_session *s, const char *text)
@@ -49,6 +49,10 @@ static void handle(struct mp_session *s, const struct resp_request *request)
 	if (command &&
 	    (!mp_redis_admits(s, command, error) || mp_pubsub_forbids(s, command, error)))
 		verdict = MP_VERDICT_ERROR;
+	if (command && verdict != MP_VERDICT_ERROR && mp_multi_lacks_memory(s, command)) {
+		snprintf(error, sizeof(error), MP_OOM);
+		verdict = MP_VERDICT_ERROR;
+	}
 	if (s->is_monitor && command && command->touches_keys && verdict != MP_VERDICT_ERROR) {
 		snprintf(error, sizeof(error), "ERR Replica can't interact with the keyspace");
 		verdict = MP_VERDICT_ERROR;
@@ -81,6 +85,15 @@ static void handle(struct mp_session *s, const struct resp_request *request)
 	}
 }
 
+/* What is queued is refused, or not, by settings that were made before. */
+static bool awaits_memory(struct mp_session *s)
+{
+	if (!s->multi.is_open || !mp_memory_is_unsure(s->proxy))
+		return false;
+	mp_session_hold(s);
+	return true;
+}
+
 bool mp_redis_input(struct mp_session *s, const char *data, size_t len, size_t *used)
 {
 	struct resp_request request;
@@ -96,7 +109,7 @@ bool mp_redis_input(struct mp_session *s, const char *data, size_t len, size_t *
 	case RESP_DONE:
 		break;
 	}
-	if (request.argc > 0 && mp_pause_holds(s, &request)) {
+	if (request.argc > 0 && (mp_pause_holds(s, &request) || awaits_memory(s))) {
 		*used = 0;
 		return true; /* to be told that nothing more is taken */
 	}

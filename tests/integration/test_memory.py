@@ -118,11 +118,52 @@ def test_a_limit_holds_for_what_comes_behind_it(shared):
         one.call("DEL", "k")
 
 
+def refuses_to_queue(group):
+    """As soon as a replica knows: nothing is queued any more, and EXEC fails for that."""
+    for i in group.ids:
+        with group.redis(i) as client:
+            def is_refused():
+                replies = client.pipeline([("MULTI",), ("GET", "here")])
+                full = isinstance(replies[1], ServerError)
+                assert str(replies[1]).startswith(OOM) if full else replies[1] == b"QUEUED"
+                if not full:
+                    client.call("DISCARD")
+                return full
+            wait_for(is_refused, f"replica {i} to know that there is no memory")
+            with pytest.raises(ServerError, match="OOM"):
+                client.call("PING")
+            with pytest.raises(ServerError, match="EXECABORT .* because of previous errors"):
+                client.call("EXEC")
+            client.call("MULTI")
+            assert client.call("DISCARD") == b"OK"
+            client.call("MULTI")
+            assert client.call("RESET") == b"RESET"
+
+
+def test_a_limit_holds_for_what_is_queued_behind_it(shared, replica):
+    """A setting that was acknowledged at a replica counts for the next command there."""
+    with shared.redis(replica) as client, shared.redis(replica) as other:
+        for _ in range(30):
+            assert client.call("MULTI") == b"OK"
+            assert client.call("SET", "queued", 1) == b"QUEUED"
+            assert other.call("CONFIG", "SET", "maxmemory", 1) == b"OK"
+            with pytest.raises(ServerError, match=OOM):
+                client.call("LPUSH", "queued", 1)
+            assert other.call("CONFIG", "SET", "maxmemory", 0) == b"OK"
+            assert client.call("SET", "queued", 2) == b"QUEUED"
+            with pytest.raises(ServerError, match="EXECABORT"):
+                client.call("EXEC")
+        assert client.call("EXISTS", "queued") == 0
+
+
 def test_full_and_nothing_may_go(shared):
     """noeviction: what may need memory is refused everywhere, the rest is not."""
     with shared.redis(1) as one, shared.redis(2) as two, limited(
-            shared, one, "noeviction", 3 << 20):
+            shared, one, "noeviction", 3 << 20), \
+            shared.redis(2) as needs_memory, shared.redis(3) as needs_none:
         one.call("SET", "here", "1")
+        assert needs_memory.pipeline([("MULTI",), ("GET", "here"), ("SET", "k", "v")])[2] == b"QUEUED"
+        assert needs_none.pipeline([("MULTI",), ("GET", "here"), ("DEL", "none")])[2] == b"QUEUED"
         until_full(one)
         for client in (one, two):
             for request in [("SET", "k", "v"), ("LPUSH", "l", "v"), ("XADD", "x", "*", "f", "v"),
@@ -142,16 +183,11 @@ def test_full_and_nothing_may_go(shared):
                                "return redis.call('SET', 'after', '1')", 0) == b"OK"
             assert OOM.encode() in client.call(
                 "EVAL", "return redis.pcall('SET', 'k', 'v').err", 0)
-            client.call("MULTI")
-            client.call("GET", "here")
-            client.call("SET", "k", "v")
-            with pytest.raises(ServerError, match="EXECABORT.*" + OOM):
-                client.call("EXEC")
-            client.call("MULTI")
-            client.call("GET", "here")
-            client.call("DEL", "none")
-            assert client.call("EXEC") == [b"1", 0]
             assert client.call("EXISTS", "k") == 0
+        refuses_to_queue(shared)
+        with pytest.raises(ServerError, match="EXECABORT.*because of: " + OOM):
+            needs_memory.call("EXEC")
+        assert needs_none.call("EXEC") == [b"1", 0]
         contents = same_everywhere(shared)
         for key in [key for _, key in contents if key.startswith(b"more")][:100]:
             two.call("DEL", key)
