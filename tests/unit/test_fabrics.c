@@ -15,7 +15,7 @@
 #include "log.h"
 #include "members.h"
 
-enum { MEMBERS = 3 };
+enum { MEMBERS = 3, COMER = 4 };
 
 static bool able[MU_ID_SLOTS];
 static bool runs_verbs[MU_ID_SLOTS];
@@ -92,12 +92,15 @@ static void begin(unsigned id)
 	struct replica *r = &replicas[id];
 
 	memset(r, 0, sizeof(*r));
-	member_prepare(&r->where, id, MEMBERS);
+	member_prepare(&r->where, id, COMER);
 	r->conf.fabric = CONF_FABRIC_AUTO;
 	r->conf.memory_dir = directory;
 	r->conf.mu.id = id;
 	r->conf.mu.group_id = GROUP;
-	for (unsigned i = 1; i <= MEMBERS; i++) {
+	r->book.configuration = mu_configuration(0, 0, 0xe);
+	for (unsigned i = 1; i <= COMER; i++) {
+		if (i > MEMBERS && i != id)
+			continue;
 		r->conf.member[i] = r->where.address[i];
 		snprintf(r->book.place[i].address, sizeof(r->book.place[i].address), "%s",
 			 r->where.address[i]);
@@ -136,7 +139,7 @@ static int finish(void **state)
 
 	(void)state;
 	end_listening();
-	for (unsigned id = 1; id <= MEMBERS; id++)
+	for (unsigned id = 1; id <= COMER; id++)
 		fabrics_close(&replicas[id].fabrics);
 	snprintf(command, sizeof(command), "rm -r %s", directory);
 	return system(command);
@@ -246,6 +249,34 @@ static void of_two_that_chose_otherwise_one_gives_way(void **state)
 		assert_false(fabrics_outvoted(&replicas[id].fabrics, why, sizeof(why)));
 }
 
+/* It is none of them yet, so its device is no matter, and neither is it counted. */
+static void who_joins_follows_the_members(void **state)
+{
+	char why[300];
+
+	(void)state;
+	able[COMER] = true;
+	open_all();
+	begin(COMER);
+	assert_true(has_opened(COMER));
+	assert_int_equal(replicas[COMER].fabrics.facts, FACT_HAS_VERBS | FACT_CHOSE_TCP);
+	WAIT_UNTIL(peering_peer(replicas[1].fabrics.peering, COMER).facts & FACT_CHOSE_TCP);
+	replicas[1].fabrics.facts = FACT_CHOSE_VERBS;
+	peering_set_facts(replicas[1].fabrics.peering, FACT_CHOSE_VERBS);
+	WAIT_UNTIL(fabrics_outvoted(&replicas[1].fabrics, why, sizeof(why)) &&
+		   strstr(why, "2 of 3 members"));
+}
+
+static void who_joins_and_cannot_follow_does_not_start(void **state)
+{
+	(void)state;
+	able[1] = able[2] = able[3] = true;
+	open_all();
+	begin(COMER);
+	assert_false(has_opened(COMER));
+	assert_non_null(strstr(replicas[COMER].err, "runs on it"));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, prepare, finish)
@@ -255,6 +286,8 @@ int main(void)
 		TEST(a_member_that_cannot_follow_does_not_start),
 		TEST(a_minority_that_chose_otherwise_is_told_so),
 		TEST(of_two_that_chose_otherwise_one_gives_way),
+		TEST(who_joins_follows_the_members),
+		TEST(who_joins_and_cannot_follow_does_not_start),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
