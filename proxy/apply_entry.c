@@ -117,7 +117,10 @@ static void hand_record(struct mp_proxy *proxy, const struct mp_record_view *rec
 	struct mp_backend *backend = target->backend;
 
 	if (record->head.flags & MP_RECORD_DIGEST) {
-		mp_digest_note(proxy, record);
+		if (target->protocol == MP_MEMCACHED)
+			mp_memcached_digest_note(proxy, record);
+		else
+			mp_digest_note(proxy, record);
 		return;
 	}
 	if (r) {

@@ -184,10 +184,11 @@ int64_t mp_backend_memcached_deadline_s(const struct mp_backend *, int64_t left_
  */
 uint64_t mp_backend_memcached_settled_lsn(const struct mp_backend *);
 /*
- * Store an item that is not there yet, in clean form (mc_encode.h), behind all that was
- * written so far. Whether that succeeds is nobody's concern. READY only; flush() afterwards.
+ * Execute what is in no log, in clean form (mc_encode.h), behind all that was written so
+ * far: such as storing an item that is not there yet. Whether that succeeds is nobody's
+ * concern. READY only; flush() afterwards.
  */
-void mp_backend_memcached_add(struct mp_backend *, struct memcached_command command);
+void mp_backend_memcached_say(struct mp_backend *, struct memcached_command command);
 /*
  * Drop everything that the server holds, and have it stand at that LSN of that
  * era: an empty cache is a state as good as any. Done on a new connection, so

@@ -521,13 +521,14 @@ uint64_t mp_backend_memcached_settled_lsn(const struct mp_backend *backend)
 	return ((const struct memcached *)backend)->deletes == 0 ? backend->applied_lsn : 0;
 }
 
-void mp_backend_memcached_add(struct mp_backend *backend, struct memcached_command command)
+void mp_backend_memcached_say(struct mp_backend *backend, struct memcached_command command)
 {
 	struct memcached *mc = (struct memcached *)backend;
 
 	mp_base_expect(&mc->base, SLOT_REPLY, NULL, MP_TAKE_READ);
 	put_line(mc, command.line);
-	put_bytes(mc, command.block);
+	if (command.block.len > 0)
+		put_bytes(mc, command.block);
 }
 
 int64_t mp_backend_memcached_shift_s(const struct mp_backend *backend)

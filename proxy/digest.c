@@ -368,7 +368,8 @@ static void ask(struct mp_proxy *proxy, uint64_t now_ns)
 		scan->element[1] = NULL;
 		digest->is_asked = true;
 		digest->asked_ns = now_ns;
-		mp_pipeline_add_own(proxy, digest->database, mp_buffer_slice(&digest->wire),
+		mp_pipeline_add_own(proxy, MP_REDIS, digest->database,
+				    mp_buffer_slice(&digest->wire),
 				    MP_RECORD_BLIND | MP_RECORD_DIGEST, false);
 	}
 	freeReplyObject(scan);

@@ -101,7 +101,7 @@ static bool add_expiry(struct mp_proxy *proxy, uint32_t database, int count,
 	if (!mp_buffer_reserve(wire, len))
 		return false;
 	mp_encode_expire(mp_buffer_data(wire), len, database, count, keys, now_ms, notify);
-	mp_pipeline_add_own(proxy, database, (struct mp_slice){mp_buffer_data(wire), len},
+	mp_pipeline_add_own(proxy, MP_REDIS, database, (struct mp_slice){mp_buffer_data(wire), len},
 			    notify[0] || notify[1] ? MP_RECORD_SPEAKS : MP_RECORD_BLIND, is_open);
 	return true;
 }

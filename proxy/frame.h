@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define MP_FRAME_MAGIC 0x3158795870754d0aULL /* "\nMupXyX1" */
-#define MP_FRAME_VERSION 6
+#define MP_FRAME_VERSION 7
 
 enum mp_link_purpose {
 	MP_LINK_RELAY = 0,    /* requests to the leader, as above (relay.h) */
@@ -31,6 +31,10 @@ enum mp_frame_type {
 	MP_FRAME_NAMES = 15,   /* follower: mp_frame_names, then keys, as SCAN has answered */
 	MP_FRAME_WRONG = 16,   /* leader: the server there is to be restored; no body */
 	MP_FRAME_MEMORY = 17,  /* leader: mp_frame_memory */
+	/* As the digests above, for Memcached (memcached_digest.h): */
+	MP_FRAME_ITEMS = 18,       /* follower: what its server holds under some keys */
+	MP_FRAME_ITEM_NAMES = 19,  /* follower: a list of keys (memcached_keys.h) */
+	MP_FRAME_WRONG_ITEMS = 20, /* leader: likewise; the server there is to drop them */
 	/* on links of purpose TRANSFER (transfer.h): */
 	MP_FRAME_WANT = 7,    /* the end that is to be restored, first: mp_frame_want */
 	MP_FRAME_AGREED = 8,  /* donor: no body */

@@ -60,7 +60,7 @@ static bool on_item(void *ctx, struct memcached_command command)
 
 	if (mp_target_of(a->proxy, MP_MEMCACHED)->state != MP_BACKEND_READY)
 		return false; /* the turn tells */
-	mp_backend_memcached_add(backend_of(a), command);
+	mp_backend_memcached_say(backend_of(a), command);
 	a->count++;
 	a->bytes += command.line.len + command.block.len + ITEM_OVERHEAD_BYTES;
 	return has_room(a);

@@ -112,7 +112,7 @@ static bool add(struct mp_restore *restore)
 	if (mp_touched_has(touched, command.line))
 		fill->left_out++;
 	else
-		mp_backend_memcached_add(restore->target->backend, command);
+		mp_backend_memcached_say(restore->target->backend, command);
 	fill->count++;
 	fill->part.bytes -= len;
 	mp_buffer_consume(&fill->items, len);

@@ -147,7 +147,8 @@ static bool put_eviction(struct mp_proxy *proxy, uint32_t database, const struct
 		return false;
 	mp_encode_eviction(mp_buffer_data(&memory->wire), len, database, count, keys,
 			   memory->notify_evicted);
-	mp_pipeline_add_own(proxy, database, (struct mp_slice){mp_buffer_data(&memory->wire), len},
+	mp_pipeline_add_own(proxy, MP_REDIS, database,
+			    (struct mp_slice){mp_buffer_data(&memory->wire), len},
 			    speaks ? MP_RECORD_SPEAKS : MP_RECORD_BLIND, false);
 	for (int i = 0; i < count; i++) {
 		mp_watch_touch_key(proxy, database, keys[i]);

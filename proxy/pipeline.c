@@ -188,12 +188,12 @@ static void join(struct mp_proxy *proxy, struct mp_request *r, const struct mp_r
 	TAILQ_INSERT_TAIL(&batch->requests, r, place);
 }
 
-void mp_pipeline_add_own(struct mp_proxy *proxy, uint32_t database, struct mp_slice wire,
-			 unsigned flags, bool is_open)
+void mp_pipeline_add_own(struct mp_proxy *proxy, enum mp_protocol protocol, uint32_t database,
+			 struct mp_slice wire, unsigned flags, bool is_open)
 {
 	struct mp_record record = {
 		.version = MP_RECORD_VERSION,
-		.protocol = MP_REDIS,
+		.protocol = (uint8_t)protocol,
 		.flags = (uint8_t)(MP_RECORD_DEADLINES | MP_RECORD_OWN | flags),
 		.commands = 1,
 		.database = (uint8_t)database,

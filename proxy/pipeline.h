@@ -89,8 +89,8 @@ void mp_pipeline_add_reading(struct mp_proxy *proxy, struct mp_request *r);
  * Put a write of our own in: nobody waits for it. flags: BLIND, SPEAKS (record.h).
  * is_open: the clock stops until it is committed.
  */
-void mp_pipeline_add_own(struct mp_proxy *proxy, uint32_t database, struct mp_slice wire,
-			 unsigned flags, bool is_open);
+void mp_pipeline_add_own(struct mp_proxy *proxy, enum mp_protocol protocol, uint32_t database,
+			 struct mp_slice wire, unsigned flags, bool is_open);
 /* The time of the entry being filled, for what is decided on behalf of it (Unix time). */
 int64_t mp_pipeline_now_s(struct mp_proxy *proxy);
 int64_t mp_pipeline_now_ms(struct mp_proxy *proxy);

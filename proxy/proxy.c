@@ -30,6 +30,8 @@ void mp_proxy_options_init(struct mp_proxy_options *options)
 		.idle_timeout_ms = 60000,
 		.digest_interval_ms = 60000,
 		.digest_keys = 1000,
+		.memcached_digest_interval_ms = 60000,
+		.memcached_digest_keys = 1000,
 	};
 }
 
@@ -144,6 +146,7 @@ void mp_proxy_close(struct mp_proxy *proxy)
 	mp_transfer_close(proxy);
 	mp_adopt_close(proxy);
 	mp_digest_close(proxy);
+	mp_memcached_digest_close(proxy);
 	mp_backends_close(proxy);
 	mp_large_close(proxy);
 	mp_pubsub_close(proxy);
@@ -261,6 +264,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	mp_sessions_resume(proxy);
 	mp_router_run(proxy);
 	mp_digest_turn(proxy);
+	mp_memcached_digest_turn(proxy);
 	mp_pipeline_propose(proxy);
 	next_ns = step(proxy, now_ns);
 	mp_pipeline_follow(proxy);
@@ -282,6 +286,7 @@ uint64_t mp_proxy_turn(struct mp_proxy *proxy, uint64_t now_ns)
 	next_ns = earlier(next_ns, mp_expiry_deadline_ns(proxy));
 	next_ns = earlier(next_ns, mp_memory_deadline_ns(proxy));
 	next_ns = earlier(next_ns, mp_digest_deadline_ns(proxy));
+	next_ns = earlier(next_ns, mp_memcached_digest_deadline_ns(proxy));
 	next_ns = earlier(next_ns, mp_blocking_deadline_ns(proxy));
 	next_ns = earlier(earlier(next_ns, pause_ns), sweep(proxy, now_ns));
 	mp_relay_flush(proxy);
@@ -332,5 +337,8 @@ void mp_proxy_get_stats(const struct mp_proxy *proxy, struct mp_proxy_stats *sta
 	TAKE(divergent_keys);
 	TAKE(divergent_counts);
 	TAKE(digest_heals);
+	TAKE(memcached_digested_keys);
+	TAKE(memcached_divergent_keys);
+	TAKE(memcached_digest_heals);
 #undef TAKE
 }

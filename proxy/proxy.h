@@ -59,6 +59,7 @@ struct mp_proxy_options {
 	uint32_t idle_timeout_ms;    /* of a client that is in the middle of a request; 0: none */
 	uint32_t digest_interval_ms; /* servers are compared so often (digest.h); 0: never */
 	uint32_t digest_keys;        /* ... so many keys of each */
+	uint32_t memcached_digest_interval_ms, memcached_digest_keys; /* likewise */
 	/* For a test to show that it would see: reads don't wait for their fence. */
 	bool unfenced_reads;
 };
@@ -130,6 +131,8 @@ struct mp_proxy_stats {
 	 * there are did; of every replica: times that its server was found wrong.
 	 */
 	uint64_t digested_keys, divergent_keys, divergent_counts, digest_heals;
+	/* memcached_digest.h, likewise; heals: items that were dropped here. */
+	uint64_t memcached_digested_keys, memcached_divergent_keys, memcached_digest_heals;
 	bool adopting; /* what is restored here is from the seed (adopt.h) */
 };
 void mp_proxy_get_stats(const struct mp_proxy *proxy, struct mp_proxy_stats *stats);

@@ -36,6 +36,8 @@ void mp_question_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_
 		mp_expiry_answer(proxy, r, answer);
 	else if (r->purpose == MP_PURPOSE_GATE)
 		redis_gate_answer(proxy, r);
+	else if (r->purpose == MP_PURPOSE_ITEM)
+		mp_memcached_digest_answer(proxy, r, answer);
 	else if (r->purpose >= MP_PURPOSE_DIGEST)
 		mp_digest_answer(proxy, r, answer);
 	else
@@ -47,7 +49,9 @@ void mp_question_lost(struct mp_proxy *proxy, struct mp_request *r)
 {
 	if (r->purpose == MP_PURPOSE_GATE)
 		redis_gate_lost(proxy, r);
-	if (r->purpose >= MP_PURPOSE_DIGEST)
+	if (r->purpose == MP_PURPOSE_ITEM)
+		mp_memcached_digest_lost(proxy);
+	else if (r->purpose >= MP_PURPOSE_DIGEST)
 		mp_digest_lost(proxy);
 	/* The backend is gone; whoever else asked begins anew when it is back. */
 	mp_drop(proxy, r);

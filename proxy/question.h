@@ -1,4 +1,4 @@
-/* question.h - what the proxy asks its own Redis backend on its own account. */
+/* question.h - what the proxy asks its own backends on its own account. */
 #ifndef MP_QUESTION_H
 #define MP_QUESTION_H
 
@@ -12,7 +12,7 @@ struct mp_proxy;
 struct redisReply;
 
 /*
- * Ask the backend, which is READY, behind all that it was given so far. serial:
+ * Ask the Redis, which is READY, behind all that it was given so far. serial:
  * comes back as the request's origin.sequence. False: out of memory.
  */
 bool mp_question_ask(struct mp_proxy *proxy, enum mp_request_purpose purpose, uint64_t serial,

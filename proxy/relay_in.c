@@ -224,6 +224,14 @@ static bool on_frame(struct mp_link *link, enum mp_frame_type type, struct mp_sl
 		mp_digest_hear(link->proxy, link->peer, body);
 		return true;
 	}
+	if (type == MP_FRAME_ITEMS) {
+		mp_memcached_digest_hear(link->proxy, link->peer, body);
+		return true;
+	}
+	if (type == MP_FRAME_ITEM_NAMES) {
+		mp_memcached_digest_hear_names(link->proxy, link->peer, body);
+		return true;
+	}
 	if (type == MP_FRAME_NAMES && body.len >= sizeof(struct mp_frame_names)) {
 		on_names(link, body);
 		return true;

@@ -143,6 +143,10 @@ static bool on_frame(struct mp_link *link, enum mp_frame_type type, struct mp_sl
 		on_memory(link, body);
 		return true;
 	}
+	if (type == MP_FRAME_WRONG_ITEMS) {
+		mp_memcached_digest_be_told(link->proxy, body);
+		return true;
+	}
 	if (body.len != sizeof(leading))
 		return false;
 	memcpy(&leading, body.data, sizeof(leading));

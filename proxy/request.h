@@ -87,6 +87,7 @@ enum mp_request_purpose {
 	MP_PURPOSE_GATE,     /* redis_donor.c: the place of a cut */
 	MP_PURPOSE_DIGEST,   /* digest.c: what is under some keys */
 	MP_PURPOSE_NAMES,    /* ... which keys there are */
+	MP_PURPOSE_ITEM,     /* memcached_digest.c: what is under a key */
 };
 
 struct mp_request {

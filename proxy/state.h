@@ -22,6 +22,7 @@
 #include "listener.h"
 #include "lock.h"
 #include "memory.h"
+#include "memcached_digest.h"
 #include "memcached_path.h"
 #include "pause.h"
 #include "mc_text.h"
@@ -71,6 +72,7 @@ struct mp_proxy {
 	struct mp_transfer transfer;
 	struct mp_adopt adopt;
 	struct mp_digest digest;
+	struct mp_memcached_digest memcached_digest;
 
 	struct mp_commands *commands; /* NULL: not known yet */
 	int databases;                /* that clients see */

@@ -54,6 +54,12 @@ static const struct counter counters[] = {
 	 "Times that servers differed in how many keys there are, and in none known yet."},
 	{"digest_heals", AT(digest_heals), false,
 	 "Times that the server here was found wrong, to be restored."},
+	{"memcached_digested_keys", AT(memcached_digested_keys), false,
+	 "Items that this leader has compared between the memcacheds."},
+	{"memcached_divergent_keys", AT(memcached_divergent_keys), false,
+	 "...that were not the same wherever they are."},
+	{"memcached_digest_heals", AT(memcached_digest_heals), false,
+	 "Items that were dropped here, since they were found wrong."},
 	{"donations", AT(donations), true, "Other replicas' backends being restored from here."},
 };
 #define COUNTERS (sizeof(counters) / sizeof(counters[0]))

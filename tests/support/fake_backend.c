@@ -468,7 +468,7 @@ uint64_t mp_backend_memcached_settled_lsn(const struct mp_backend *backend)
 	return backend->applied_lsn;
 }
 
-void mp_backend_memcached_add(struct mp_backend *backend, struct memcached_command command)
+void mp_backend_memcached_say(struct mp_backend *backend, struct memcached_command command)
 {
 	(void)backend;
 	(void)command;

@@ -498,7 +498,7 @@ static void test_partial(void **state)
 	mp_backend_memcached_empty(t->backend, 0, 0, true);
 	test_until(t, t->backend->state != MP_BACKEND_READY);
 	test_until_ready(t, 0);
-	mp_backend_memcached_add(
+	mp_backend_memcached_say(
 		t->backend, memcached_next_command(mp_slice_of("ms half 1 ME F0 T0\r\n1\r\n")));
 	test_read(t, "mn\r\n", 3);
 	t->backend->ops->flush(t->backend);
