@@ -329,6 +329,7 @@ void mp_proxy_get_stats(const struct mp_proxy *proxy, struct mp_proxy_stats *sta
 	TAKE(restore_items);
 	TAKE(restore_total_items);
 	TAKE(restore_in_service);
+	TAKE(restore_level_ms);
 	TAKE(restores);
 	TAKE(restores_failed);
 	TAKE(donations);

@@ -125,6 +125,7 @@ struct mp_proxy_stats {
 	bool restore_in_service; /* it serves meanwhile (Memcached) */
 	uint64_t restore_bytes, restore_total_bytes, restore_ms;
 	uint64_t restore_items, restore_total_items; /* Memcached */
+	uint64_t restore_level_ms; /* of the last one: from the gate (transfer.h) to level */
 	uint64_t restores, restores_failed, donations;
 	/*
 	 * digest.h, of the leader: keys compared, those that differed, and times that only how many

@@ -238,6 +238,7 @@ static void finish_attempt(struct mp_restore *restore, uint64_t now_ns)
 		return;
 	}
 	is_restored(restore, now_ns);
+	restore->gate_ns = restore->stage_ns;
 	/*
 	 * Stale still, until the log is here so far (seek()): the leader holds off whom it takes
 	 * for a backend that is far behind, and would write nothing to this log.
@@ -246,6 +247,20 @@ static void finish_attempt(struct mp_restore *restore, uint64_t now_ns)
 	end_attempt(restore, true);
 	restore->next_ns = 0;
 	restore->asked_ns = now_ns;
+}
+
+/* What was cut at the gate has been brought level by the log; not if it is restored once more. */
+static void tell_level(struct mp_restore *restore, uint64_t now_ns)
+{
+	uint64_t took_ms = (now_ns - restore->gate_ns) / 1000000;
+
+	if (restore->target || restore->wanted & ~bits_beside()) {
+		restore->gate_ns = 0;
+	} else if (mp_backends_level(restore->proxy)) {
+		mp_info("level with the log %" PRIu64 " ms after the gate", took_ms);
+		STAT_SET(restore->proxy, restore_level_ms, took_ms);
+		restore->gate_ns = 0;
+	}
 }
 
 /* The donor keeps the log until it is read from here, on behalf of the backend. */
@@ -617,6 +632,8 @@ uint64_t mp_transfer_turn(struct mp_proxy *proxy)
 
 	do_as_told(proxy);
 	mp_donations_turn(proxy);
+	if (restore->gate_ns)
+		tell_level(restore, now_ns);
 	if (!restore->target && restore->link)
 		release_when_read(restore, now_ns);
 	if (!restore->target && restore->wanted && !restore->link && !proxy->draining &&

@@ -104,6 +104,7 @@ struct mp_restore {
 	uint64_t next_log_ns;
 	uint64_t silent_ns; /* since when nothing has moved */
 	uint64_t stage_ns;  /* since when it is at this stage */
+	uint64_t gate_ns;   /* of a server that was cut loose and is not level yet; 0: of none */
 	bool is_failed, is_complaining;
 	bool is_done; /* ... at: */
 	uint64_t era, lsn;

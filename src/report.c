@@ -47,6 +47,8 @@ static const struct counter counters[] = {
 	 "Of these there are so many, 0: unknown."},
 	{"restore_items", AT(restore_items), true, "Likewise, where items are counted."},
 	{"restore_total_items", AT(restore_total_items), true, "Of these there are so many."},
+	{"restore_level_milliseconds", AT(restore_level_ms), true,
+	 "From the cut of the last state that was given here until the log had brought it level."},
 	{"digested_keys", AT(digested_keys), false,
 	 "Keys of which this leader has compared the servers' values."},
 	{"divergent_keys", AT(divergent_keys), false, "...that were not the same everywhere."},
