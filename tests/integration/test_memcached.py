@@ -333,7 +333,7 @@ def test_tokens_end_with_their_leader(group):
 
 def test_what_concerns_the_group(shared):
     with shared.memcached(follower(shared)) as client:
-        assert client.command("version").startswith(b"VERSION 1.")
+        assert re.fullmatch(rb"VERSION 1\.[\d.]+ muproxy/[\d.]+", client.command("version"))
         stats = exchange(client, b"stats muproxy\r\n")
         assert b"STAT replica " in stats and stats.endswith(b"END\r\n")
         for sub in ["", " settings", " items", " slabs", " sizes", " conns", " reset"]:
