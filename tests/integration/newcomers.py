@@ -135,5 +135,9 @@ def changing(fabric="tcp"):
     with Changing(ring_size="1M", fabric=fabric) as group:
         group.wait_ready()
         fill_bulk(group, 2)
+        for i in group.ids:
+            # A server that gives its state waits for others to ask as well: for 5 s, by default.
+            with group.redis_backend(i) as backend:
+                backend.call("CONFIG", "SET", "repl-diskless-sync-delay", "0")
         yield group
         group.print_logs()

@@ -77,7 +77,7 @@ END
 
 start_servers() {
 	redis-server --port 0 --unixsocket /run/redis-$1.sock --databases 17 --save '' \
-		--dir /tmp --daemonize no >/tmp/redis-$1.log 2>&1 &
+		--repl-diskless-sync-delay 0 --dir /tmp --daemonize no >/tmp/redis-$1.log 2>&1 &
 	memcached -u root -m 32 -s /run/memcached-$1.sock >/tmp/memcached-$1.log 2>&1 &
 }
 
