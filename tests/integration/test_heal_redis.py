@@ -32,6 +32,8 @@ def test_comes_back_empty_under_load(group, servers, who):
     loads = start_loads(group)
     servers.empty(victim)
     wait_restored(group, victim)
+    wait_for(lambda: "ms after the gate" in log_of(group, victim), "it to tell that it is level")
+    assert "muproxy_restore_level_milliseconds " in group.http(victim, "/metrics")[1]
     more_work(loads, 50)
     check(group, loads, group.ids if who == "leader" else ())
 
