@@ -657,6 +657,19 @@ void faults_lose_backends(struct run *run)
 	}
 }
 
+/* No other one could lead: its backend is stale, say, and waits for what this one's has. */
+static bool has_the_only_level_backend(const struct run *run, const struct node *node)
+{
+	for (unsigned id = 1; id <= run->plan.replicas; id++) {
+		const struct node *other = &run->node[id];
+
+		if (other != node && other->alive && other->backend.up &&
+		    other->process.health == MU_BACKEND_LEVEL)
+			return false;
+	}
+	return true;
+}
+
 void faults_lose_minority(struct run *run)
 {
 	unsigned spare = (run->plan.replicas - 1) / 2;
@@ -664,7 +677,7 @@ void faults_lose_minority(struct run *run)
 	for (unsigned id = 1; id <= run->plan.replicas && spare > 0; id++) {
 		struct node *node = &run->node[id];
 
-		if (!node->backend.up)
+		if (!node->backend.up || has_the_only_level_backend(run, node))
 			continue;
 		run_trace(run, node, "dies for good");
 		node_crash(node, false);

@@ -271,7 +271,7 @@ static void demand_steadiness(struct run *run)
 
 /*
  * From a state in which all is well: with backends gone for good, and then a
- * minority of replicas, a majority of logs and one backend are enough.
+ * minority of replicas, a majority of logs and one level backend are enough.
  */
 static void demand_degraded_progress(struct run *run)
 {
