@@ -19,11 +19,6 @@ enum {
 
 #define ERA_BITS 48 /* eras of cold starts have more (mu_next_era()) */
 
-static uint64_t ns(uint64_t ms)
-{
-	return ms * UINT64_C(1000000);
-}
-
 /* ------------------------------------------------------------------- figures */
 
 /* Whose seed is being adopted, or is to be. */
@@ -223,7 +218,7 @@ static void give_up(struct mp_proxy *proxy, uint64_t now_ns)
 	mp_adopt_count(proxy, 0, 0);
 	mp_adopt_show(proxy, MP_TRANSFER_WAITING, 0, 0);
 	adopt->is_failed = false;
-	adopt->next_ns = now_ns + ns(RETRY_MS);
+	adopt->next_ns = now_ns + mp_ms_in_ns(RETRY_MS);
 }
 
 /* The memcached holds all; then it is the Redis's turn. */
@@ -327,7 +322,7 @@ static void look(struct mp_proxy *proxy, uint64_t now_ns)
 	struct mp_adopt *adopt = &proxy->adopt;
 	enum group group = look_at_group(proxy);
 
-	adopt->next_ns = now_ns + ns(LOOK_MS);
+	adopt->next_ns = now_ns + mp_ms_in_ns(LOOK_MS);
 	if (group == GROUP_HAS_DATA)
 		settle(proxy, "the group has data");
 	else if (have_data(proxy))
@@ -354,7 +349,7 @@ static uint64_t go_on(struct mp_proxy *proxy, uint64_t now_ns)
 		return redis_adopt_turn(adopt->redis, now_ns);
 	if (mp_adopt_place_memcached(proxy))
 		mp_adopt_done(proxy);
-	return now_ns + ns(LOOK_MS);
+	return now_ns + mp_ms_in_ns(LOOK_MS);
 }
 
 uint64_t mp_adopt_turn(struct mp_proxy *proxy)

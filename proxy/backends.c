@@ -512,6 +512,21 @@ bool mp_backends_level(const struct mp_proxy *proxy)
 	return health(proxy) == MU_BACKEND_LEVEL;
 }
 
+uint32_t mp_backends_level_members(struct mp_proxy *proxy)
+{
+	struct mu_group_status group;
+	uint32_t mask = 0;
+
+	mu_group_status(proxy->mu, &group);
+	for (unsigned id = 1; id < MU_ID_SLOTS; id++) {
+		const struct mu_replica_status *replica = &group.replica[id];
+
+		if (replica->member && replica->alive && replica->backend == MU_BACKEND_LEVEL)
+			mask |= 1U << id;
+	}
+	return mask;
+}
+
 static uint64_t watch_period_ns(const struct mp_proxy *proxy)
 {
 	return proxy->options.backend_timeout_ms * UINT64_C(1000000) / 8 + 1000000;

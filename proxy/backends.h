@@ -21,6 +21,8 @@ void mp_backends_watch(struct mp_proxy *proxy);
 void mp_backends_tell_applied(struct mp_proxy *proxy);
 /* All there and brought level by the log: may this replica lead? */
 bool mp_backends_level(const struct mp_proxy *proxy);
+/* Bit i: replica i is a member, alive, and its backends are level. */
+uint32_t mp_backends_level_members(struct mp_proxy *proxy);
 /* When mp_backends_watch() has to be called next; UINT64_MAX: after an event. */
 uint64_t mp_backends_deadline_ns(const struct mp_proxy *proxy);
 

@@ -24,16 +24,6 @@ enum {
 	TAG_BYTES = 48,
 };
 
-static uint64_t ns(uint64_t ms)
-{
-	return ms * UINT64_C(1000000);
-}
-
-static struct mp_link *link_to_leader(struct mp_proxy *proxy)
-{
-	return mp_relay_out_open(proxy) ? proxy->relay.out.link : NULL;
-}
-
 /* ----------------------------------------------------------- a question's state */
 
 /* Tells it from all others, and who is to name more keys. */
@@ -136,7 +126,7 @@ static void take_names(struct mp_proxy *proxy, const struct mp_request *r, struc
 {
 	struct mp_digest *digest = &proxy->digest;
 	struct mp_frame_names head = {.database = r->meta.database};
-	struct mp_link *link = link_to_leader(proxy);
+	struct mp_link *link = mp_relay_out_link(proxy);
 	redisReply *scan = mp_question_array(answer);
 	bool is_empty = false;
 
@@ -196,7 +186,7 @@ void mp_digest_hear(struct mp_proxy *proxy, unsigned peer, struct mp_slice answe
 
 void mp_digest_answer(struct mp_proxy *proxy, const struct mp_request *r, struct mp_slice answer)
 {
-	struct mp_link *link = link_to_leader(proxy);
+	struct mp_link *link = mp_relay_out_link(proxy);
 
 	if (r->purpose == MP_PURPOSE_NAMES) {
 		take_names(proxy, r, answer);
@@ -238,7 +228,7 @@ static void heal(struct mp_proxy *proxy, uint64_t now_ns)
 {
 	struct mp_digest *digest = &proxy->digest;
 
-	if (proxy->pipeline.ballot && now_ns - digest->wrong_ns < ns(HAND_OVER_MS))
+	if (proxy->pipeline.ballot && now_ns - digest->wrong_ns < mp_ms_in_ns(HAND_OVER_MS))
 		return;
 	digest->is_wrong = false;
 	STAT_ADD(proxy, digest_heals, 1);
@@ -248,15 +238,10 @@ static void heal(struct mp_proxy *proxy, uint64_t now_ns)
 
 static void tell(struct mp_proxy *proxy, unsigned id)
 {
-	struct mp_link *link;
-
-	if (id == proxy->options.id) {
+	if (id == proxy->options.id)
 		mp_digest_be_told(proxy);
-		return;
-	}
-	TAILQ_FOREACH(link, &proxy->relay.in.links, place)
-		if (link->state == MP_LINK_UP && link->peer == id)
-			mp_link_send(link, MP_FRAME_WRONG, NULL, 0, (struct mp_slice){0});
+	else
+		mp_relay_in_tell(proxy, id, MP_FRAME_WRONG, (struct mp_slice){0});
 }
 
 static void judge(struct mp_proxy *proxy)
@@ -286,16 +271,11 @@ static void judge(struct mp_proxy *proxy)
 
 static bool all_have_answered(struct mp_proxy *proxy)
 {
-	struct mu_group_status group;
+	uint32_t level = mp_backends_level_members(proxy);
 
-	mu_group_status(proxy->mu, &group);
-	for (unsigned id = 1; id < MU_ID_SLOTS; id++) {
-		const struct mu_replica_status *replica = &group.replica[id];
-
-		if (replica->member && replica->alive && replica->backend == MU_BACKEND_LEVEL &&
-		    !proxy->digest.answer[id])
+	for (unsigned id = 1; id < MU_ID_SLOTS; id++)
+		if (level >> id & 1 && !proxy->digest.answer[id])
 			return false;
-	}
 	return true;
 }
 
@@ -393,19 +373,19 @@ void mp_digest_turn(struct mp_proxy *proxy)
 	if (ballot != digest->ballot) {
 		forget(digest);
 		digest->ballot = ballot;
-		digest->next_ns = now_ns + ns(proxy->options.digest_interval_ms);
+		digest->next_ns = now_ns + mp_ms_in_ns(proxy->options.digest_interval_ms);
 	}
 	if (!ballot || proxy->draining)
 		return;
 	if (digest->is_asked &&
-	    (all_have_answered(proxy) || now_ns - digest->asked_ns > ns(PATIENCE_MS)))
+	    (all_have_answered(proxy) || now_ns - digest->asked_ns > mp_ms_in_ns(PATIENCE_MS)))
 		judge(proxy);
 	if (digest->is_asked || now_ns < digest->next_ns)
 		return;
 	digest->next_ns =
-		now_ns + ns(digest->hurried && HURRY_MS < proxy->options.digest_interval_ms
-				    ? HURRY_MS
-				    : proxy->options.digest_interval_ms);
+		now_ns + mp_ms_in_ns(digest->hurried && HURRY_MS < proxy->options.digest_interval_ms
+					     ? HURRY_MS
+					     : proxy->options.digest_interval_ms);
 	if (mp_backends_level(proxy) && !proxy->pipeline.stuck)
 		ask(proxy, now_ns);
 }
@@ -415,8 +395,8 @@ uint64_t mp_digest_deadline_ns(const struct mp_proxy *proxy)
 	const struct mp_digest *digest = &proxy->digest;
 
 	if (digest->is_wrong)
-		return digest->wrong_ns + ns(HAND_OVER_MS);
+		return digest->wrong_ns + mp_ms_in_ns(HAND_OVER_MS);
 	if (!is_on(proxy) || !proxy->pipeline.ballot || proxy->draining)
 		return UINT64_MAX;
-	return digest->is_asked ? digest->asked_ns + ns(PATIENCE_MS) : digest->next_ns;
+	return digest->is_asked ? digest->asked_ns + mp_ms_in_ns(PATIENCE_MS) : digest->next_ns;
 }

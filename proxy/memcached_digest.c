@@ -35,19 +35,9 @@ struct answer {
 	uint64_t nonce, serial;
 };
 
-static uint64_t ns(uint64_t ms)
-{
-	return ms * UINT64_C(1000000);
-}
-
 static uint64_t interval_ns(const struct mp_proxy *proxy)
 {
-	return ns(proxy->options.memcached_digest_interval_ms);
-}
-
-static struct mp_link *link_to_leader(struct mp_proxy *proxy)
-{
-	return mp_relay_out_open(proxy) ? proxy->relay.out.link : NULL;
+	return mp_ms_in_ns(proxy->options.memcached_digest_interval_ms);
 }
 
 static unsigned count_of(struct mp_slice list)
@@ -108,10 +98,10 @@ void mp_memcached_digest_hear_names(struct mp_proxy *proxy, unsigned peer, struc
 static void name_keys(struct mp_proxy *proxy, uint64_t now_ns)
 {
 	struct mp_memcached_digest *digest = &proxy->memcached_digest;
-	struct mp_link *link = link_to_leader(proxy);
+	struct mp_link *link = mp_relay_out_link(proxy);
 	struct mp_slice keys;
 
-	digest->naming_ns = now_ns + ns(NAMING_MS);
+	digest->naming_ns = now_ns + mp_ms_in_ns(NAMING_MS);
 	if (mp_target_of(proxy, MP_MEMCACHED)->state != MP_BACKEND_READY ||
 	    (!proxy->pipeline.ballot && !link))
 		return;
@@ -228,7 +218,7 @@ static struct memcached_word word_of(struct mp_proxy *proxy, const struct mc_ite
 static void send_answer(struct mp_proxy *proxy)
 {
 	struct mp_slice words = mp_buffer_slice(&proxy->memcached_digest.words);
-	struct mp_link *link = link_to_leader(proxy);
+	struct mp_link *link = mp_relay_out_link(proxy);
 
 	if (proxy->pipeline.ballot)
 		mp_memcached_digest_hear(proxy, proxy->options.id, words);
@@ -314,15 +304,10 @@ void mp_memcached_digest_be_told(struct mp_proxy *proxy, struct mp_slice keys)
 
 static void tell(struct mp_proxy *proxy, unsigned id, struct mp_slice keys)
 {
-	struct mp_link *link;
-
-	if (id == proxy->options.id) {
+	if (id == proxy->options.id)
 		mp_memcached_digest_be_told(proxy, keys);
-		return;
-	}
-	TAILQ_FOREACH(link, &proxy->relay.in.links, place)
-		if (link->state == MP_LINK_UP && link->peer == id)
-			mp_link_send(link, MP_FRAME_WRONG_ITEMS, NULL, 0, keys);
+	else
+		mp_relay_in_tell(proxy, id, MP_FRAME_WRONG_ITEMS, keys);
 }
 
 /* "replica 1: 0123456789abcdef, replica 2: ... until 1700000000" */
@@ -421,7 +406,7 @@ static void judge(struct mp_proxy *proxy, uint64_t now_ns)
 	if (digest->is_again && count > KEYS_TOLD)
 		mp_error("memcached: ...and in %" PRIu64 " more keys", count - KEYS_TOLD);
 	if (count > 0 && HURRY_MS < proxy->options.memcached_digest_interval_ms)
-		digest->next_ns = now_ns + ns(HURRY_MS);
+		digest->next_ns = now_ns + mp_ms_in_ns(HURRY_MS);
 	end_question(digest);
 }
 
@@ -429,16 +414,11 @@ static void judge(struct mp_proxy *proxy, uint64_t now_ns)
 
 static bool all_have_answered(struct mp_proxy *proxy)
 {
-	struct mu_group_status group;
+	uint32_t level = mp_backends_level_members(proxy);
 
-	mu_group_status(proxy->mu, &group);
-	for (unsigned id = 1; id < MU_ID_SLOTS; id++) {
-		const struct mu_replica_status *replica = &group.replica[id];
-
-		if (replica->member && replica->alive && replica->backend == MU_BACKEND_LEVEL &&
-		    mp_buffer_len(&proxy->memcached_digest.answer[id]) == 0)
+	for (unsigned id = 1; id < MU_ID_SLOTS; id++)
+		if (level >> id & 1 && mp_buffer_len(&proxy->memcached_digest.answer[id]) == 0)
 			return false;
-	}
 	return true;
 }
 
@@ -481,7 +461,7 @@ static void ask(struct mp_proxy *proxy, uint64_t now_ns)
 
 	if (!source) {
 		digest->is_lacked = true; /* the own ones come first */
-		digest->next_ns = now_ns + ns(NAMING_MS);
+		digest->next_ns = now_ns + mp_ms_in_ns(NAMING_MS);
 		if (digest->naming_ns > digest->next_ns)
 			digest->next_ns = digest->naming_ns;
 		return;
@@ -523,7 +503,7 @@ void mp_memcached_digest_turn(struct mp_proxy *proxy)
 	if (!ballot)
 		return;
 	if (digest->is_asked &&
-	    (all_have_answered(proxy) || now_ns - digest->asked_ns > ns(PATIENCE_MS)))
+	    (all_have_answered(proxy) || now_ns - digest->asked_ns > mp_ms_in_ns(PATIENCE_MS)))
 		judge(proxy, now_ns);
 	if (digest->is_asked || now_ns < digest->next_ns)
 		return;
@@ -540,6 +520,7 @@ uint64_t mp_memcached_digest_deadline_ns(const struct mp_proxy *proxy)
 	if (!is_on(proxy))
 		return UINT64_MAX;
 	if (proxy->pipeline.ballot)
-		due_ns = digest->is_asked ? digest->asked_ns + ns(PATIENCE_MS) : digest->next_ns;
+		due_ns = digest->is_asked ? digest->asked_ns + mp_ms_in_ns(PATIENCE_MS)
+					  : digest->next_ns;
 	return digest->is_lacked && digest->naming_ns < due_ns ? digest->naming_ns : due_ns;
 }

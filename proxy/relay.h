@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "blocking.h"
+#include "frame.h"
 #include "link.h"
 #include "memory.h"
 #include "mu.h"
@@ -54,6 +55,8 @@ void mp_relay_close(struct mp_proxy *proxy);
 
 /* Is there a leader to send requests to? */
 bool mp_relay_out_open(const struct mp_proxy *proxy);
+/* The link to that leader, or NULL. */
+struct mp_link *mp_relay_out_link(const struct mp_proxy *proxy);
 /* ... and is there room on the way to it? */
 bool mp_relay_out_room(const struct mp_proxy *proxy);
 /* What the leader has told of memory, if there is one. */
@@ -80,6 +83,9 @@ void mp_relay_in_turn(struct mp_proxy *proxy);
 void mp_relay_in_drain(struct mp_proxy *proxy);
 /* A piece of the reply to a relayed request. */
 void mp_relay_in_reply(struct mp_request *r, struct mp_slice piece, bool last);
+/* A frame without a head to this replica, if it has a link to here. */
+void mp_relay_in_tell(struct mp_proxy *proxy, unsigned peer, enum mp_frame_type type,
+		      struct mp_slice body);
 /* The rest of it will not come. */
 void mp_relay_in_cut(const struct mp_request *r);
 

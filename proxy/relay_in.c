@@ -282,6 +282,16 @@ void mp_relay_in_reply(struct mp_request *r, struct mp_slice piece, bool last)
 		mp_link_send(r->link, MP_FRAME_REPLY, &reply, sizeof(reply), piece);
 }
 
+void mp_relay_in_tell(struct mp_proxy *proxy, unsigned peer, enum mp_frame_type type,
+		      struct mp_slice body)
+{
+	struct mp_link *link;
+
+	TAILQ_FOREACH(link, &proxy->relay.in.links, place)
+		if (link->state == MP_LINK_UP && link->peer == peer)
+			mp_link_send(link, type, NULL, 0, body);
+}
+
 void mp_relay_in_cut(const struct mp_request *r)
 {
 	struct mp_frame_reply reply = {

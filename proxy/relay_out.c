@@ -174,6 +174,11 @@ bool mp_relay_out_open(const struct mp_proxy *proxy)
 	return link && link->state == MP_LINK_UP && link->ballot;
 }
 
+struct mp_link *mp_relay_out_link(const struct mp_proxy *proxy)
+{
+	return mp_relay_out_open(proxy) ? proxy->relay.out.link : NULL;
+}
+
 bool mp_relay_out_room(const struct mp_proxy *proxy)
 {
 	return mp_relay_out_open(proxy) &&

@@ -86,6 +86,10 @@ struct mp_proxy {
 
 /* The monotonic clock, asked once a turn at most. */
 uint64_t mp_now_ns(struct mp_proxy *proxy);
+static inline uint64_t mp_ms_in_ns(uint64_t ms)
+{
+	return ms * UINT64_C(1000000);
+}
 static inline uint64_t mp_now_ms(struct mp_proxy *proxy)
 {
 	return mp_now_ns(proxy) / 1000000;

@@ -29,11 +29,6 @@ const struct mp_transfer_kind mp_transfer_kinds[MP_TARGETS] = {
 	{&mp_memcached_restorer, &mp_memcached_donor},
 };
 
-static uint64_t ns(uint64_t ms)
-{
-	return ms * UINT64_C(1000000);
-}
-
 static uint32_t bit_of(const struct mp_target *target)
 {
 	return 1U << mp_target_index(target->protocol);
@@ -100,7 +95,7 @@ static void log_progress(struct mp_restore *restore, uint64_t now_ns)
 
 	if (now_ns < restore->next_log_ns || restore->stage < MP_TRANSFER_RECEIVING)
 		return;
-	restore->next_log_ns = now_ns + ns(LOG_MS);
+	restore->next_log_ns = now_ns + mp_ms_in_ns(LOG_MS);
 	mp_proxy_get_stats(restore->proxy, &stats);
 	mp_proxy_restore_words(&stats, progress);
 	mp_info("%s: %s", restore->target->name, progress);
@@ -167,7 +162,7 @@ static void give_up_attempt(struct mp_restore *restore, uint64_t now_ns)
 
 	for (unsigned i = 1; i < restore->attempt && pause_ms < RETRY_MAX_MS; i++)
 		pause_ms *= 2;
-	restore->next_ns = now_ns + ns(pause_ms < RETRY_MAX_MS ? pause_ms : RETRY_MAX_MS);
+	restore->next_ns = now_ns + mp_ms_in_ns(pause_ms < RETRY_MAX_MS ? pause_ms : RETRY_MAX_MS);
 	restore->tried |= 1U << restore->donor;
 	mp_warn("%s: restoring it from replica %u has failed: %s", restore->target->name,
 		restore->donor, restore->why);
@@ -266,7 +261,8 @@ static void tell_level(struct mp_restore *restore, uint64_t now_ns)
 /* The donor keeps the log until it is read from here, on behalf of the backend. */
 static void release_when_read(struct mp_restore *restore, uint64_t now_ns)
 {
-	if (!restore->proxy->apply.seek_wanted || now_ns - restore->asked_ns > ns(RELEASE_MS))
+	if (!restore->proxy->apply.seek_wanted ||
+	    now_ns - restore->asked_ns > mp_ms_in_ns(RELEASE_MS))
 		drop_link(restore);
 }
 
@@ -550,7 +546,7 @@ static void begin_attempt(struct mp_restore *restore, struct mp_target *target, 
 		if (!restore->is_complaining)
 			mp_warn("%s: there is no replica to restore it from", target->name);
 		restore->is_complaining = true;
-		restore->next_ns = now_ns + ns(LOOK_MS);
+		restore->next_ns = now_ns + mp_ms_in_ns(LOOK_MS);
 		return;
 	}
 	restore->is_complaining = false;
@@ -560,7 +556,7 @@ static void begin_attempt(struct mp_restore *restore, struct mp_target *target, 
 	if (restore->attempt < UINT8_MAX)
 		restore->attempt++;
 	restore->begun_ns = restore->asked_ns = now_ns;
-	restore->next_log_ns = now_ns + ns(LOG_MS);
+	restore->next_log_ns = now_ns + mp_ms_in_ns(LOG_MS);
 	mp_restore_stage(restore, MP_TRANSFER_ASKING);
 	if (!dial(restore))
 		mp_restore_fail(restore, "another connection to it is under way");
@@ -568,15 +564,16 @@ static void begin_attempt(struct mp_restore *restore, struct mp_target *target, 
 
 static void look(struct mp_restore *restore, uint64_t now_ns)
 {
-	if (restore->stage == MP_TRANSFER_ASKING && now_ns - restore->asked_ns > ns(ASK_MS))
+	if (restore->stage == MP_TRANSFER_ASKING &&
+	    now_ns - restore->asked_ns > mp_ms_in_ns(ASK_MS))
 		mp_restore_fail(restore, "it does not answer");
-	if (now_ns - restore->silent_ns > ns(MP_TRANSFER_SILENCE_MS))
+	if (now_ns - restore->silent_ns > mp_ms_in_ns(MP_TRANSFER_SILENCE_MS))
 		mp_restore_fail(restore, "nothing has moved for %d ms", MP_TRANSFER_SILENCE_MS);
 	if (donor_lives(restore))
 		restore->donor_lost_ns = 0;
 	else if (restore->donor_lost_ns == 0)
 		restore->donor_lost_ns = now_ns;
-	else if (now_ns - restore->donor_lost_ns > ns(DONOR_LOST_MS))
+	else if (now_ns - restore->donor_lost_ns > mp_ms_in_ns(DONOR_LOST_MS))
 		mp_restore_fail(restore, "it is not alive any more");
 	log_progress(restore, now_ns);
 }
@@ -591,7 +588,7 @@ static uint64_t go_on(struct mp_restore *restore, uint64_t now_ns)
 		next_ns = restore->ops->turn(restore, now_ns);
 	if (restore->target && !restore->is_failed && now_ns >= restore->next_ns) {
 		look(restore, now_ns);
-		restore->next_ns = now_ns + ns(LOOK_MS);
+		restore->next_ns = now_ns + mp_ms_in_ns(LOOK_MS);
 	}
 	if (restore->is_failed)
 		give_up_attempt(restore, now_ns);
@@ -642,6 +639,6 @@ uint64_t mp_transfer_turn(struct mp_proxy *proxy)
 	if (restore->target)
 		return go_on(restore, now_ns);
 	if (restore->wanted || restore->link)
-		return restore->next_ns > now_ns ? restore->next_ns : now_ns + ns(LOOK_MS);
+		return restore->next_ns > now_ns ? restore->next_ns : now_ns + mp_ms_in_ns(LOOK_MS);
 	return UINT64_MAX;
 }

@@ -67,13 +67,7 @@ def clients(group, plain):
 @pytest.mark.parametrize("seed,protocol", [(10, 2), (11, 3)])
 def test_random_requests(group, plain, seed, protocol):
     run = Run(group, plain, seed, protocol)
-    run.connect(1)
-    run.proxied.call("FLUSHALL")
-    for n in range(900):
-        if n % 100 == 0:
-            run.connect(run.choose.choice(group.ids))
-        run.step()
-    run.close()
+    run.through(group.ids, 900)
     assert run.values > 300 and run.errors > 30, (run.values, run.errors)
     assert compare_contents(group, plain) > 3
 

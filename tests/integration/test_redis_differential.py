@@ -154,6 +154,16 @@ class Run:
         self.errors += plain[:1] == b"-"
         self.values += plain[:1] != b"-"
 
+    def through(self, ids, requests):
+        """From a fresh start, over one replica after another."""
+        self.connect(1)
+        self.proxied.call("FLUSHALL")
+        for n in range(requests):
+            if n % 100 == 0:
+                self.connect(self.choose.choice(ids))
+            self.step()
+        self.close()
+
     def close(self):
         self.plain.close()
         self.proxied.close()
@@ -168,13 +178,7 @@ def plain():
 @pytest.mark.parametrize("seed,protocol", [(0, 2), (1, 3), (2, 2), (3, 3)])
 def test_replies_are_those_of_a_plain_server(shared, plain, seed, protocol):
     run = Run(shared, plain, seed, protocol)
-    run.connect(1)
-    run.proxied.call("FLUSHALL")
-    for n in range(2500):
-        if n % 100 == 0:
-            run.connect(run.choose.choice(shared.ids))
-        run.step()
-    run.close()
+    run.through(shared.ids, 2500)
     assert run.values > 1200 and run.errors > 100, (run.values, run.errors)
     assert compare_contents(shared, plain) > 3
 
