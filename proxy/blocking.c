@@ -73,8 +73,8 @@ bool mp_blocking_enter(struct mp_proxy *proxy, struct mp_request *r)
 	if (mp_waiter_add(proxy, r, &form, &request))
 		return true;
 	mp_answer_error(proxy, r,
-			"ERR muproxy: too many keys are waited for; nothing was "
-			"executed");
+			"ERR muproxy: too many keys are waited for, or too much memory is "
+			"taken by who waits; nothing was executed");
 	return false;
 }
 

@@ -46,7 +46,9 @@
  * as it is with a client of Redis that left a moment before.
  *
  * Bounds. A waiter is a request, and counted like one; a session has one at
- * most, since nothing goes behind it. The keys waited for are LINKS_MAX at most.
+ * most, since nothing goes behind it. The keys waited for are LINKS_MAX at most, and
+ * all who wait take half of max-held at most: with all of it nobody would be read from,
+ * and so nothing be pushed that could end their waiting.
  * While nobody waits none of this costs more than a look at an empty table.
  */
 #ifndef MP_BLOCKING_H
@@ -85,6 +87,7 @@ struct mp_blocking {
 	struct mp_wait_key_list due; /* those that were fed, and whose waiters are to be tried */
 	struct mp_waiter_list again; /* those who are to be tried on all their keys */
 	size_t links;                /* pairs of a waiter and a key */
+	size_t bytes;                /* that waiters' requests take */
 	size_t group_links;          /* ... of those who wait on behalf of a consumer group */
 	uint32_t blocked;            /* waiters whose first attempt came back with nothing */
 	bool wants_sweep;            /* any key may have been fed */

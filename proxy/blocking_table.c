@@ -158,6 +158,7 @@ void mp_waiter_free(struct mp_proxy *proxy, struct mp_waiter *w)
 	if (w->is_due)
 		TAILQ_REMOVE(&blocking->again, w, due);
 	blocking->blocked -= w->is_proven;
+	blocking->bytes -= w->bytes;
 	HASH_DEL(blocking->waiters, w);
 	w->r->waiter = NULL;
 	mp_bytes_release(&proxy->chunks, &w->resolved);
@@ -192,7 +193,8 @@ struct mp_waiter *mp_waiter_add(struct mp_proxy *proxy, struct mp_request *r,
 	struct mp_blocking *blocking = &proxy->blocking;
 	struct mp_waiter *w;
 
-	if (blocking->links + (size_t)form->keys > LINKS_MAX)
+	if (blocking->links + (size_t)form->keys > LINKS_MAX ||
+	    blocking->bytes + r->charged > proxy->options.max_held_bytes / 2)
 		return NULL;
 	w = calloc(1, sizeof(*w) + (size_t)form->keys * sizeof(w->links[0]));
 	if (!w)
@@ -203,6 +205,8 @@ struct mp_waiter *mp_waiter_add(struct mp_proxy *proxy, struct mp_request *r,
 	w->id[1] = r->origin.sequence;
 	w->is_under_way = true;
 	w->next_link = form->keys;
+	w->bytes = r->charged;
+	blocking->bytes += w->bytes;
 	r->waiter = w;
 	HASH_ADD(hh, blocking->waiters, id, sizeof(w->id), w);
 	if (add_links(blocking, w, request))

@@ -61,6 +61,7 @@ struct mp_waiter {
 	TAILQ_ENTRY(mp_waiter) due;
 	struct mp_wait_key *key; /* of the attempt under way; NULL: it is for all keys */
 	bool is_unsure;          /* more may have come to that key than is tried for */
+	size_t bytes;            /* of what is in hand on its account, when it came */
 	int next_link;           /* is_due: the key to be tried next; ALL_KEYS: all at once */
 	struct mp_bytes
 		resolved; /* a read of streams with its last IDs; empty: the request itself */
