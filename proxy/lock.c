@@ -77,6 +77,11 @@ static bool is_abandoned(const struct mp_request *r)
 	return r->link ? r->link->state == MP_LINK_CLOSED : !r->session;
 }
 
+bool mp_locks_are_full(const struct mp_locks *locks)
+{
+	return HASH_COUNT(locks->table) >= LOCKS_MAX;
+}
+
 bool mp_lock_holds_back(struct mp_proxy *proxy, const struct mp_request *r)
 {
 	struct mp_locks *locks = &proxy->locks;
@@ -86,7 +91,7 @@ bool mp_lock_holds_back(struct mp_proxy *proxy, const struct mp_request *r)
 	if (!locks->table || r->meta.protocol != MP_MEMCACHED)
 		return false;
 	if (r->meta.class == MP_REQUEST_CONDITIONAL)
-		return HASH_COUNT(locks->table) >= LOCKS_MAX;
+		return mp_locks_are_full(locks);
 	if (locks->contended == 0 || !mp_request_writes(r) || !look_into(proxy, r, &request))
 		return false;
 	lock = find(locks, request.keys[0]);

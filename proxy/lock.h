@@ -52,6 +52,8 @@ void mp_locks_init(struct mp_locks *locks);
 bool mp_locks_open(struct mp_locks *locks);
 void mp_locks_close(struct mp_locks *locks);
 
+/* Are there as many as there may be? Then a decision has to come first. */
+bool mp_locks_are_full(const struct mp_locks *locks);
 /* Must this request wait outside just now: its key is too contended, or there are too many locks?
  */
 bool mp_lock_holds_back(struct mp_proxy *proxy, const struct mp_request *r);

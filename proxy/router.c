@@ -144,7 +144,7 @@ bool mp_router_pending(const struct mp_proxy *proxy)
 		return mp_relay_out_room(proxy);
 	/* Otherwise progress of the log, or a backend's answer, brings the next turn. */
 	return !proxy->pipeline.stuck && !proxy->expiry.is_late && !proxy->memory.is_over &&
-	       proxy->locks.contended == 0;
+	       proxy->locks.contended == 0 && !mp_locks_are_full(&proxy->locks);
 }
 
 void mp_router_drop_inbox(struct mp_proxy *proxy)

@@ -54,6 +54,7 @@ struct fake {
 	bool empties;    /* see mp_backend_memcached_empty() */
 	uint64_t new_lsn;
 	struct task *head, **tail;
+	size_t queued; /* bytes of what is there */
 };
 static struct fake *fakes[2][WORLD_REPLICAS + 1];
 unsigned fake_backend_opening;
@@ -210,6 +211,7 @@ static struct task *pop(struct fake *fake)
 
 	if (task) {
 		fake->head = task->next;
+		fake->queued -= sizeof(*task) + task->len;
 		if (!fake->head)
 			fake->tail = &fake->head;
 	}
@@ -256,6 +258,7 @@ static void push(struct fake *fake, enum task_kind kind, uint32_t database, stru
 		memcpy(task->bytes, bytes.data, bytes.len);
 	*fake->tail = task;
 	fake->tail = &task->next;
+	fake->queued += sizeof(*task) + bytes.len;
 }
 
 static void fake_begin(struct mp_backend *backend, uint64_t lsn, bool blind)
@@ -313,7 +316,7 @@ static void fake_receive(struct mp_backend *backend)
 
 static size_t fake_backlog(const struct mp_backend *backend)
 {
-	return ((const struct fake *)backend)->head ? 64 : 0;
+	return ((const struct fake *)backend)->queued;
 }
 
 static uint64_t fake_oldest_ms(const struct mp_backend *backend)

@@ -54,7 +54,52 @@ static void messages_arrive_whole_and_in_order(void **state)
 	pair_stop(pair);
 }
 
-static void a_queue_that_nobody_reads_is_bounded(void **state)
+/* So many messages, until there has been no room for a while. */
+static uint32_t send_until_refused(struct mu_peering *from, unsigned to)
+{
+	uint8_t message[MU_PEERING_MESSAGE_BYTES] = {0};
+	uint64_t since_ns = clock_ns();
+	uint32_t count = 0;
+
+	while (clock_ns() - since_ns < 300000000) {
+		memcpy(message, &count, sizeof(count));
+		if (from->ops->send(from, to, message, sizeof(message)) != 0)
+			continue;
+		count++;
+		since_ns = clock_ns();
+		assert_in_range((uint64_t)count * sizeof(message), 0, 64 << 20);
+	}
+	return count;
+}
+
+/* What the sockets hold comes on top; what was taken arrives, and then there is room again. */
+static void a_channel_that_is_not_read_from_takes_no_more(void **state)
+{
+	struct member pair[2];
+	uint32_t count, last;
+
+	(void)state;
+	members_new_scene();
+	for (unsigned i = 0; i < 2; i++) {
+		member_prepare(&pair[i], i + 1, 2);
+		pair[i].options.ping_ms = 600000; /* nobody is given up for saying nothing */
+		member_start(&pair[i]);
+	}
+	WAIT_UNTIL(sees(&pair[0], 2) && sees(&pair[1], 1));
+	pthread_mutex_lock(&pair[1].heard.lock); /* its thread waits for that */
+	count = send_until_refused(pair[0].base, 2);
+	pthread_mutex_unlock(&pair[1].heard.lock);
+	assert_in_range((uint64_t)count * MU_PEERING_MESSAGE_BYTES, 256 << 10, 64 << 20);
+	WAIT_UNTIL(UNDER(pair[1].heard, pair[1].heard.messages) == count);
+	last = count;
+	WAIT_UNTIL(pair[0].base->ops->send(pair[0].base, 2, &last, sizeof(last)) == 0);
+	WAIT_UNTIL(UNDER(pair[1].heard, pair[1].heard.messages) == count + 1);
+	assert_true(UNDER(pair[1].heard, pair[1].heard.in_order));
+	assert_int_equal(pair[1].heard.downs, 0);
+	pair_stop(pair);
+}
+
+static void without_a_channel_nothing_is_queued(void **state)
 {
 	struct member m;
 	uint8_t message[1000] = {0};
@@ -271,7 +316,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(three_members_join),
 		cmocka_unit_test(messages_arrive_whole_and_in_order),
-		cmocka_unit_test(a_queue_that_nobody_reads_is_bounded),
+		cmocka_unit_test(a_channel_that_is_not_read_from_takes_no_more),
+		cmocka_unit_test(without_a_channel_nothing_is_queued),
 		cmocka_unit_test(streams_go_to_the_plane_they_are_for),
 		cmocka_unit_test(a_request_for_a_stream_ends_also_if_nobody_is_there),
 		cmocka_unit_test(facts_are_known_to_all),
