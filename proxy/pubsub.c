@@ -131,16 +131,24 @@ void mp_pubsub_tell(struct mp_subscription *subscription)
 	s->subscriber->told[subscription->topic->kind]++;
 }
 
+void mp_pubsub_untell(struct mp_subscription *subscription)
+{
+	struct mp_session *s = subscription->session;
+
+	if (!subscription->is_told)
+		return;
+	subscription->is_told = false;
+	s->proxy->pubsub.told--;
+	subscription->topic->told--;
+	s->subscriber->told[subscription->topic->kind]--;
+}
+
 void mp_pubsub_unsubscribe(struct mp_subscription *subscription)
 {
 	struct mp_session *s = subscription->session;
 	struct mp_topic *topic = subscription->topic;
 
-	if (subscription->is_told) {
-		s->proxy->pubsub.told--;
-		topic->told--;
-		s->subscriber->told[topic->kind]--;
-	}
+	mp_pubsub_untell(subscription);
 	LIST_REMOVE(subscription, of_topic);
 	HASH_DEL(s->subscriber->all[topic->kind], subscription);
 	s->proxy->pubsub.bytes -= sizeof(*subscription);

@@ -130,6 +130,8 @@ struct mp_subscription *mp_pubsub_subscribe(struct mp_session *s, enum mp_topic_
 struct mp_subscription *mp_pubsub_find(struct mp_session *s, enum mp_topic_kind kind,
 				       struct mp_slice name);
 void mp_pubsub_tell(struct mp_subscription *subscription);
+/* The client is told that it is not subscribed any more; the server still is, for this one. */
+void mp_pubsub_untell(struct mp_subscription *subscription);
 void mp_pubsub_unsubscribe(struct mp_subscription *subscription);
 void mp_pubsub_unsubscribe_all(struct mp_session *s);
 /* The session is gone. */
@@ -172,17 +174,32 @@ size_t mp_pubsub_put_mark(const struct mp_pubsub *pubsub, uint64_t lsn,
 /* --- pubsub_command.c */
 /* (P|S)(UN)SUBSCRIBE (redis_local.c) */
 void mp_pubsub_change(struct mp_session *s, const struct resp_request *r);
+/*
+ * An EXEC with such: what it subscribes to is asked of the server before (ask, then await, which
+ * ends in mp_multi_prepared()), so that each can be carried out at its place when the transaction
+ * was executed. Afterwards, and also if it was not, what nobody was told of is given up (settle).
+ * ask: false, no memory for it. change_in_exec: the confirmations are captured (redis_multi.h).
+ */
+bool mp_pubsub_ask(struct mp_session *s, const struct resp_request *r);
+void mp_pubsub_await(struct mp_session *s);
+void mp_pubsub_change_in_exec(struct mp_session *s, const struct resp_request *r);
+void mp_pubsub_settle(struct mp_session *s);
 /* Its turn has come: no reply is owed before it. */
 void mp_pubsub_carry_out(struct mp_subscriber *subscriber);
 /* The server has confirmed what a waiting subscriber wants, or (false) that takes too long. */
 void mp_pubsub_finish(struct mp_subscriber *subscriber, bool confirmed);
 /* Is it one of these? */
 bool mp_pubsub_is_change(const struct mp_command *command);
+/* ... one that subscribes, in MULTI too? */
+bool mp_pubsub_begins(const struct mp_command *command);
 /* Not for a RESP2 client that is subscribed? Then what it is told. error: MP_ERROR_BYTES. */
 bool mp_pubsub_forbids(const struct mp_session *s, const struct mp_command *command, char *error);
 /* The reply to PUBLISH as its client gets it; number: room for one. */
+enum { MP_PUBSUB_NUMBER_BYTES = 32 };
 struct mp_slice mp_pubsub_on_reply(struct mp_session *s, struct mp_request *r,
-				   struct mp_slice reply, char number[32]);
+				   struct mp_slice reply, char number[MP_PUBSUB_NUMBER_BYTES]);
+struct mp_slice mp_pubsub_count(const struct mp_session *s, const struct resp_request *publish,
+				struct mp_slice reply, char number[MP_PUBSUB_NUMBER_BYTES]);
 /* PING of a RESP2 client that is subscribed. */
 void mp_pubsub_pong(struct mp_session *s, struct mp_slice text);
 /* PUBSUB ... */

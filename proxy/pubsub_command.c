@@ -40,9 +40,17 @@ static uint32_t count_of(const struct mp_subscriber *subscriber, enum mp_topic_k
 	return subscriber->told[MP_TOPIC_CHANNEL] + subscriber->told[MP_TOPIC_PATTERN];
 }
 
+static void put(struct mp_session *s, struct mp_slice piece)
+{
+	if (!s->multi.capture)
+		mp_session_put(s, piece);
+	else if (!mp_buffer_append(s->multi.capture, piece.data, piece.len))
+		mp_session_kill(s);
+}
+
 static void put_text(struct mp_session *s, const char *wire)
 {
-	mp_session_put(s, mp_slice_of(wire));
+	put(s, mp_slice_of(wire));
 }
 
 /* name.data NULL: there was none to unsubscribe from. */
@@ -56,10 +64,10 @@ static void confirm(struct mp_session *s, const struct change *change, struct mp
 	if (name.data) {
 		snprintf(text, sizeof(text), "$%zu\r\n", name.len);
 		put_text(s, text);
-		mp_session_put(s, name);
+		put(s, name);
 		put_text(s, "\r\n");
 	} else {
-		mp_session_put(s, mp_resp_nil(s->resp));
+		put(s, mp_resp_nil(s->resp));
 	}
 	snprintf(text, sizeof(text), ":%" PRIu32 "\r\n", count_of(s->subscriber, change->kind));
 	put_text(s, text);
@@ -67,36 +75,68 @@ static void confirm(struct mp_session *s, const struct change *change, struct mp
 
 /* ------------------------------------------------------------- what is changed */
 
+/* In an EXEC it may be subscribed to again, and the server is to be so still: see settle. */
+static void drop(struct mp_subscription *subscription)
+{
+	if (subscription->session->multi.capture)
+		mp_pubsub_untell(subscription);
+	else
+		mp_pubsub_unsubscribe(subscription);
+}
+
 static void unsubscribe_one(struct mp_session *s, const struct change *change, struct mp_slice name)
 {
 	struct mp_subscription *subscription = mp_pubsub_find(s, change->kind, name);
 
 	if (subscription)
-		mp_pubsub_unsubscribe(subscription);
+		drop(subscription);
 	confirm(s, change, name);
 }
 
 static void unsubscribe_every(struct mp_session *s, const struct change *change)
 {
-	struct mp_subscription **all = &s->subscriber->all[change->kind];
+	struct mp_subscription *subscription = s->subscriber->all[change->kind], *next;
 	struct mp_buffer name = {0};
+	bool is_any = false;
 
-	if (!*all)
-		confirm(s, change, (struct mp_slice){0});
-	while (*all && !s->dead) {
-		const struct mp_topic *topic = (*all)->topic;
+	for (; subscription && !s->dead; subscription = next) {
+		const struct mp_topic *topic = subscription->topic;
 
+		next = subscription->hh.next;
+		if (!subscription->is_told)
+			continue;
 		mp_buffer_clear(&name);
 		if (!mp_buffer_append(&name, topic->name, topic->len)) {
 			mp_session_kill(s);
 			break;
 		}
-		mp_pubsub_unsubscribe(*all);
+		drop(subscription);
+		is_any = true;
 		/* An empty name has no bytes to point to, and is a name even so. */
 		confirm(s, change,
 			mp_buffer_len(&name) ? mp_buffer_slice(&name) : (struct mp_slice){"", 0});
 	}
+	if (!is_any)
+		confirm(s, change, (struct mp_slice){0});
 	mp_buffer_free(&name);
+}
+
+static void unsubscribe(struct mp_session *s, const struct change *change,
+			const struct resp_request *r)
+{
+	for (int i = 1; i < r->argc && !s->dead; i++)
+		unsubscribe_one(s, change, r->argv[i]);
+	if (r->argc == 1)
+		unsubscribe_every(s, change);
+}
+
+static void tell_all(struct mp_session *s, const struct change *change,
+		     const struct resp_request *r)
+{
+	for (int i = 1; i < r->argc && !s->dead; i++) {
+		mp_pubsub_tell(mp_pubsub_find(s, change->kind, r->argv[i]));
+		confirm(s, change, r->argv[i]);
+	}
 }
 
 /* The session is read on from. */
@@ -140,14 +180,19 @@ void mp_pubsub_finish(struct mp_subscriber *subscriber, bool confirmed)
 	if (subscriber->is_waiting)
 		TAILQ_REMOVE(&s->proxy->pubsub.waiting, subscriber, waiting);
 	subscriber->is_waiting = false;
-	if (s->dead || !look_again(subscriber, &r))
+	subscriber->barrier = 0;
+	if (s->dead)
+		return;
+	if (mp_buffer_len(&subscriber->request) == 0) {
+		mp_multi_prepared(s, confirmed);
+		return;
+	}
+	if (!look_again(subscriber, &r))
 		return;
 	change = change_of(r.argv[0]);
-	for (int i = 1; i < r.argc && confirmed && !s->dead; i++) {
-		mp_pubsub_tell(mp_pubsub_find(s, change->kind, r.argv[i]));
-		confirm(s, change, r.argv[i]);
-	}
-	if (!confirmed) {
+	if (confirmed) {
+		tell_all(s, change, &r);
+	} else {
 		undo(s, change, &r);
 		put_text(s, "-ERR muproxy: this replica's server does not confirm the "
 			    "subscription\r\n");
@@ -155,27 +200,28 @@ void mp_pubsub_finish(struct mp_subscriber *subscriber, bool confirmed)
 	release(subscriber);
 }
 
-/* Ask the server for what it is not subscribed to yet. */
-static void begin(struct mp_subscriber *subscriber, const struct change *change,
-		  const struct resp_request *r)
+/* The server is to be subscribed to all of it: subscriber->barrier. False: out of memory. */
+static bool ask(struct mp_subscriber *subscriber, const struct change *change,
+		const struct resp_request *r)
+{
+	for (int i = 1; i < r->argc; i++) {
+		const struct mp_subscription *subscription =
+			mp_pubsub_subscribe(subscriber->session, change->kind, r->argv[i]);
+
+		if (!subscription)
+			return false;
+		if (subscription->topic->barrier > subscriber->barrier)
+			subscriber->barrier = subscription->topic->barrier;
+	}
+	return true;
+}
+
+/* Until the server has confirmed that. */
+static void await(struct mp_subscriber *subscriber)
 {
 	struct mp_session *s = subscriber->session;
 	struct mp_pubsub *pubsub = &s->proxy->pubsub;
 
-	subscriber->barrier = 0;
-	for (int i = 1; i < r->argc; i++) {
-		const struct mp_subscription *subscription =
-			mp_pubsub_subscribe(s, change->kind, r->argv[i]);
-
-		if (!subscription) {
-			undo(s, change, r);
-			put_text(s, "-ERR muproxy: no memory for more subscriptions\r\n");
-			release(subscriber);
-			return;
-		}
-		if (subscription->topic->barrier > subscriber->barrier)
-			subscriber->barrier = subscription->topic->barrier;
-	}
 	if (pubsub->is_up && subscriber->barrier <= pubsub->confirmed) {
 		mp_pubsub_finish(subscriber, true);
 		return;
@@ -183,6 +229,20 @@ static void begin(struct mp_subscriber *subscriber, const struct change *change,
 	subscriber->is_waiting = true;
 	subscriber->since_ms = mp_now_ms(s->proxy);
 	TAILQ_INSERT_TAIL(&pubsub->waiting, subscriber, waiting);
+}
+
+/* Ask the server for what it is not subscribed to yet. */
+static void begin(struct mp_subscriber *subscriber, const struct change *change,
+		  const struct resp_request *r)
+{
+	subscriber->barrier = 0;
+	if (ask(subscriber, change, r)) {
+		await(subscriber);
+		return;
+	}
+	undo(subscriber->session, change, r);
+	put_text(subscriber->session, "-ERR muproxy: no memory for more subscriptions\r\n");
+	release(subscriber);
 }
 
 void mp_pubsub_carry_out(struct mp_subscriber *subscriber)
@@ -198,12 +258,60 @@ void mp_pubsub_carry_out(struct mp_subscriber *subscriber)
 		begin(subscriber, change, &r);
 		return;
 	}
-	for (int i = 1; i < r.argc && !s->dead; i++)
-		unsubscribe_one(s, change, r.argv[i]);
-	if (r.argc == 1)
-		unsubscribe_every(s, change);
+	unsubscribe(s, change, &r);
 	release(subscriber);
 }
+
+/* ----------------------------------------------------------------- in an EXEC */
+
+bool mp_pubsub_ask(struct mp_session *s, const struct resp_request *r)
+{
+	struct mp_subscriber *subscriber = mp_pubsub_subscriber(s);
+
+	return subscriber && ask(subscriber, change_of(r->argv[0]), r);
+}
+
+void mp_pubsub_await(struct mp_session *s)
+{
+	struct mp_subscriber *subscriber = mp_pubsub_subscriber(s);
+
+	if (!subscriber)
+		mp_session_kill(s);
+	else if (subscriber->barrier == 0)
+		mp_multi_prepared(s, true);
+	else
+		await(subscriber);
+}
+
+void mp_pubsub_change_in_exec(struct mp_session *s, const struct resp_request *r)
+{
+	const struct change *change = change_of(r->argv[0]);
+
+	if (!change->begins)
+		unsubscribe(s, change, r);
+	else if (change->kind == MP_TOPIC_SHARD)
+		mp_say(s, "-ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client\r\n");
+	else
+		tell_all(s, change, r);
+}
+
+void mp_pubsub_settle(struct mp_session *s)
+{
+	struct mp_subscription *subscription, *next;
+
+	if (!s->subscriber)
+		return;
+	s->subscriber->barrier = 0;
+	for (int kind = 0; kind < MP_TOPIC_KINDS; kind++) {
+		for (subscription = s->subscriber->all[kind]; subscription; subscription = next) {
+			next = subscription->hh.next;
+			if (!subscription->is_told)
+				mp_pubsub_unsubscribe(subscription);
+		}
+	}
+}
+
+/* ------------------------------------------------------------ outside of one */
 
 /* Nothing more is read until it is done, so that nothing has to be kept in order with it. */
 void mp_pubsub_change(struct mp_session *s, const struct resp_request *r)
@@ -260,6 +368,14 @@ bool mp_pubsub_is_change(const struct mp_command *command)
 	return change_of((struct mp_slice){command->name, strlen(command->name)}) != NULL;
 }
 
+bool mp_pubsub_begins(const struct mp_command *command)
+{
+	const struct change *change =
+		change_of((struct mp_slice){command->name, strlen(command->name)});
+
+	return change && change->begins && change->kind != MP_TOPIC_SHARD;
+}
+
 bool mp_pubsub_forbids(const struct mp_session *s, const struct mp_command *command, char *error)
 {
 	static const char *const allowed[] = {"ping", "quit", "reset"};
@@ -277,19 +393,27 @@ bool mp_pubsub_forbids(const struct mp_session *s, const struct mp_command *comm
 	return true;
 }
 
-struct mp_slice mp_pubsub_on_reply(struct mp_session *s, struct mp_request *r,
-				   struct mp_slice reply, char number[32])
+struct mp_slice mp_pubsub_count(const struct mp_session *s, const struct resp_request *publish,
+				struct mp_slice reply, char number[MP_PUBSUB_NUMBER_BYTES])
 {
-	struct resp_request publish;
 	int len;
 
-	if (reply.len == 0 || reply.data[0] != ':' ||
-	    !mp_reparse_redis(s->proxy, mp_bytes_slice(&r->raw), &publish))
+	if (reply.len == 0 || reply.data[0] != ':')
 		return reply;
-	len = snprintf(number, 32, ":%" PRIu64 "\r\n",
-		       mp_pubsub_receivers(&s->proxy->pubsub, publish.argv[1],
-					   mp_arg_is(publish.argv[0], "spublish")));
+	len = snprintf(number, MP_PUBSUB_NUMBER_BYTES, ":%" PRIu64 "\r\n",
+		       mp_pubsub_receivers(&s->proxy->pubsub, publish->argv[1],
+					   mp_arg_is(publish->argv[0], "spublish")));
 	return (struct mp_slice){number, (size_t)len};
+}
+
+struct mp_slice mp_pubsub_on_reply(struct mp_session *s, struct mp_request *r,
+				   struct mp_slice reply, char number[MP_PUBSUB_NUMBER_BYTES])
+{
+	struct resp_request publish;
+
+	if (!mp_reparse_redis(s->proxy, mp_bytes_slice(&r->raw), &publish))
+		return reply;
+	return mp_pubsub_count(s, &publish, reply, number);
 }
 
 static void say_channels(struct mp_session *s, const struct resp_request *r,

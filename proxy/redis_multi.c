@@ -30,8 +30,8 @@ static void unwatch(struct mp_multi *multi)
 static void close_multi(struct mp_multi *multi)
 {
 	mp_buffer_clear(&multi->queued);
-	multi->is_open = multi->is_aborted = multi->is_moved = multi->has_scan = false;
-	multi->may_change = false;
+	multi->is_open = multi->is_aborted = multi->has_own = multi->has_scan = false;
+	multi->may_change = multi->subscribes = multi->is_silent = false;
 	multi->count = 0;
 }
 
@@ -53,6 +53,22 @@ static bool is_immediate(const char *name)
 	return false;
 }
 
+/* Is it in the session's hands, in an EXEC? PING answers subscribers in a way of its own. */
+static bool is_own(const struct mp_multi *multi, const struct mp_command *command)
+{
+	return command->class == MP_CLASS_LOCAL && strcmp(command->name, "echo") != 0 &&
+	       (multi->subscribes || strcmp(command->name, "ping") != 0);
+}
+
+static void queue(struct mp_multi *multi, const struct mp_command *command)
+{
+	multi->count++;
+	multi->may_change = multi->may_change || command->may_change;
+	multi->subscribes = multi->subscribes || mp_pubsub_is_change(command);
+	multi->has_own =
+		multi->has_own || is_own(multi, command) || command->rewrite == MP_REWRITE_PUBLISH;
+}
+
 bool mp_multi_queue(struct mp_session *s, const struct mp_command *command,
 		    const struct resp_request *request)
 {
@@ -60,11 +76,6 @@ bool mp_multi_queue(struct mp_session *s, const struct mp_command *command,
 
 	if (!multi->is_open || is_immediate(command->name))
 		return false;
-	if (mp_pubsub_is_change(command)) {
-		multi->is_aborted = true;
-		mp_say_error(s, "ERR muproxy: %s is not served inside MULTI", command->name);
-		return true;
-	}
 	if (mp_buffer_len(&multi->queued) + request->raw.len >
 		    s->proxy->options.max_request_bytes ||
 	    !redis_put_request(&multi->queued, request->argc, request->argv)) {
@@ -72,8 +83,7 @@ bool mp_multi_queue(struct mp_session *s, const struct mp_command *command,
 		mp_say(s, "-ERR muproxy: the transaction is larger than a request may be\r\n");
 		return true;
 	}
-	multi->count++;
-	multi->may_change = multi->may_change || command->may_change;
+	queue(multi, command);
 	mp_say(s, "+QUEUED\r\n");
 	return true;
 }
@@ -100,76 +110,63 @@ void mp_multi_refused(struct mp_session *s, const char *error)
 
 /* ---------------------------------------------------------------------- EXEC */
 
-/*
- * What the session answers by itself, in the place of the command. False: out of memory, or it
- * makes the request larger than one may be.
- */
-static bool put_local(struct mp_session *s, const struct mp_command *command,
-		      const struct resp_request *request, struct mp_buffer *out)
+/* In the place of what the session carries out, when the reply is there: a reply that it knows. */
+static bool put_blank(struct mp_buffer *out)
 {
-	struct mp_buffer reply = {0};
-	struct mp_slice argv[2] = {{MP_TRANSACTION_REPLY, sizeof(MP_TRANSACTION_REPLY) - 1}};
-	struct resp_request canned = {.argc = 2, .argv = argv};
-	bool ok;
+	static const struct mp_slice argv[] = {
+		{MP_TRANSACTION_REPLY, sizeof(MP_TRANSACTION_REPLY) - 1}, {"+\r\n", 3}};
 
-	s->multi.capture = &reply;
-	mp_redis_local(s, command, request);
-	s->multi.capture = NULL;
-	argv[1] = mp_buffer_slice(&reply);
-	ok = redis_put_request(out, canned.argc, canned.argv);
-	mp_buffer_free(&reply);
-	return ok && mp_buffer_len(out) <= s->proxy->options.max_request_bytes;
+	return redis_put_request(out, 2, argv);
 }
 
 /* SELECT is executed by the backends, too: what follows it runs elsewhere. */
-static bool is_good_select(struct mp_session *s, const struct resp_request *request)
+static bool is_good_select(const struct mp_session *s, const struct mp_command *command,
+			   const struct resp_request *request)
 {
 	int64_t database;
 
-	if (!mp_parse_i64(request->argv[1], &database) || database < 0 ||
-	    database >= s->proxy->databases)
-		return false;
-	s->multi.database = (uint32_t)database;
-	s->multi.is_moved = true;
-	return true;
+	return strcmp(command->name, "select") == 0 && mp_parse_i64(request->argv[1], &database) &&
+	       database >= 0 && database < s->proxy->databases;
 }
 
-static bool put_one(struct mp_session *s, const struct resp_request *request, struct mp_buffer *out)
+/*
+ * The next of what is queued, which moves behind it. NULL: out of memory, or the backend has
+ * been replaced by one that does not know it.
+ */
+static const struct mp_command *next_queued(struct mp_proxy *proxy, struct mp_slice *rest,
+					    struct resp_request *request)
 {
 	char error[MP_ERROR_BYTES];
-	const struct mp_command *command =
-		mp_command_find(s->proxy->commands, request, error, sizeof(error));
+	size_t used;
 
-	if (!command)
-		return false; /* the backend has been replaced by one that does not know it */
-	s->multi.has_scan = s->multi.has_scan || command->rewrite == MP_REWRITE_SCAN;
-	if (command->class != MP_CLASS_LOCAL || strcmp(command->name, "ping") == 0 ||
-	    strcmp(command->name, "echo") == 0 ||
-	    (strcmp(command->name, "select") == 0 && is_good_select(s, request)))
-		return mp_buffer_append(out, request->raw.data, request->raw.len);
-	return put_local(s, command, request, out);
+	if (!mp_parser_ready(proxy) ||
+	    resp_parse(proxy->resp, rest->data, rest->len, &used, request) != RESP_DONE) {
+		mp_parser_spoilt(proxy);
+		return NULL;
+	}
+	rest->data += used;
+	rest->len -= used;
+	return mp_command_find(proxy->commands, request, error, sizeof(error));
 }
 
 static bool put_all(struct mp_session *s, struct mp_buffer *out)
 {
 	struct mp_slice rest = mp_buffer_slice(&s->multi.queued);
-	struct mp_proxy *proxy = s->proxy;
+	bool ok = true;
 
-	while (rest.len > 0) {
+	while (rest.len > 0 && ok) {
 		struct resp_request request;
-		size_t used;
+		const struct mp_command *command = next_queued(s->proxy, &rest, &request);
 
-		if (!mp_parser_ready(proxy) ||
-		    resp_parse(proxy->resp, rest.data, rest.len, &used, &request) != RESP_DONE) {
-			mp_parser_spoilt(proxy);
+		if (!command)
 			return false;
-		}
-		if (!put_one(s, &request, out))
-			return false;
-		rest.data += used;
-		rest.len -= used;
+		s->multi.has_scan = s->multi.has_scan || command->rewrite == MP_REWRITE_SCAN;
+		if (is_own(&s->multi, command) && !is_good_select(s, command, &request))
+			ok = put_blank(out);
+		else
+			ok = mp_buffer_append(out, request.raw.data, request.raw.len);
 	}
-	return true;
+	return ok;
 }
 
 static bool put_envelope(const struct mp_multi *multi, struct mp_buffer *out)
@@ -192,43 +189,170 @@ static void send_exec(struct mp_session *s)
 				       .class = MP_REQUEST_WRITE,
 				       .database = s->database,
 				       .resp = s->resp,
-				       .transaction = true};
+				       .transaction = true,
+				       .gates = multi->has_own,
+				       .blanks = multi->has_own,
+				       .noreply = multi->is_silent};
 	struct mp_bytes bytes;
 
-	multi->database = s->database;
 	if (!put_envelope(multi, &out) || !put_all(s, &out) ||
 	    mp_buffer_len(&out) > s->proxy->options.max_request_bytes ||
 	    !mp_chunks_copy(&s->proxy->chunks, mp_buffer_slice(&out), &bytes)) {
 		mp_buffer_free(&out);
+		mp_pubsub_settle(s);
 		mp_say(s, "-EXECABORT Transaction discarded because of previous errors.\r\n");
+		mp_multi_reset(multi);
 		return;
 	}
 	mp_buffer_free(&out);
 	meta.tokens = multi->has_scan;
-	meta.noreply = s->is_silent;
-	if (multi->is_moved) {
-		meta.gates = true;
-		meta.next_database = (uint8_t)multi->database;
+	if (!mp_session_take_bytes(s, bytes, &meta) || !meta.blanks)
+		mp_multi_reset(multi);
+	else
+		s->is_gated = true; /* what is queued is looked at again when the reply is there */
+}
+
+/* Ask the server for all that is to be subscribed to. False: no memory for that. */
+static bool ask_for_subscriptions(struct mp_session *s)
+{
+	struct mp_slice rest = mp_buffer_slice(&s->multi.queued);
+
+	while (rest.len > 0) {
+		struct resp_request request;
+		const struct mp_command *command = next_queued(s->proxy, &rest, &request);
+
+		if (!command || (mp_pubsub_begins(command) && !mp_pubsub_ask(s, &request)))
+			return false;
 	}
-	if (mp_session_take_bytes(s, bytes, &meta))
-		s->is_gated = meta.gates;
+	return true;
+}
+
+void mp_multi_prepared(struct mp_session *s, bool confirmed)
+{
+	s->is_gated = false;
+	mp_session_mark_dirty(s);
+	if (confirmed) {
+		send_exec(s);
+		return;
+	}
+	mp_pubsub_settle(s);
+	mp_multi_reset(&s->multi);
+	mp_say(s, "-EXECABORT muproxy: this replica's server does not confirm the "
+		  "subscription; nothing was executed\r\n");
+}
+
+static void prepare_exec(struct mp_session *s)
+{
+	s->multi.is_silent = s->is_silent;
+	if (!s->multi.subscribes) {
+		send_exec(s);
+	} else if (!ask_for_subscriptions(s)) {
+		mp_pubsub_settle(s);
+		mp_multi_reset(&s->multi);
+		mp_say(s, "-EXECABORT muproxy: no memory for more subscriptions\r\n");
+	} else {
+		s->is_gated = true;
+		mp_pubsub_await(s);
+	}
 }
 
 void mp_multi_exec(struct mp_session *s, const struct resp_request *request)
 {
 	struct mp_multi *multi = &s->multi;
+	const char *answer = NULL;
 
 	(void)request;
 	if (!multi->is_open)
-		mp_say(s, "-ERR EXEC without MULTI\r\n");
+		answer = "-ERR EXEC without MULTI\r\n";
 	else if (multi->is_aborted)
-		mp_say(s, "-EXECABORT Transaction discarded because of previous errors.\r\n");
+		answer = "-EXECABORT Transaction discarded because of previous errors.\r\n";
 	else if (mp_buffer_len(&multi->queued) == 0 && multi->watched_words == 0)
-		mp_say(s, "*0\r\n");
-	else
-		send_exec(s);
+		answer = "*0\r\n";
+	if (!answer) {
+		prepare_exec(s);
+		return;
+	}
+	mp_say(s, answer);
 	if (multi->is_open)
 		mp_multi_reset(multi);
+}
+
+/* ------------------------------------------------------- the reply to an EXEC */
+
+/* The next reply of those in *rest, which moves behind it. False: there is none. */
+static bool next_reply(struct mp_slice *rest, struct mp_slice *reply)
+{
+	struct resp_framer framer = {0};
+	size_t used;
+
+	if (resp_frame(&framer, rest->data, rest->len, &used) != RESP_DONE)
+		return false;
+	*reply = (struct mp_slice){rest->data, used};
+	rest->data += used;
+	rest->len -= used;
+	return true;
+}
+
+/* theirs: what the transaction's reply has in its place. */
+static void finish_one(struct mp_session *s, const struct mp_command *command,
+		       const struct resp_request *request, struct mp_slice theirs)
+{
+	char number[MP_PUBSUB_NUMBER_BYTES];
+
+	if (mp_pubsub_is_change(command)) {
+		mp_pubsub_change_in_exec(s, request);
+	} else if (is_own(&s->multi, command)) {
+		mp_redis_local(s, command, request);
+	} else {
+		if (command->rewrite == MP_REWRITE_PUBLISH)
+			theirs = mp_pubsub_count(s, request, theirs, number);
+		mp_session_say(s, theirs);
+	}
+}
+
+static bool finish_all(struct mp_session *s, struct mp_slice reply)
+{
+	struct mp_slice queued = mp_buffer_slice(&s->multi.queued);
+	const char *end = memchr(reply.data, '\n', reply.len);
+	struct mp_slice head = {reply.data, end ? (size_t)(end + 1 - reply.data) : 0};
+
+	mp_session_say(s, head);
+	reply.data += head.len;
+	reply.len -= head.len;
+	while (queued.len > 0 && !s->dead) {
+		struct resp_request request;
+		const struct mp_command *command = next_queued(s->proxy, &queued, &request);
+		struct mp_slice theirs;
+
+		if (!command || !next_reply(&reply, &theirs))
+			return false;
+		finish_one(s, command, &request, theirs);
+	}
+	return !s->dead;
+}
+
+bool mp_multi_on_exec(struct mp_session *s, struct mp_slice reply, struct mp_buffer *out)
+{
+	bool executed = reply.len > 1 && reply.data[0] == '*' && reply.data[1] != '-';
+	bool ok = true;
+
+	s->is_gated = false;
+	mp_session_mark_dirty(s);
+	if (executed) {
+		s->multi.capture = out;
+		s->is_silent = s->multi.is_silent;
+		ok = finish_all(s, reply);
+		s->is_silent = false;
+		s->multi.capture = NULL;
+	} else if (!s->multi.is_silent) {
+		ok = mp_buffer_append(out, reply.data, reply.len);
+	}
+	if (s->multi.subscribes)
+		mp_pubsub_settle(s);
+	mp_multi_reset(&s->multi);
+	if (!ok)
+		mp_session_kill(s);
+	return ok;
 }
 
 /* ------------------------------------------------------------------- the others */
@@ -324,7 +448,7 @@ static bool remember(struct mp_session *s, const struct resp_request *watch, str
 	return mp_buffer_len(&s->multi.watched) <= s->proxy->options.max_request_bytes;
 }
 
-struct mp_slice mp_multi_on_reply(struct mp_session *s, struct mp_request *r, struct mp_slice reply)
+struct mp_slice mp_multi_on_watch(struct mp_session *s, struct mp_request *r, struct mp_slice reply)
 {
 	static const struct mp_slice ok = {"+OK\r\n", 5};
 	struct resp_request watch;
@@ -332,11 +456,6 @@ struct mp_slice mp_multi_on_reply(struct mp_session *s, struct mp_request *r, st
 	s->is_gated = false;
 	r->meta.gates = false; /* the rest of the reply, if any, is just passed on */
 	mp_session_mark_dirty(s);
-	if (!r->meta.watch) {
-		if (reply.len > 1 && reply.data[0] == '*' && reply.data[1] != '-')
-			s->database = r->meta.next_database;
-		return reply;
-	}
 	if (reply.len < 4 || reply.data[0] != '+')
 		return reply;
 	if (!mp_reparse_redis(s->proxy, mp_bytes_slice(&r->raw), &watch) ||

@@ -58,15 +58,15 @@ struct mp_request_meta {
 	bool transaction; /* raw is an envelope and commands (transaction.h) */
 	bool watch;       /* WATCH (watch.h) */
 	bool gates;       /* the session reads on when it is answered */
-	uint8_t next_database; /* of a transaction: that the session is in afterwards */
-	bool info;             /* INFO (redis_info.h) */
-	bool scan;             /* SCAN and its kin (scan.h) */
-	bool config;           /* CONFIG GET (redis_config.h) */
-	bool denyoom;          /* it may need memory (memory.h) */
-	bool settings;         /* CONFIG SET (memory.h) */
-	bool speaks;           /* subscribers may hear of it (pubsub.h) */
-	bool publish;          /* PUBLISH, SPUBLISH (pubsub.h) */
-	bool local;            /* a read that may be answered with the past (local_reads.h) */
+	bool blanks;      /* a transaction of which a part is the session's (redis_multi.h) */
+	bool info;        /* INFO (redis_info.h) */
+	bool scan;        /* SCAN and its kin (scan.h) */
+	bool config;      /* CONFIG GET (redis_config.h) */
+	bool denyoom;     /* it may need memory (memory.h) */
+	bool settings;    /* CONFIG SET (memory.h) */
+	bool speaks;      /* subscribers may hear of it (pubsub.h) */
+	bool publish;     /* PUBLISH, SPUBLISH (pubsub.h) */
+	bool local;       /* a read that may be answered with the past (local_reads.h) */
 	uint8_t groups; /* its reply needs treatment: enum mp_rewrite (stream_groups.h); 0: none */
 	uint8_t ttl;    /* a read of a deadline: enum mp_rewrite (ttl.h); 0: none */
 	bool blocks;    /* it waits if there is nothing for it (blocking.h) */

@@ -185,11 +185,13 @@ void mp_session_take_back(struct mp_session *s, struct mp_request *r)
 	mp_requests_charge(&s->proxy->requests, r);
 }
 
-/* Could the leader be lost before the rest of this reply is here? */
+/* Could the leader be lost before the rest of this reply is here? Or is it to be completed? */
 static bool is_kept(const struct mp_session *s, const struct mp_request *r)
 {
 	const struct mp_proxy *proxy = s->proxy;
 
+	if (r->meta.blanks)
+		return r->state != MP_REQUEST_DONE;
 	return r->state == MP_REQUEST_RELAYED && !r->streamed && !mp_request_is_paced(r) &&
 	       mp_buffer_len(&r->reply) < KEEP_BYTES &&
 	       proxy->requests.bytes <= proxy->options.max_held_bytes;
@@ -250,6 +252,18 @@ static void open_window(struct mp_session *s, struct mp_request *r)
 	mp_router_ready(s->proxy, s);
 }
 
+/* The reply to an EXEC is whole, and aside: its client gets one with the session's own parts. */
+static void fill_blanks(struct mp_session *s, struct mp_request *r)
+{
+	struct mp_buffer whole = {0};
+
+	if (!s->dead && mp_multi_on_exec(s, mp_buffer_slice(&r->reply), &whole)) {
+		mp_session_take_back(s, r);
+		put_aside(s, r, mp_buffer_slice(&whole));
+	}
+	mp_buffer_free(&whole);
+}
+
 void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slice piece, bool last)
 {
 	bool is_cut = last && mp_listing_is_cut(r, piece);
@@ -257,8 +271,15 @@ void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slic
 
 	if (r->meta.publish && !s->dead)
 		piece = mp_pubsub_on_reply(s, r, piece, number);
-	if (r->meta.gates && !s->dead)
-		piece = mp_multi_on_reply(s, r, piece);
+	if (r->meta.blanks && !s->dead) {
+		put_aside(s, r, piece);
+		if (!last)
+			return;
+		fill_blanks(s, r);
+		piece.len = 0;
+	} else if (r->meta.gates && !s->dead) {
+		piece = mp_multi_on_watch(s, r, piece);
+	}
 	if (r->meta.part && piece.len > 0 && mc_is_error(piece)) {
 		/* The client would take it for the whole answer, and the rest for another's. */
 		mp_session_kill(s);
@@ -290,13 +311,27 @@ void mp_session_reply(struct mp_session *s, struct mp_request *r, struct mp_slic
 		mp_session_close_after_replies(s);
 }
 
+/* A part of the reply to an EXEC: that is bounded like replies that the client does not read. */
+static void capture(struct mp_session *s, struct mp_slice reply)
+{
+	struct mp_buffer *whole = s->multi.capture;
+
+	if (s->wants_no_replies || s->is_silent)
+		return;
+	if (mp_buffer_len(whole) + reply.len > s->proxy->options.client_output_bytes ||
+	    !mp_buffer_append(whole, reply.data, reply.len)) {
+		mp_warn("client %u: disconnected, its EXEC's reply takes more than %zu bytes",
+			s->id, mp_buffer_len(whole));
+		mp_session_kill(s);
+	}
+}
+
 void mp_session_say(struct mp_session *s, struct mp_slice reply)
 {
 	struct mp_request *r;
 
 	if (s->multi.capture) {
-		if (!mp_buffer_append(s->multi.capture, reply.data, reply.len))
-			mp_session_kill(s);
+		capture(s, reply);
 		return;
 	}
 	STAT_ADD(s->proxy, local, 1);

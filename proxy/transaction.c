@@ -401,6 +401,15 @@ static void answer_from_recipe(struct mp_proxy *proxy, struct mp_request *r, str
 	mp_buffer_free(&assembly.out);
 }
 
+/* Nothing to execute: but whether what is watched has changed only the log can tell. */
+static void put_nothing(struct making *m)
+{
+	static const struct mp_slice ping = {"*1\r\n$4\r\nPING\r\n", 14};
+
+	put_wire(m, ping);
+	step(m, (struct step){.kind = STEP_SKIP}, (struct mp_slice){0});
+}
+
 void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r)
 {
 	struct mp_pipeline *pipeline = &proxy->pipeline;
@@ -412,6 +421,7 @@ void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r)
 			   .database = r->meta.database,
 			   .resp = r->meta.resp};
 	struct resp_request request;
+	bool watches;
 
 	mp_buffer_clear(m.wire);
 	mp_buffer_clear(m.recipe);
@@ -424,6 +434,7 @@ void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r)
 		mp_answer(proxy, r, mp_resp_nil_array(r->meta.resp), true);
 		return;
 	}
+	watches = request.argc > 1;
 	while (rest.len > 0 && !m.failed && next_command(proxy, &rest, &request)) {
 		make_one(&m, &request);
 		/* A few bytes may become many (FLUSHALL): not first all of them, and then no. */
@@ -433,6 +444,8 @@ void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r)
 		mp_answer_error(proxy, r, "ERR muproxy: the request is larger than the log takes");
 		return;
 	}
+	if (m.commands == 0 && watches)
+		put_nothing(&m);
 	if (m.failed || rest.len > 0) {
 		mp_answer_error(proxy, r,
 				"ERR muproxy: the transaction was not understood by the leader, "

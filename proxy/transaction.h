@@ -25,7 +25,7 @@ struct mp_proxy;
 
 /* First in the request's bytes; no client can send it, for no server knows it. */
 #define MP_TRANSACTION_ENVELOPE "muproxy.exec"
-/* Among its commands: a reply that the session has decided on. */
+/* Among its commands: a reply that is given as it stands. The session has another in its place. */
 #define MP_TRANSACTION_REPLY "muproxy.reply"
 
 /* The replies to a transaction while they come in. One at a time per backend: it executes one. */

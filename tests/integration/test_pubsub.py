@@ -52,10 +52,11 @@ def conversation(client, requests, protocol):
         client._fill()
     client.buffer = b""
     replies = []
-    for request in requests:
-        client.send(encode(*request) + encode("PING", "<end>"))
+    for n, request in enumerate(requests):
+        end = f"<end{n}>"  # an EXEC's own reply has those that were queued
+        client.send(encode(*request) + encode("PING", end))
         try:
-            while not (client.buffer.endswith(b"<end>\r\n") or  # or both are queued
+            while not (client.buffer.endswith(end.encode() + b"\r\n") or  # or both are queued
                        client.buffer.endswith(b"+QUEUED\r\n") and client.buffer.count(b"\r\n") > 1):
                 client._fill()
         except Disconnected:
