@@ -63,8 +63,7 @@ enum mp_verdict mp_classify_redis(const struct mp_proxy *proxy, const struct res
 	case MP_CLASS_REFUSED:
 		break;
 	}
-	snprintf(error, MP_ERROR_BYTES, "ERR muproxy: %s is not served: %s", found->name,
-		 found->refusal);
+	mp_command_refusal(found, error, MP_ERROR_BYTES);
 	return MP_VERDICT_ERROR;
 }
 

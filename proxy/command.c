@@ -458,6 +458,15 @@ const struct mp_command *mp_command_find(const struct mp_commands *table,
 	return command;
 }
 
+void mp_command_refusal(const struct mp_command *command, char *error, size_t error_bytes)
+{
+	if (strncmp(command->refusal, "ERR ", 4) == 0)
+		snprintf(error, error_bytes, "%s", command->refusal);
+	else
+		snprintf(error, error_bytes, "ERR muproxy: %s is not served: %s", command->name,
+			 command->refusal);
+}
+
 bool mp_command_each_key(const struct mp_command *command, const struct resp_request *r,
 			 void (*visit)(void *ctx, struct mp_slice key), void *ctx)
 {

@@ -73,10 +73,11 @@ struct mp_command {
 	bool blind;
 	bool movable_keys; /* where its keys are depends on its arguments */
 	bool denyoom;
-	bool is_admin;       /* by the flag of that name */
-	bool may_change;     /* it changes data, or may: CLIENT PAUSE WRITE holds it */
-	bool touches_keys;   /* it reads or writes data, by its flags */
-	const char *refusal; /* e.g. "blocking commands are not served yet" */
+	bool is_admin;     /* by the flag of that name */
+	bool may_change;   /* it changes data, or may: CLIENT PAUSE WRITE holds it */
+	bool touches_keys; /* it reads or writes data, by its flags */
+	const char
+		*refusal; /* e.g. "blocking commands are not served yet", or "ERR ...": all of it */
 
 	/* The rest is command.c's own. */
 	const struct mp_commands *subcommands;        /* of a container (CONFIG, OBJECT, ...) */
@@ -111,6 +112,9 @@ void mp_commands_each(const struct mp_commands *,
  */
 const struct mp_command *mp_command_find(const struct mp_commands *, const struct resp_request *,
 					 char *error, size_t error_bytes);
+
+/* The error by which a command of class REFUSED is answered. */
+void mp_command_refusal(const struct mp_command *command, char *error, size_t error_bytes);
 
 /*
  * Calls visit() for each key that a request's arguments name. False: places alone do not tell

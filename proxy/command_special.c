@@ -9,13 +9,15 @@
 
 #include <string.h>
 
-/* Why not. A reason ends a sentence that begins with the command's name. */
+/* Why not. A reason ends a sentence that begins with the command's name, unless it is a whole
+ * error. */
 #define LOCAL_FSYNC \
 	"it is about the file of one server: an acknowledged write is on a majority already"
 #define CONNECTION "it would change a connection that many clients share"
 #define OPERATOR "it concerns one server alone: send it to the backend itself"
 #define REPLICATION "replication is muproxy's own"
-#define CLUSTER "a muproxy group is no Redis Cluster"
+/* Redis's own words, by which clients that look for a cluster know that there is none. */
+#define CLUSTER "ERR This instance has cluster support disabled"
 #define ACLS "ACL users are not served"
 #define SORT_TIES "with BY, ALPHA and STORE the order of equal weights may differ between replicas"
 #define FIELD_EXPIRY "deadlines of fields are not served yet"
@@ -374,6 +376,9 @@ static const struct mp_special specials[] = {
 	/* Of one server, for its operator. */
 	REFUSE("acl", ACLS),
 	LOCAL("acl|whoami"),
+	LOCAL("acl|users"),
+	LOCAL("acl|list"),
+	LOCAL("acl|getuser"),
 	READ("acl|cat"),
 	READ("acl|genpass"),
 	REFUSE("config", OPERATOR),
@@ -402,7 +407,7 @@ static const struct mp_special specials[] = {
 	REFUSE("sync", REPLICATION),
 	REFUSE("failover", REPLICATION),
 	REFUSE("migrate", REPLICATION),
-	REFUSE("restore-asking", CLUSTER),
+	REFUSE("restore-asking", REPLICATION),
 
 	/* Harmless questions, though no flag says so (HELP subcommands: command.c). */
 	READ("command"),

@@ -97,8 +97,11 @@ void mp_client_unblock(struct mp_session *s, const struct resp_request *r)
 {
 	int64_t id;
 
-	if (r->argc > 4 ||
-	    (r->argc == 4 && !mp_arg_is(r->argv[3], "timeout") && !mp_arg_is(r->argv[3], "error")))
+	if (r->argc > 4)
+		mp_say(s, "-ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try "
+			  "CLIENT HELP.\r\n");
+	else if (r->argc == 4 && !mp_arg_is(r->argv[3], "timeout") &&
+		 !mp_arg_is(r->argv[3], "error"))
 		mp_say(s, "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR\r\n");
 	else if (!mp_parse_i64(r->argv[2], &id))
 		mp_say(s, MP_NOT_AN_INTEGER);
@@ -122,12 +125,70 @@ void mp_client_reply(struct mp_session *s, const struct resp_request *r)
 	}
 }
 
+/* Options of CLIENT TRACKING, in the order of `options` below. */
+enum { BCAST = 1, OPTIN = 2, OPTOUT = 4, NOLOOP = 8, PREFIX = 16 };
+
+/* What Redis says of CLIENT TRACKING's options: NULL, or an error. *given: which there are. */
+static const char *fault_of_tracking(struct mp_session *s, const struct resp_request *r,
+				     unsigned *given)
+{
+	static const char *const options[] = {"bcast", "optin", "optout", "noloop"};
+	const struct mp_session *other;
+	int64_t id;
+
+	*given = 0;
+	for (int i = 3; i < r->argc; i++) {
+		bool has_more = i + 1 < r->argc;
+		size_t n = 0;
+
+		while (n < 4 && !mp_arg_is(r->argv[i], options[n]))
+			n++;
+		if (n < 4) {
+			*given |= 1u << n;
+		} else if (has_more && mp_arg_is(r->argv[i], "prefix")) {
+			*given |= PREFIX;
+			i++;
+		} else if (has_more && mp_arg_is(r->argv[i], "redirect")) {
+			if (!mp_parse_i64(r->argv[++i], &id))
+				return MP_NOT_AN_INTEGER;
+			TAILQ_FOREACH(other, &s->proxy->sessions.all, all)
+				if ((int64_t)other->id == id)
+					break;
+			if (!other)
+				return "-ERR The client ID you want redirect to does not exist\r\n";
+		} else {
+			return MP_SYNTAX_ERROR;
+		}
+	}
+	return NULL;
+}
+
+/* Options that do not go together. */
+static const char *fault_of_options(unsigned given)
+{
+	if ((given & (BCAST | PREFIX)) == PREFIX)
+		return "-ERR PREFIX option requires BCAST mode to be enabled\r\n";
+	if ((given & BCAST) && (given & (OPTIN | OPTOUT)))
+		return "-ERR OPTIN and OPTOUT are not compatible with BCAST\r\n";
+	if ((given & OPTIN) && (given & OPTOUT))
+		return "-ERR You can't specify both OPTIN mode and OPTOUT mode\r\n";
+	return NULL;
+}
+
 /* Which keys a client has read nobody knows: any replica answers, and any may be asked. */
 void mp_client_tracking(struct mp_session *s, const struct resp_request *r)
 {
-	if (mp_arg_is(r->argv[2], "off"))
+	unsigned given;
+	const char *fault = fault_of_tracking(s, r, &given);
+	bool on = mp_arg_is(r->argv[2], "on");
+
+	if (!fault && on)
+		fault = fault_of_options(given);
+	if (fault)
+		mp_say(s, fault);
+	else if (mp_arg_is(r->argv[2], "off"))
 		mp_say(s, "+OK\r\n");
-	else if (mp_arg_is(r->argv[2], "on"))
+	else if (on)
 		mp_say(s, "-ERR muproxy: CLIENT TRACKING is not served: no invalidations would be "
 			  "sent\r\n");
 	else
@@ -152,7 +213,7 @@ void mp_client_caching(struct mp_session *s, const struct resp_request *r)
 
 /* ---------------------------------------------------------------- about others */
 
-enum { LINE_BYTES = 512 };
+enum { LINE_BYTES = 768 };
 
 static void address_of(const struct mp_session *s, bool own, char out[MP_CLIENT_ADDRESS_BYTES])
 {
@@ -171,7 +232,8 @@ void mp_client_address(const struct mp_session *s, char out[MP_CLIENT_ADDRESS_BY
 	address_of(s, false, out);
 }
 
-static size_t describe(const struct mp_session *s, char line[LINE_BYTES])
+/* taken: bytes of the request that asks, if it is this client's. */
+static size_t describe(const struct mp_session *s, size_t taken, char line[LINE_BYTES])
 {
 	static const uint32_t none[MP_TOPIC_KINDS];
 	static const char *const kinds[] = {"N", "x", "P", "Px", "b", "xb", "Pb", "Pxb"};
@@ -179,6 +241,7 @@ static size_t describe(const struct mp_session *s, char line[LINE_BYTES])
 				  s->multi.is_open];
 	const uint32_t *told = s->subscriber ? s->subscriber->told : none;
 	uint64_t now_ms = mp_now_ms(s->proxy);
+	size_t memory = sizeof(*s) + s->in.cap + s->out.cap + s->multi.queued.cap;
 	char from[MP_CLIENT_ADDRESS_BYTES], to[MP_CLIENT_ADDRESS_BYTES];
 	int len;
 
@@ -187,13 +250,16 @@ static size_t describe(const struct mp_session *s, char line[LINE_BYTES])
 	len = snprintf(line, LINE_BYTES,
 		       "id=%" PRIu32 " addr=%s laddr=%s fd=%d name=%.200s age=%" PRIu64
 		       " idle=%" PRIu64 " flags=%s db=%" PRIu32 " sub=%" PRIu32 " psub=%" PRIu32
-		       " ssub=%" PRIu32 " multi=%d qbuf=%zu qbuf-free=%zu obl=%zu oll=0 "
-		       "omem=%zu events=r cmd=NULL user=%.*s redir=-1 resp=%d\n",
+		       " ssub=%" PRIu32 " multi=%d qbuf=%zu qbuf-free=%zu argv-mem=0 multi-mem=%zu "
+		       "rbs=%zu rbp=%zu obl=%zu oll=0 omem=0 tot-mem=%zu events=r cmd=%s "
+		       "user=%.*s redir=-1 resp=%d\n",
 		       s->id, from, to, s->fd, s->name ? s->name : "", (now_ms - s->born_ms) / 1000,
 		       (now_ms - s->heard_ms) / 1000, flags, s->database, told[MP_TOPIC_CHANNEL],
 		       told[MP_TOPIC_PATTERN], told[MP_TOPIC_SHARD],
-		       s->multi.is_open ? (int)s->multi.count : -1, mp_buffer_len(&s->in),
-		       mp_buffer_room(&s->in), mp_buffer_len(&s->out), s->out.cap,
+		       s->multi.is_open ? (int)s->multi.count : -1, mp_buffer_len(&s->in) + taken,
+		       mp_buffer_room(&s->in), s->multi.queued.cap, s->out.cap, s->out.cap,
+		       mp_buffer_len(&s->out), memory,
+		       s->last_command[0] ? s->last_command : "NULL",
 		       s->user.len < 100 ? (int)s->user.len : 100, s->user.data, s->resp);
 	return (size_t)len < LINE_BYTES ? (size_t)len : LINE_BYTES - 1;
 }
@@ -202,8 +268,7 @@ void mp_client_info(struct mp_session *s, const struct resp_request *r)
 {
 	char line[LINE_BYTES];
 
-	(void)r;
-	mp_say_text(s, (struct mp_slice){line, describe(s, line)});
+	mp_say_text(s, (struct mp_slice){line, describe(s, r->raw.len, line)});
 }
 
 /* Who is meant by CLIENT LIST and KILL. */
@@ -259,13 +324,14 @@ static bool take_type(struct mp_session *s, struct filter *f, struct mp_slice ty
 	return false;
 }
 
-/* wrong: what is said if one is no ID. */
-static bool take_ids(struct mp_session *s, struct filter *f, int first, int last, const char *wrong)
+/* wrong: what is said if one is none, or less than the least that there may be. */
+static bool take_ids(struct mp_session *s, struct filter *f, int first, int last, int64_t least,
+		     const char *wrong)
 {
 	int64_t id;
 
 	for (int i = first; i <= last; i++) {
-		if (!mp_parse_i64(f->r->argv[i], &id) || id < 1) {
+		if (!mp_parse_i64(f->r->argv[i], &id) || id < least) {
 			mp_say(s, wrong);
 			return false;
 		}
@@ -286,17 +352,18 @@ void mp_client_list(struct mp_session *s, const struct resp_request *r)
 		if (!take_type(s, &f, r->argv[3]))
 			return;
 	} else if (r->argc > 3 && mp_arg_is(r->argv[2], "id")) {
-		if (!take_ids(s, &f, 3, r->argc - 1, "-ERR Invalid client ID\r\n"))
+		if (!take_ids(s, &f, 3, r->argc - 1, INT64_MIN, "-ERR Invalid client ID\r\n"))
 			return;
 	} else if (r->argc != 2) {
 		mp_say(s, MP_SYNTAX_ERROR);
 		return;
 	}
 	TAILQ_FOREACH(other, &s->proxy->sessions.all, all) {
+		size_t taken = other == s ? r->raw.len : 0;
 		char line[LINE_BYTES];
 
 		if (is_meant(&f, other))
-			ok = ok && mp_buffer_append(&text, line, describe(other, line));
+			ok = ok && mp_buffer_append(&text, line, describe(other, taken, line));
 	}
 	if (ok)
 		mp_say_text(s, mp_buffer_slice(&text));
@@ -311,7 +378,8 @@ static bool take_filter(struct mp_session *s, struct filter *f, int i, bool *ski
 	struct mp_slice name = f->r->argv[i], value = f->r->argv[i + 1];
 
 	if (mp_arg_is(name, "id"))
-		return take_ids(s, f, i + 1, i + 1, "-ERR client-id should be greater than 0\r\n");
+		return take_ids(s, f, i + 1, i + 1, 1,
+				"-ERR client-id should be greater than 0\r\n");
 	if (mp_arg_is(name, "type"))
 		return take_type(s, f, value);
 	if (mp_arg_is(name, "addr")) {

@@ -37,8 +37,10 @@ static void select_database(struct mp_session *s, const struct resp_request *r)
 {
 	int64_t database;
 
-	if (!mp_parse_i64(r->argv[1], &database) || database < INT32_MIN || database > INT32_MAX) {
+	if (!mp_parse_i64(r->argv[1], &database)) {
 		mp_say(s, MP_NOT_AN_INTEGER);
+	} else if (database < INT32_MIN || database > INT32_MAX) {
+		mp_say(s, MP_NOT_AN_INT);
 	} else if (database < 0 || database >= s->proxy->databases) {
 		mp_say(s, "-ERR DB index is out of range\r\n");
 	} else {
@@ -87,15 +89,19 @@ static void read_linearizably(struct mp_session *s, const struct resp_request *r
 /* What was acknowledged is on a majority: so many replicas besides the leader have it. */
 static void wait_replicas(struct mp_session *s, const struct resp_request *r)
 {
-	int64_t number;
+	int64_t number, timeout_ms;
 	struct mu_group_status group;
 	unsigned members = 0;
 
-	if (!mp_parse_i64(r->argv[1], &number) || !mp_parse_i64(r->argv[2], &number)) {
+	if (!mp_parse_i64(r->argv[1], &number)) {
 		mp_say(s, MP_NOT_AN_INTEGER);
 		return;
 	}
-	if (number < 0) {
+	if (!mp_parse_i64(r->argv[2], &timeout_ms)) {
+		mp_say(s, "-ERR timeout is not an integer or out of range\r\n");
+		return;
+	}
+	if (timeout_ms < 0) {
 		mp_say(s, "-ERR timeout is negative\r\n");
 		return;
 	}
@@ -137,6 +143,9 @@ static const struct {
 	{"hello", mp_redis_hello},
 	{"auth", mp_redis_auth},
 	{"acl|whoami", mp_redis_whoami},
+	{"acl|users", mp_redis_users},
+	{"acl|list", mp_redis_users},
+	{"acl|getuser", mp_redis_user},
 	{"readonly", read_locally},
 	{"readwrite", read_linearizably},
 	{"wait", wait_replicas},

@@ -142,3 +142,44 @@ void mp_redis_whoami(struct mp_session *s, const struct resp_request *r)
 	(void)r;
 	mp_say_bulk(s, s->user);
 }
+
+/* With a list of users what Redis would show are hashes of passwords, which are nobody's business.
+ */
+static bool has_list(struct mp_session *s, const struct resp_request *r)
+{
+	if (!s->proxy->options.redis_users)
+		return false;
+	mp_say_error(s,
+		     "ERR muproxy: acl|%.*s is not served: who may connect, and how, is in this "
+		     "replica's auth-file",
+		     (int)r->argv[1].len, r->argv[1].data);
+	return true;
+}
+
+void mp_redis_users(struct mp_session *s, const struct resp_request *r)
+{
+	if (has_list(s, r))
+		return;
+	if (mp_arg_is(r->argv[1], "list"))
+		mp_say(s, "*1\r\n$34\r\nuser " DEFAULT_USER " on nopass ~* &* +@all\r\n");
+	else
+		mp_say(s, "*1\r\n$7\r\n" DEFAULT_USER "\r\n");
+}
+
+void mp_redis_user(struct mp_session *s, const struct resp_request *r)
+{
+	static const char rights[] = "$9\r\npasswords\r\n*0\r\n$8\r\ncommands\r\n$5\r\n+@all\r\n$"
+				     "4\r\nkeys\r\n$2\r\n~*\r\n"
+				     "$8\r\nchannels\r\n$2\r\n&*\r\n$9\r\nselectors\r\n*0\r\n";
+	char wire[sizeof(rights) + 64];
+
+	if (has_list(s, r))
+		return;
+	if (!mp_slice_is(r->argv[2], DEFAULT_USER)) {
+		mp_session_say(s, mp_resp_nil(s->resp));
+		return;
+	}
+	snprintf(wire, sizeof(wire), "%s\r\n$5\r\nflags\r\n%c2\r\n$2\r\non\r\n$6\r\nnopass\r\n%s",
+		 s->resp == 3 ? "%6" : "*12", s->resp == 3 ? '~' : '*', rights);
+	mp_say(s, wire);
+}

@@ -1,5 +1,5 @@
 /*
- * redis_login.h - who a Redis client is: HELLO, AUTH, ACL WHOAMI. Where the replica
+ * redis_login.h - who a Redis client is: HELLO, AUTH, and what ACL tells. Where the replica
  * has a list of its users (users.h), a connection is served nothing else, and bound
  * to small requests, until it has named one of them. What a password alone belongs
  * to is the user "default". Without a list it is as with a Redis that asks for no
@@ -27,5 +27,9 @@ bool mp_redis_has_user(const struct mp_proxy *proxy, struct mp_slice name);
 void mp_redis_hello(struct mp_session *s, const struct resp_request *request);
 void mp_redis_auth(struct mp_session *s, const struct resp_request *request);
 void mp_redis_whoami(struct mp_session *s, const struct resp_request *request);
+/* ACL USERS and ACL LIST. */
+void mp_redis_users(struct mp_session *s, const struct resp_request *request);
+/* ACL GETUSER. */
+void mp_redis_user(struct mp_session *s, const struct resp_request *request);
 
 #endif

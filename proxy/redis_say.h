@@ -8,6 +8,8 @@
 #include "slice.h"
 
 #define MP_NOT_AN_INTEGER "-ERR value is not an integer or out of range\r\n"
+#define MP_NOT_AN_INT \
+	"-ERR value is out of range, value must between -2147483648 and 2147483647\r\n"
 #define MP_SYNTAX_ERROR "-ERR syntax error\r\n"
 
 /* A whole reply, as it goes out. */

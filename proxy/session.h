@@ -19,6 +19,7 @@
 #include <sys/queue.h>
 
 #include "buffer.h"
+#include "command.h"
 #include "mc_text.h"
 #include "redis_multi.h"
 #include "request.h"
@@ -52,15 +53,16 @@ struct mp_session {
 	uint8_t resp;          /* Redis: the protocol's version that it speaks */
 	struct mp_multi multi; /* Redis */
 	bool is_gated;         /* not read on from before an answer is there (redis_multi.h) */
-	bool is_held;       /* ... for a CLIENT PAUSE (pause.h), or to know of memory (memory.h) */
-	char *name;         /* CLIENT SETNAME, or NULL */
-	bool reads_locally; /* Redis: see local_reads.h */
-	bool is_monitor;    /* monitor.h */
-	bool wants_no_replies; /* CLIENT REPLY OFF */
-	bool skips_next;       /* CLIENT REPLY SKIP: the next request is not replied to */
-	bool is_silent;        /* the request being dealt with is not replied to */
-	bool is_logged_in;     /* it has proved to be one of the users, if there is a list */
-	struct mp_slice user;  /* Redis: which one (redis_login.h) */
+	bool is_held; /* ... for a CLIENT PAUSE (pause.h), or to know of memory (memory.h) */
+	char *name;   /* CLIENT SETNAME, or NULL */
+	char last_command[sizeof(((struct mp_command *)0)->name)]; /* "": none that is known */
+	bool reads_locally;                                        /* Redis: see local_reads.h */
+	bool is_monitor;                                           /* monitor.h */
+	bool wants_no_replies;                                     /* CLIENT REPLY OFF */
+	bool skips_next;      /* CLIENT REPLY SKIP: the next request is not replied to */
+	bool is_silent;       /* the request being dealt with is not replied to */
+	bool is_logged_in;    /* it has proved to be one of the users, if there is a list */
+	struct mp_slice user; /* Redis: which one (redis_login.h) */
 	struct mp_subscriber *subscriber; /* pubsub.h; NULL: it never was one */
 	union {
 		struct resp_parser *resp;

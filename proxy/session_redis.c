@@ -1,5 +1,6 @@
 /* session_redis.c - what Redis clients send: taken, refused, or answered here (redis_local.c). */
 #include <stdio.h>
+#include <string.h>
 
 #include "answer.h"
 #include "classify.h"
@@ -38,6 +39,15 @@ static void take(struct mp_session *s, const struct resp_request *request,
 	mp_session_take_bytes(s, bytes, meta);
 }
 
+/* For CLIENT LIST. The table of commands may be gone by then. */
+static void remember(struct mp_session *s, const struct mp_command *command)
+{
+	if (command)
+		memcpy(s->last_command, command->name, sizeof(s->last_command));
+	else
+		s->last_command[0] = '\0';
+}
+
 static void handle(struct mp_session *s, const struct resp_request *request)
 {
 	const struct mp_command *command = NULL;
@@ -46,6 +56,7 @@ static void handle(struct mp_session *s, const struct resp_request *request)
 	enum mp_verdict verdict;
 
 	verdict = mp_classify_redis(s->proxy, request, s->database, &meta, &command, error);
+	remember(s, command);
 	if (command &&
 	    (!mp_redis_admits(s, command, error) || mp_pubsub_forbids(s, command, error)))
 		verdict = MP_VERDICT_ERROR;

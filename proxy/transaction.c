@@ -368,8 +368,7 @@ static void make_one(struct making *m, const struct resp_request *request)
 	} else if (command->class == MP_CLASS_READ || command->class == MP_CLASS_LOCAL) {
 		make_read(m, command, request);
 	} else {
-		snprintf(error, sizeof(error), "ERR muproxy: %s is not served: %s", command->name,
-			 command->refusal);
+		mp_command_refusal(command, error, sizeof(error));
 		put_canned_error(m, error);
 	}
 }

@@ -29,10 +29,10 @@ def next_reply(text, at):
     kind, rest = text[at:at + 1], text[at + 1:end - 2]
     if kind in b"$=!" and int(rest) >= 0:
         return end + int(rest) + 2
-    if kind in b"*~>%" and int(rest) > 0:
-        for _ in range(int(rest) * (2 if kind == b"%" else 1)):
+    if kind in b"*~>%|" and int(rest) > 0:
+        for _ in range(int(rest) * (2 if kind in b"%|" else 1)):
             end = next_reply(text, end)
-    return end
+    return next_reply(text, end) if kind == b"|" else end  # attributes are the next one's
 
 
 def replies(text):

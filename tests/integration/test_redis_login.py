@@ -101,6 +101,15 @@ def test_who_is_connected(closed):
         assert fred.closed_by_server() and master.call("PING") == b"PONG"
 
 
+def test_the_list_of_users_is_nobodys_business(closed):
+    group, i = closed
+    with group.redis(i) as fred:
+        fred.call("AUTH", USER, PASSWORD)
+        for request in [("ACL", "USERS"), ("ACL", "LIST"), ("ACL", "GETUSER", USER)]:
+            with pytest.raises(ServerError, match="auth-file"):
+                fred.call(*request)
+
+
 def test_clients(closed):
     group, i = closed
     port = group.redis_port(i)
