@@ -1,8 +1,9 @@
 /*
  * watch.h - WATCH, at the leader. Every write that goes into the pipeline
- * touches the keys that it names; a key that was touched after it was watched
+ * touches the keys that it may change; a key that was touched after it was watched
  * fails the EXEC. Keys share a fixed table by their hash, so a stranger's write
- * may fail an EXEC, too, and so does a write that in the end changes nothing:
+ * may fail an EXEC, too, and so does a write that in the end changes nothing, for
+ * what is under a key the leader does not know before the log has said it:
  * a client that watches is prepared to try again. (DETERMINISM, Redis 13.)
  *
  * Tokens name the ballot: what was watched under another leader, who knows
@@ -22,9 +23,9 @@
 struct mp_proxy;
 
 struct mp_watch {
-	uint64_t ballot;   /* under which the rest counts */
-	uint64_t touches;  /* so far */
-	uint64_t all;      /* the last that touched every key */
+	uint64_t ballot;                /* under which the rest counts */
+	uint64_t touches;               /* so far */
+	uint64_t all[MP_MAX_DATABASES]; /* by database: the last that touched every key there */
 	uint64_t *touched; /* by hash: the last one there; NULL: nobody has watched yet */
 };
 

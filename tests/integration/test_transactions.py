@@ -182,6 +182,30 @@ def test_watched_keys(shared):
         assert one.pipeline([("UNWATCH",), ("MULTI",), ("PING",), ("EXEC",)])[-1] == [b"PONG"]
 
 
+def test_a_watched_key_in_another_database_or_only_read(shared):
+    """Each answer is a plain server's: see there what SWAPDB, FLUSHDB, MOVE, COPY and *STORE change."""
+    with PlainRedis() as plain:
+        servers = [(plain.client(), plain.client()), (shared.redis(1), shared.redis(2))]
+        for database, request in [
+                (0, ("FLUSHDB",)), (3, ("FLUSHDB",)), (0, ("SWAPDB", 2, 3)), (0, ("SWAPDB", 0, 3)),
+                (0, ("SWAPDB", 3, 0)), (0, ("MOVE", "w", 6)), (0, ("MOVE", "x", 5)), (5, ("MOVE", "x", 0)),
+                (5, ("MOVE", "w", 6)), (5, ("MOVE", "w", 99)), (0, ("COPY", "w", "copy")),
+                (0, ("COPY", "x", "w", "REPLACE")), (0, ("COPY", "x", "w", "DB", 4, "REPLACE")),
+                (5, ("COPY", "x", "w", "REPLACE", "DB", 0)), (5, ("COPY", "x", "y", "DB", 0)),
+                (0, ("BITOP", "NOT", "not", "w")), (0, ("BITOP", "NOT", "w", "x")),
+                (0, ("PFMERGE", "merged", "x")), (0, ("SUNIONSTORE", "union", "s", "w2")),
+                (0, ("SUNIONSTORE", "w2", "s")), (0, ("ZUNIONSTORE", "sorted", 2, "s", "w2")),
+                (0, ("EVAL", "redis.call('select', 0) redis.call('set', 'w', 2)", 0)), (0, ("FLUSHALL",))]:
+            outcomes = []
+            for one, two in servers:
+                two.call("FLUSHALL")
+                one.pipeline([("SELECT", 5), ("SET", "x", 5), ("SET", "w", 5), ("SELECT", 0), ("SET", "x", 1),
+                              ("SET", "w", 1), ("SADD", "w2", "a"), ("SADD", "s", "b"), ("WATCH", "w", "w2")])
+                two.pipeline([("SELECT", database), request, ("SELECT", 0)])
+                outcomes.append(one.pipeline([("MULTI",), ("PING",), ("EXEC",)])[-1])
+            assert outcomes[0] == outcomes[1], (database, request, outcomes)
+
+
 def test_no_increment_is_lost(shared):
     """Optimistic locking by redis-py, at all replicas at once."""
     done = []
