@@ -57,6 +57,7 @@ def test_a_group_grows_and_shrinks_among_requests(group):
     backends_agree(group)
 
 
+@pytest.mark.parametrize("group", ["tcp", "shm"], indirect=True)
 def test_a_dead_replica_is_replaced_among_requests(group):
     with Party(group, 2, MAKERS) as party:
         party.work()

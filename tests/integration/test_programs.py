@@ -118,6 +118,28 @@ def test_memory_of_another_group_is_refused(group, tmp_path, change):
     wait_for(lambda: group.serves(3), "replica 3 to serve")
 
 
+def test_memory_of_another_version_is_refused(group, tmp_path):
+    text, path = stopped_replica_conf(group, tmp_path)
+    with open(path, "w") as conf:
+        conf.write(text)
+    directory = re.search("memory-dir = (.*)", text).group(1)
+    names = [name for name in os.listdir(directory) if name.endswith("3.mu")]
+    assert len(names) == 1, os.listdir(directory)
+    with open(os.path.join(directory, names[0]), "r+b") as memory:
+        begin = memory.read(12)  # what it is, and of which version
+        memory.seek(8)
+        memory.write((int.from_bytes(begin[8:], "little") + 1).to_bytes(4, "little"))
+        memory.flush()
+        result = run(MUPROXY, "-c", path)
+        assert result.returncode == 2, result.stderr
+        assert len(result.stderr.splitlines()) == 1, result.stderr
+        assert f"{names[0]}: was written by another version" in result.stderr, result.stderr
+        memory.seek(8)
+        memory.write(begin[8:])
+    group.start_replica(3)
+    wait_for(lambda: group.serves(3), "replica 3 to serve")
+
+
 def test_a_memory_directory_that_is_not_there(shared, tmp_path):
     with open(shared.conf(1)) as conf:
         memory = next(line for line in conf if line.startswith("memory-dir"))
