@@ -1123,7 +1123,12 @@ local function registering(found)
 				wrong('unknown flag given')
 			end
 		end
-		add(name, first.callback, first.flags, first.description)
+		local description = first.description
+		if type(description) == 'number' then description = rawtostring(description) end
+		if description ~= nil and type(description) ~= 'string' then
+			wrong('description argument given to redis.register_function must be a string')
+		end
+		add(name, first.callback, first.flags, description)
 	end
 end
 
@@ -1145,6 +1150,18 @@ local function functions_of(body)
 	if not ok then return nil, 'ERR Error registering functions: ' .. reply.text end
 	if #found == 0 then return nil, 'ERR No functions registered' end
 	return found
+end
+
+-- Functions are found whatever the case of their names. (Those that older releases have stored, in their own.)
+local function owner_of(name)
+	return stored('HGET', FUNCTIONS, lower(name)) or stored('HGET', FUNCTIONS, name)
+end
+
+local function called(found, name)
+	if found[name] then return found[name] end
+	for _, one in ipairs(found) do
+		if lower(one) == lower(name) then return found[one] end
+	end
 end
 
 local function delete_library(name)
@@ -1169,12 +1186,12 @@ function tasks.function_load()
 	local found, why = functions_of(body)
 	if not found then return {err = why} end
 	for _, one in ipairs(found) do
-		local owner = stored('HGET', FUNCTIONS, one)
+		local owner = owner_of(one)
 		if owner and owner ~= name then return {err = 'ERR Function ' .. one .. ' already exists'} end
 	end
 	delete_library(name)
 	stored('HSET', LIBRARIES, name, subject)
-	for _, one in ipairs(found) do stored('HSET', FUNCTIONS, one, name) end
+	for _, one in ipairs(found) do stored('HSET', FUNCTIONS, lower(one), name) end
 	return name
 end
 
@@ -1186,7 +1203,10 @@ end
 
 function tasks.function_flush()
 	local how = ARGV[1] and lower(ARGV[1])
-	if #ARGV > 1 or (how and how ~= 'sync' and how ~= 'async') then
+	if #ARGV > 1 then
+		return {err = "ERR unknown subcommand or wrong number of arguments for 'FLUSH'. Try FUNCTION HELP."}
+	end
+	if how and how ~= 'sync' and how ~= 'async' then
 		return {err = 'ERR FUNCTION FLUSH only supports SYNC|ASYNC option'}
 	end
 	stored('DEL', LIBRARIES, FUNCTIONS)
@@ -1328,7 +1348,7 @@ function tasks.function_restore()
 	local given, why = libraries_of(subject)
 	if not given then return {err = why} end
 	flat = policy == 'flush' and {} or stored('HGETALL', FUNCTIONS)
-	for i = 1, #flat, 2 do owners[flat[i]] = flat[i + 1] end
+	for i = 1, #flat, 2 do owners[lower(flat[i])] = flat[i + 1] end
 	for _, one in ipairs(given) do
 		if policy == 'append' and stored('HEXISTS', LIBRARIES, one.name) == 1 then
 			return {err = 'ERR Library ' .. one.name .. ' already exists'}
@@ -1339,15 +1359,15 @@ function tasks.function_restore()
 	end
 	for _, one in ipairs(given) do
 		for _, name in ipairs(one.found) do
-			if owners[name] then return {err = 'ERR Function ' .. name .. ' already exists'} end
-			owners[name] = one.name
+			if owners[lower(name)] then return {err = 'ERR Function ' .. name .. ' already exists'} end
+			owners[lower(name)] = one.name
 		end
 	end
 	if policy == 'flush' then stored('DEL', LIBRARIES, FUNCTIONS) end
 	for _, one in ipairs(given) do
 		delete_library(one.name)
 		stored('HSET', LIBRARIES, one.name, one.code)
-		for _, name in ipairs(one.found) do stored('HSET', FUNCTIONS, name, one.name) end
+		for _, name in ipairs(one.found) do stored('HSET', FUNCTIONS, lower(name), one.name) end
 	end
 	return {ok = 'OK'}
 end
@@ -1359,7 +1379,7 @@ local function shown(name, with_code)
 	local found, out = functions_of(body) or {}, {}
 	for i, one in ipairs(found) do
 		local set = {}
-		for _, flag in ipairs(found[one].flags) do set[flag] = true end
+		for _, flag in ipairs(found[one].flags) do set[{ok = flag}] = true end
 		out[i] = {map = {name = one, description = found[one].description or false, flags = {set = set}}}
 	end
 	return {map = {library_name = name, engine = 'LUA', functions = out, library_code = with_code and code or nil}}
@@ -1417,11 +1437,11 @@ local function has_flag(one, flag)
 end
 
 function tasks.fcall()
-	local library = stored('HGET', FUNCTIONS, subject)
+	local library = owner_of(subject)
 	if not library then return {err = 'ERR Function not found'} end
 	local _, body = library_head(stored('HGET', LIBRARIES, library))
 	local found, why = functions_of(body)
-	local one = found and found[subject]
+	local one = found and called(found, subject)
 	if not one then return {err = why or 'ERR Function not found'} end
 	local writes = not has_flag(one, 'no-writes')
 	if writes and read_only then

@@ -8,6 +8,18 @@ def container(name):
     return [(name,), (name, "NONSENSE"), (name, "nonSense", "x", "y"), (name, "HELP"), (name, "help", "x")]
 
 
+LIBRARY = """#!lua name=mylib
+redis.register_function('f', function(keys, args) return 'hello' end)
+redis.register_function{function_name='g', callback=function(keys, args) return redis.call('get', keys[1]) end,
+    description='a desc', flags={'no-writes'}}"""
+
+
+def other(argument):
+    """A library that gives one argument too many, or a wrong one."""
+    return ("#!lua name=other\nredis.register_function{function_name='x', callback=function() end, "
+            + argument + "}")
+
+
 SESSIONS = {
     "hello": [("HELLO",), ("HELLO", 2), ("HELLO", 3), ("HELLO", 1), ("HELLO", "x"), ("HELLO", ""),
         ("HELLO", 3, "AUTH"), ("HELLO", 3, "AUTH", "a"), ("HELLO", 3, "AUTH", "a", "b"),
@@ -175,6 +187,47 @@ SESSIONS = {
         ("EVAL", "#!x\nreturn 1", 0), ("EVAL", "#!lua x\nreturn 1", 0),
         ("EVAL", "return redis.call('nonsense')", 0), ("EVAL", "return redis.call('get')", 0),
         ("EVAL", "return redis.call('subscribe','x')", 0)],
+    "function": container("FUNCTION") + [("FUNCTION", "FLUSH"), ("FUNCTION", "LIST"), ("FUNCTION", "STATS"),
+        ("FUNCTION", "LOAD"),
+        ("FUNCTION", "LOAD", LIBRARY),
+        ("FUNCTION", "LOAD", LIBRARY),
+        ("FUNCTION", "LOAD", "REPLACE", LIBRARY),
+        ("FUNCTION", "LOAD", "x", LIBRARY),
+        ("FUNCTION", "LOAD", "REPLACE", "x", LIBRARY),
+        ("FUNCTION", "LOAD", "return 1"), ("FUNCTION", "LOAD", "#!lua\nreturn 1"),
+        ("FUNCTION", "LOAD", "#!lua name=\nreturn 1"), ("FUNCTION", "LOAD", "#!lua name=a-b\nreturn 1"),
+        ("FUNCTION", "LOAD", "#!lua name=a name=b\nreturn 1"),
+        ("FUNCTION", "LOAD", "#!lua foo=a\nreturn 1"), ("FUNCTION", "LOAD", "#!nonsense name=a\nreturn 1"),
+        ("FUNCTION", "LOAD", "#!lua name=other\nreturn ("),
+        ("FUNCTION", "LOAD", "#!lua name=other\nreturn 1"),
+        ("FUNCTION", "LOAD", "#!lua name=other\nredis.register_function('f', function() return 1 end)"),
+        ("FUNCTION", "LOAD", "#!lua name=other"),
+        ("FUNCTION", "LOAD", "#!lua name=other\nredis.register_function('a-b', function() return 1 end)"),
+        ("FUNCTION", "LOAD", "#!lua name=other\nredis.register_function('x')"),
+        ("FUNCTION", "LOAD", "#!lua name=other\nredis.register_function('x', 1)"),
+        ("FUNCTION", "LOAD", "#!lua name=other\nredis.register_function{function_name='x'}"),
+        ("FUNCTION", "LOAD", other("flags={'bad'}")),
+        ("FUNCTION", "LOAD", other("nonsense=1")),
+        ("FUNCTION", "LOAD", other("description=function() end")),
+        ("FUNCTION", "LOAD", "#!lua name=other\nredis.call('get', 'x')"),
+        ("FUNCTION", "LOAD", "#!lua name=other\nerror('boo')"),
+        ("FUNCTION", "LOAD", "#!lua name=other\nlocal a = nil\na.b = 1"),
+        ("FUNCTION", "LOAD", "#!lua name=other\nx = 1"),
+        ("FUNCTION", "LOAD", "#!lua name=other\nredis.log(redis.LOG_NOTICE, 'x')"), ("FUNCTION", "LIST"),
+        ("FUNCTION", "LIST", "WITHCODE"), ("FUNCTION", "LIST", "LIBRARYNAME"),
+        ("FUNCTION", "LIST", "LIBRARYNAME", "my*"), ("FUNCTION", "LIST", "LIBRARYNAME", "x*"),
+        ("FUNCTION", "LIST", "WITHCODE", "WITHCODE"),
+        ("FUNCTION", "LIST", "LIBRARYNAME", "x", "LIBRARYNAME", "y"), ("FUNCTION", "LIST", "x"),
+        ("FUNCTION", "LIST", "withcode", "libraryname", "mylib"), ("FUNCTION", "STATS"),
+        ("FUNCTION", "STATS", "x"), ("FCALL", "f", 0), ("FCALL", "F", 0), ("FCALL_RO", "f", 0),
+        ("FCALL_RO", "g", 1, "fk"), ("FCALL", "nonsense", 0), ("FCALL", "f", "x"), ("FCALL", "f", -1),
+        ("FCALL", "f", 1), ("FCALL", "f"), ("FCALL",), ("FUNCTION", "DELETE"),
+        ("FUNCTION", "DELETE", "nonsense"), ("FUNCTION", "DELETE", "a", "b"), ("FUNCTION", "KILL"),
+        ("FUNCTION", "KILL", "x"), ("FUNCTION", "DUMP", "x"), ("FUNCTION", "DUMP"), ("FUNCTION", "RESTORE"),
+        ("FUNCTION", "RESTORE", "x"), ("FUNCTION", "RESTORE", "x", "y"),
+        ("FUNCTION", "RESTORE", "x", "APPEND", "z"), ("FUNCTION", "FLUSH", "x"),
+        ("FUNCTION", "FLUSH", "SYNC", "x"), ("FUNCTION", "DELETE", "mylib"), ("FUNCTION", "FLUSH", "ASYNC"),
+        ("FUNCTION", "FLUSH", "SYNC"), ("FUNCTION", "LIST"), ("FUNCTION", "DUMP"), ("FUNCTION", "STATS")],
     "pubsub": container("PUBSUB") + [("PUBSUB", "CHANNELS"), ("PUBSUB", "CHANNELS", "a", "b"),
         ("PUBSUB", "CHANNELS", "x*"), ("PUBSUB", "NUMSUB"), ("PUBSUB", "NUMSUB", "a", "b"),
         ("PUBSUB", "NUMPAT"), ("PUBSUB", "NUMPAT", "x"), ("PUBSUB", "SHARDCHANNELS"),
