@@ -215,24 +215,25 @@ static bool read_value(struct mp_slice value, uint64_t *number)
 	return mc_read_u64(value, number);
 }
 
+/* Of a meta command's flags: is there a first, with no second before it? */
+static bool comes_first(const struct mc_request *r, char first, char second)
+{
+	const char *s = r->args.data, *end;
+	struct mp_slice word;
+
+	if (r->dialect != MC_META || !mc_has(r, first))
+		return false;
+	end = s + r->args.len;
+	do
+		word = mc_next_word(&s, end);
+	while (*word.data != first && *word.data != second);
+	return *word.data == first;
+}
+
 /* How long a new item is to live: of N and T the flag that comes last has its way. */
 static int64_t first_exptime(const struct mc_request *r)
 {
-	int64_t exptime = r->vivify_exptime;
-	const char *s, *end;
-	struct mp_slice word;
-
-	if (r->dialect != MC_META || !mc_has(r, 'T'))
-		return exptime;
-	s = r->args.data;
-	end = s + r->args.len;
-	while ((word = mc_next_word(&s, end)).len > 0) {
-		if (*word.data == 'N')
-			exptime = r->vivify_exptime;
-		else if (*word.data == 'T')
-			exptime = r->exptime;
-	}
-	return exptime;
+	return comes_first(r, 'N', 'T') && mc_has(r, 'T') ? r->exptime : r->vivify_exptime;
 }
 
 /* A counter that is missing begins, if the client says with what. */
@@ -366,14 +367,19 @@ static void decide_touch(struct deciding *d)
 		answer(d, MC_DONE_WELL);
 }
 
-/* Does this mg win the right to refresh the item, since it has less than R to live? */
+/*
+ * Does this mg win the right to refresh the item, since it has less than R to live?
+ * memcached takes flags as they come: what T says counts for an R that stands behind it.
+ */
 static bool wins_recache(const struct deciding *d)
 {
 	const struct mc_request *r = d->request;
 	int64_t threshold_s = mc_absolute(r->recache_exptime, d->now_s);
+	int64_t deadline_s = d->item->left_s >= 0 ? d->now_s + d->item->left_s : 0;
 
-	return mc_has(r, 'R') && d->item->left_s >= 0 && threshold_s > 0 &&
-	       d->now_s + d->item->left_s < threshold_s;
+	if (comes_first(r, 'T', 'R'))
+		deadline_s = mc_absolute(r->exptime, d->now_s);
+	return mc_has(r, 'R') && deadline_s != 0 && threshold_s > 0 && deadline_s < threshold_s;
 }
 
 /*

@@ -179,7 +179,7 @@ def same_replies(dialect, sides, requests):
     for side, request in zip(sides, requests):
         side.client[dialect].send(request + dialect.LAST)
     replies = [read_until(side.client[dialect], dialect.LAST_REPLY) for side in sides]
-    assert dialect.masked(replies[0]) == dialect.masked(replies[1]), requests
+    assert dialect.masked(replies[0]) == dialect.masked(replies[1]), (requests, replies)
     return replies
 
 

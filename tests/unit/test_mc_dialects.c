@@ -155,6 +155,10 @@ static void wins_are_handed_out_once(void **state)
 		S("ms w 1 T90\r\nx\r\nmg w v R0\r\nmg w v R-1\r\nmg w R100 T200 v\r\nmg w v "
 		  "R30\r\n"),
 		S("ms w 1 T0\r\nx\r\nmg w v R30\r\n"),
+		/* What T says counts for R if it comes first. */
+		S("ms w 1 T0\r\nx\r\nmg w R5000 T1000\r\nmg w T1000 R5000\r\n"),
+		S("ms w 1 T1000\r\nx\r\nmg w T100000 R5000\r\nmg w T0 R5000\r\nmg w R9 T5\r\n"),
+		S("ms w 1 T1000\r\nx\r\nmg w R5000 T0 v\r\nmg w v\r\n"),
 		S("mg viv1 N30 v\r\nmg viv1 N30 v\r\nmg viv1 v\r\nadd viv1 0 0 1\r\nx\r\n"
 		  "ms viv1 1\r\nx\r\nmg viv1 v N30\r\n"),
 		S("mg viv2 N0 t v s k Oz\r\nmg viv2 t v q\r\n"),
