@@ -322,8 +322,14 @@ static size_t rewrite_expire(const struct rewriting *w)
 /*
  * The first byte of what DUMP yields is the value's type. Those of 7.0 end here; some of newer
  * servers' are hashes with deadlines of fields, which each server would carry out by itself.
+ * What is shorter than a dump's version and checksum no server takes.
  */
-enum { RDB_TYPE_MAX = 21 };
+enum { RDB_TYPE_MAX = 21, DUMP_TAIL_BYTES = 10 };
+
+static bool is_too_new(struct mp_slice dump)
+{
+	return dump.len >= DUMP_TAIL_BYTES && (unsigned char)*dump.data > RDB_TYPE_MAX;
+}
 
 struct restore {
 	bool replace, absttl;
@@ -375,7 +381,7 @@ static size_t rewrite_restore(const struct rewriting *w)
 	int64_t ttl_ms, when_ms;
 	int argc = 5;
 
-	if (r->argv[3].len > 0 && (unsigned char)r->argv[3].data[0] > RDB_TYPE_MAX)
+	if (is_too_new(r->argv[3]))
 		return refuse(w, "ERR muproxy: restore: values of that type are not served, "
 				 "deadlines of fields among them");
 	if (!take_restore(r, &o) || !mp_parse_i64(r->argv[2], &ttl_ms) || ttl_ms <= 0)
