@@ -9,7 +9,7 @@ from redis_suite import FAIL, LEFT_OUT, SERVER_OPTIONS, listed, prepare, run_uni
 
 UNITS = [f"unit/{name}" for name in (
     "keyspace", "info-command", "introspection", "type/incr", "multi", "quit", "pubsub", "slowlog",
-    "functions")]
+    "functions", "bitfield", "bitops", "lazyfree", "type/stream-cgroups")]
 LISTED = listed()
 
 
