@@ -71,6 +71,11 @@ static unsigned best_heir(const struct mu *mu)
 	return best;
 }
 
+bool mu_has_heir(const struct mu *mu)
+{
+	return best_heir(mu) != 0;
+}
+
 static const char *why_not(const struct mu *mu, uint64_t ballot, unsigned heir)
 {
 	if (!ballot)

@@ -27,7 +27,8 @@
  * each could be granted the same ballot.
  *
  * Who was removed is not written to any more, and not granted. He hears of it from
- * what the others publish.
+ * what the others publish. A leader is removed only if one of the others could lead:
+ * nobody asks a removed one for its backend's state.
  */
 #include "node.h"
 
@@ -95,6 +96,15 @@ static bool has_majority(const struct mu *mu, uint64_t configuration)
 	return (unsigned)__builtin_popcountll(following) >= mu_majority_of(members);
 }
 
+/*
+ * Does who leads leave nobody behind who could? The others' backends may all be waiting
+ * for another's state, and he has the only one to give it.
+ */
+static bool would_orphan(const struct mu *mu, unsigned removed)
+{
+	return removed == mu->config.id && !mu_has_heir(mu) && !MU_MUTANT(leaves_no_heir);
+}
+
 static const char *why_not_remove(const struct mu *mu, uint64_t from, unsigned id)
 {
 	if (!(mu_configuration_members(from) >> id & 1))
@@ -103,6 +113,8 @@ static const char *why_not_remove(const struct mu *mu, uint64_t from, unsigned i
 		return "it is the only member";
 	if (!has_majority(mu, changed(from, 0, MU_CHANGE_REMOVE, id)))
 		return "of the others no majority follows";
+	if (would_orphan(mu, id))
+		return "it leads, and none of the others could: no level backend follows";
 	return NULL;
 }
 
@@ -221,10 +233,10 @@ static bool is_past(const struct mu *mu, enum mu_change change, unsigned id)
 {
 	bool member = mu->data.members >> id & 1;
 
-	return change == MU_CHANGE_ADD
-		       ? member || mu_is_removed(mu, id)
-		       : !member ||
-				 !has_majority(mu, changed(mu->data.configuration, 0, change, id));
+	if (change == MU_CHANGE_ADD)
+		return member || mu_is_removed(mu, id);
+	return !member || would_orphan(mu, id) ||
+	       !has_majority(mu, changed(mu->data.configuration, 0, change, id));
 }
 
 bool mu_change_is_wished(const struct mu *mu)

@@ -152,6 +152,7 @@
 	X(cold_start_by_seed, "r13", "a blank replica counts the members of when it was one")      \
 	X(removed_campaigns, "r13", "...and asks, although he knows it")                           \
 	X(removed_leader_stays, "r13", "a leader that was removed goes on")                        \
+	X(leaves_no_heir, "r13", "a leader is removed though none of the others could lead")       \
 	X(id_used_again, "r13", "an id that was a member's becomes another's")                     \
 	X(join_fragments, "r14", "fragments that another ballot interrupted are joined")           \
 	X(time_goes_back, "r14", "a leader's time begins before that of the tail it adopted")

@@ -475,6 +475,8 @@ void mu_campaign_abandon(struct mu *mu);
 
 /* --- handover.c --- */
 bool mu_handover_is_wished(const struct mu *mu);
+/* (any thread) Is there a member besides that could lead now? */
+bool mu_has_heir(const struct mu *mu);
 /* (leader) See to a handover; true: the heir has all, stop leading. */
 bool mu_handover_step(struct mu *mu, bool decided);
 /* Way was made for somebody under the ballot that is given up: name him for a while. */

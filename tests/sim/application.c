@@ -286,7 +286,7 @@ int64_t backends_best(const struct run *run)
 	int64_t best = -1;
 
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
-		if (run->node[id].backend.durable > best)
+		if (members_has(run, &run->node[id]) && run->node[id].backend.durable > best)
 			best = run->node[id].backend.durable;
 	return best;
 }

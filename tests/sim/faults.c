@@ -103,6 +103,16 @@ static void crash_inside(struct run *run, struct node *node)
 
 static void flicker_in_the_cold(struct run *run);
 
+/* A cold start is from a member's backend: what others have beyond it is gone with the log. */
+static void forget_what_no_member_has(struct run *run)
+{
+	int64_t best = backends_best(run);
+
+	for (unsigned id = 1; id <= run->plan.replicas; id++)
+		if (run->node[id].backend.durable > best)
+			backend_lose(&run->node[id], best);
+}
+
 static void crash_all(struct run *run, bool lose_memory)
 {
 	for (unsigned id = 1; id <= run->plan.replicas; id++) {
@@ -114,6 +124,7 @@ static void crash_all(struct run *run, bool lose_memory)
 	}
 	if (!lose_memory)
 		return;
+	forget_what_no_member_has(run);
 	oracle_all_lost(&run->oracle, backends_best(run));
 	if (flip(run))
 		flicker_in_the_cold(run);
@@ -304,7 +315,8 @@ static void backend_flickers(void *ctx, uint64_t stamp)
 static bool is_best(const struct run *run, const struct node *node)
 {
 	for (unsigned id = 1; id <= run->plan.replicas; id++)
-		if (id != node->id && run->node[id].backend.durable >= node->backend.durable)
+		if (id != node->id && members_has(run, &run->node[id]) &&
+		    run->node[id].backend.durable >= node->backend.durable)
 			return false;
 	return true;
 }

@@ -148,6 +148,7 @@ static const struct hunt hunts[MU_MUTANTS_END] = {
 	[MU_MUTANT_cold_start_by_seed] = {.transcript = "rule-11-members"},
 	[MU_MUTANT_removed_campaigns] = {.transcript = "rule-13-removed"},
 	[MU_MUTANT_removed_leader_stays] = {.transcript = "rule-13-leader-leaves"},
+	[MU_MUTANT_leaves_no_heir] = {.transcript = "rule-13-no-heir"},
 	[MU_MUTANT_id_used_again] = {.schedule = "members"},
 	[MU_MUTANT_join_fragments] = {.schedule = "fragments", .seed = 3},
 	[MU_MUTANT_time_goes_back] = {.by = BIT(FOUND_DISORDER)},

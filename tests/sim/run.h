@@ -274,7 +274,7 @@ void backend_revive(struct node *node, int64_t index);
 void backend_regain(struct node *node, int64_t index);
 /* It gets the state of the backend that has applied most. */
 void backend_transfer(struct node *node);
-/* Where the backend stands that has applied most. */
+/* Where the member's backend stands that has applied most. */
 int64_t backends_best(const struct run *run);
 
 /* --- client.c: proposals and fenced reads --- */
