@@ -108,21 +108,26 @@ static int64_t kept_deadline(struct deciding *d)
 }
 
 /*
- * What was just stored is as stale as the item was before, as much somebody's to
+ * What is stored anew is as stale as the item was before, as much somebody's to
  * refresh, and has been read, or not. (Of an item that is not stale R takes the
  * win; of one that is, any mg does, so it is read before it is stale.)
  */
-static void keep_marks(struct deciding *d)
+static void store_with_marks(struct deciding *d, int64_t deadline_s, const struct mc_value *value)
 {
 	const struct mc_item *item = d->item;
 	bool takes_win = item->sent && !item->stale;
 
+	put_store(d, item->flags, takes_win ? mc_deadline_to_be_won(deadline_s) : deadline_s,
+		  value);
+	d->facts.deadline_s = deadline_s;
 	if (!item->stale && !item->sent && !item->fetched)
 		return;
-	if (item->fetched)
-		put_command(d, "mg", takes_win ? " R2147483647" : "");
-	else if (takes_win)
-		put_command(d, "mg", " u R2147483647");
+	if (takes_win) {
+		mc_put_win(&d->record, d->request, item->fetched ? "" : " u", deadline_s);
+		d->decision->commands++;
+	} else if (item->fetched) {
+		put_command(d, "mg", "");
+	}
 	if (item->stale)
 		mark_stale(d, next_cas(d));
 	if (item->stale && item->sent)
@@ -277,9 +282,10 @@ static void count(struct deciding *d, uint64_t number)
 		value.blanks = d->item->value.len - value.head.len;
 	d->facts.number = number;
 	d->facts.old_deadline_s = kept_deadline(d);
-	put_store(d, d->item->flags, counter_deadline(d), &value);
-	if (value.head.len <= d->item->value.len) /* else it is a new item to memcached, too */
-		keep_marks(d);
+	if (value.head.len <= d->item->value.len)
+		store_with_marks(d, counter_deadline(d), &value);
+	else /* a new item to memcached, too */
+		put_store(d, d->item->flags, counter_deadline(d), &value);
 	answer(d, MC_DONE_WELL);
 }
 

@@ -9,6 +9,7 @@
 
 #define RELATIVE_MAX_S (60 * 60 * 24 * 30) /* memcached's REALTIME_MAXDELTA */
 #define DEADLINE_JITTER_S 5                /* how wrong a deadline read back may be */
+#define LAST_TO_BE_WON_S (INT32_MAX - 365 * 24 * 3600)
 
 /* ----------------------------------------------------------------- classes */
 
@@ -280,6 +281,28 @@ void mc_put_mg(struct mc_writer *w, const struct mc_request *r, const struct mc_
 			break;
 		}
 	}
+	mc_put_text(w, "\r\n");
+}
+
+/*
+ * R takes no win of an item without a deadline, nor of one with a deadline that is not before
+ * R's own, INT32_MAX. A year before that it is still so where the server's clock is wrong
+ * (memcached_clock.h), and an item that is due then lives until its own deadline is set,
+ * however late the log is run.
+ */
+int64_t mc_deadline_to_be_won(int64_t deadline_s)
+{
+	return deadline_s != 0 && deadline_s < LAST_TO_BE_WON_S ? deadline_s : LAST_TO_BE_WON_S;
+}
+
+void mc_put_win(struct mc_writer *w, const struct mc_request *r, const char *flags,
+		int64_t deadline_s)
+{
+	mc_put_meta(w, r, "mg");
+	mc_put_text(w, flags);
+	mc_put_flag(w, 'R', INT32_MAX);
+	if (deadline_s != mc_deadline_to_be_won(deadline_s))
+		mc_put_flag(w, 'T', deadline_s);
 	mc_put_text(w, "\r\n");
 }
 

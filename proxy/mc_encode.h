@@ -109,6 +109,11 @@ struct mc_mg_changes {
 /* mg with the client's flags in their order, but for quiet, and with its end. */
 void mc_put_mg(struct mc_writer *w, const struct mc_request *r,
 	       const struct mc_mg_changes *changes);
+/* The deadline to store an item with whose win mc_put_win() is to take. */
+int64_t mc_deadline_to_be_won(int64_t deadline_s);
+/* mg that takes the win of what was just stored so, with these flags ("" or " u"). */
+void mc_put_win(struct mc_writer *w, const struct mc_request *r, const char *flags,
+		int64_t deadline_s);
 /* touch and gat of keys[0]. */
 void mc_put_touch(struct mc_writer *w, const struct mc_request *r, int64_t deadline_s);
 #endif

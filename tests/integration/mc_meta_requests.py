@@ -6,7 +6,7 @@ import re
 from mc_requests import KEYS, MARKED_KEYS, NO_TOKEN, VALUES, Side, Text
 
 IN_BASE64 = {key: base64.b64encode(key.encode()).decode() for key in KEYS}
-# Nothing expires, and no R wins: what of that a counter keeps MEMCACHED.md tells.
+# Nothing expires; R5000 wins what has the shorter one.
 TTLS = [0, 1000, 100000]
 # Servers' own numbers are between these (see begin()), so that older and newer is the same at both.
 CHOSEN = [0, 5, 7, 2**53 + 1, 7 * 10**18, 2**64 - 2**48 - 1]
@@ -62,7 +62,7 @@ class Meta(Text):
         ttl = f"T{choose.choice(TTLS)}"
         return "", cls.flags(choose, (.4, cls.RETURNED), (.2, cls.OF_ITS_PAST), (.2, ["u"]),
                              (.25, [f"N{choose.choice(TTLS)}"]), (.25, [ttl]),
-                             (.25, ["R30"]), (.3, cls.chosen(choose)))
+                             (.25, [choose.choice(["R30", "R5000"])]), (.3, cls.chosen(choose)))
 
     @classmethod
     def compared(cls, choose):

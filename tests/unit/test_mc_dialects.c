@@ -171,6 +171,29 @@ static void wins_are_handed_out_once(void **state)
 		same(inputs[i]);
 }
 
+/* Not even R wins again what was won, whatever its deadline became. */
+static void a_counter_that_was_won_stays_won(void **state)
+{
+	static const char *const touches[] = {
+		"touch w 0\r\n",          "gat 0 w\r\n", "mg w T0\r\n", "mg w u T0\r\n",
+		"mg w u T2147483647\r\n", "mn\r\n"};
+	static const char *const counts[] = {"incr w 1\r\n", "ma w MD\r\n", "ma w T0 t\r\n",
+					     "ma w T-1\r\n", "ma w T2147483647\r\n"};
+	static const char *const reads[] = {"mg w u R5000\r\n", "mg w R5000\r\n"};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(touches) * COUNT(counts) * COUNT(reads); i++) {
+		/* Each alone: memcached makes it another item while an answer refers to it. */
+		say("ms w 1 T1000\r\n5\r\n");
+		say(reads[i % COUNT(reads)]);
+		say(touches[i / COUNT(reads) % COUNT(touches)]);
+		say(counts[i / COUNT(reads) / COUNT(touches)]);
+		say(counts[i / COUNT(reads) / COUNT(touches)]);
+		say("mg w u h\r\n");
+		say("mg w T1000 R5000\r\n");
+	}
+}
+
 /* The token of a key at each of the two. */
 static uint64_t token_at(struct test_client *client, const char *key)
 {
@@ -489,6 +512,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(meta_answers_are_the_servers),
 		cmocka_unit_test(wins_are_handed_out_once),
+		cmocka_unit_test(a_counter_that_was_won_stays_won),
 		cmocka_unit_test(tokens_decide),
 		cmocka_unit_test(binary_answers_are_the_servers),
 		cmocka_unit_test(wrong_frames),
