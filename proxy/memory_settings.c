@@ -8,9 +8,11 @@
 #include "question.h"
 #include "state.h"
 
-static const char load_script[] = "redis.call('SELECT', ARGV[1]) "
-				  "return redis.call('HMGET', " MP_SETTINGS_KEY ", 'maxmemory', "
-				  "'maxmemory-policy')";
+/* What was never set is an empty string: RESP3's null is none that hiredis 0.14 understands. */
+static const char load_script[] =
+	"redis.call('SELECT', ARGV[1]) "
+	"local s = redis.call('HMGET', " MP_SETTINGS_KEY ", 'maxmemory', 'maxmemory-policy') "
+	"return {s[1] or '', s[2] or ''}";
 
 /* The own server's, which are those of all (CONFIG SET). Unknown: nothing is published. */
 static void ask_notify(struct mp_proxy *proxy)

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from harness import ServerError, wait_for
+from harness import Group, ServerError, wait_for
+from redis_sessions import replies, transcript
 
 OOM = "OOM command not allowed when used memory > 'maxmemory'"
 VALUE = "x" * 10000
@@ -103,6 +104,22 @@ def test_settings_are_the_groups(shared):
         assert one.call("CONFIG", "SET", "maxmemory", "0") == b"OK"
         assert one.call("CONFIG", "SET", "maxmemory-policy", "noeviction") == b"OK"
         assert info(one, "memory")["maxmemory_policy"] == "noeviction"
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+def test_each_answer_is_of_its_place_in_the_order(resp):
+    """In a group whose policy was never set, whatever protocol its clients speak, at every replica."""
+    limits = [10**9, 2 * 10**9, 0]
+    session = [("HELLO", resp)]
+    for limit in limits:
+        session += [("CONFIG", "SET", "maxmemory", limit), ("CONFIG", "GET", "maxmemory"),
+                    ("INFO", "memory")]
+    with Group() as group:
+        group.wait_ready()
+        for i in group.ids:
+            said = replies(transcript(group.redis_port(i), session))
+            assert [int(reply.split(b"\r\n")[4]) for reply in said[2::3]] == limits
+            assert [int(re.search(rb"maxmemory:(\d+)", reply).group(1)) for reply in said[3::3]] == limits
 
 
 def test_a_limit_holds_for_what_comes_behind_it(shared):
