@@ -422,7 +422,7 @@ static const struct mp_special specials[] = {
 	READ("latency|latest"),
 	READ("memory|doctor"),
 	READ("memory|malloc-stats"),
-	READ("memory|stats"),
+	{"memory|stats", MP_CLASS_READ, MP_REWRITE_CONFIG, false, NULL, NULL},
 	READ("slowlog|get"),
 	{"scan", MP_CLASS_READ, MP_REWRITE_SCAN, false, NULL, NULL},
 	{"sscan", MP_CLASS_READ, MP_REWRITE_SCAN, false, NULL, NULL},

@@ -5,6 +5,7 @@
 
 #include "command_special.h"
 #include "decimal.h"
+#include "resp.h"
 
 /* The line at the front of *rest, which moves behind it. False: there is none. */
 static bool take_line(struct mp_slice *rest, struct mp_slice *line)
@@ -69,19 +70,61 @@ static bool put_value(struct mp_slice name, struct mp_slice value,
 	return mp_buffer_append(out, bulk, len + digits + 4);
 }
 
+/* What MEMORY STATS tells of a database that clients do not see. */
+static bool is_hidden(struct mp_slice name, const struct mp_config_terms *terms)
+{
+	char hidden[MP_DECIMAL_BYTES + 4] = "db.";
+
+	hidden[3 + mp_format_i64(hidden + 3, terms->databases)] = '\0';
+	return mp_arg_is(name, hidden);
+}
+
+/* A value of any type. */
+static bool take_value(struct mp_slice *rest, struct mp_slice *value)
+{
+	struct resp_framer framer = {0};
+	size_t used;
+
+	if (resp_frame(&framer, rest->data, rest->len, &used) != RESP_DONE)
+		return false;
+	*value = (struct mp_slice){rest->data, used};
+	rest->data += used;
+	rest->len -= used;
+	return true;
+}
+
+/* How many elements the reply has for clients goes before them. */
+static bool put_head(struct mp_slice head, struct mp_slice pairs,
+		     const struct mp_config_terms *terms, struct mp_buffer *out)
+{
+	char text[MP_DECIMAL_BYTES + 4] = {head.data[0]};
+	struct mp_slice name, name_text, value;
+	int64_t count;
+	size_t len;
+
+	if (head.len < 4 || !mp_parse_i64((struct mp_slice){head.data + 1, head.len - 3}, &count))
+		return mp_buffer_append(out, head.data, head.len);
+	while (take_bulk(&pairs, &name, &name_text) && take_value(&pairs, &value))
+		if (is_hidden(name_text, terms))
+			count -= text[0] == '*' ? 2 : 1;
+	len = 1 + mp_format_i64(text + 1, count);
+	memcpy(text + len, "\r\n", 2);
+	return mp_buffer_append(out, text, len + 2);
+}
+
 bool mp_config_reply(struct mp_slice reply, const struct mp_config_terms *terms,
 		     struct mp_buffer *out)
 {
-	struct mp_slice rest = reply, head, name, name_text, value, value_text;
+	struct mp_slice rest = reply, head, name, name_text, value;
 
 	/* An error, or what is not understood. */
 	if (!take_line(&rest, &head) || (head.data[0] != '*' && head.data[0] != '%'))
 		return mp_buffer_append(out, reply.data, reply.len);
-	if (!mp_buffer_append(out, head.data, head.len))
+	if (!put_head(head, rest, terms, out))
 		return false;
-	while (take_bulk(&rest, &name, &name_text) && take_bulk(&rest, &value, &value_text))
-		if (!mp_buffer_append(out, name.data, name.len) ||
-		    !put_value(name_text, value, terms, out))
+	while (take_bulk(&rest, &name, &name_text) && take_value(&rest, &value))
+		if (!is_hidden(name_text, terms) && (!mp_buffer_append(out, name.data, name.len) ||
+						     !put_value(name_text, value, terms, out)))
 			return false;
 	return true;
 }

@@ -1,7 +1,7 @@
 /*
- * redis_config.h - CONFIG GET: the backend's own, less its secrets (whoever has
- * the password of a backend can write past the log), and with as many
- * databases and as much memory as clients have.
+ * redis_config.h - CONFIG GET and MEMORY STATS: the backend's own, less its
+ * secrets (whoever has the password of a backend can write past the log) and the
+ * hidden database, and with as many databases and as much memory as clients have.
  */
 #ifndef MP_REDIS_CONFIG_H
 #define MP_REDIS_CONFIG_H
@@ -17,8 +17,8 @@ struct mp_config_terms {
 };
 
 /*
- * Append the client's reply, made of the backend's, to out. What is no array or map of strings is
- * appended as it is. False: out of memory.
+ * Append the client's reply, made of the backend's, to out. What is no array or map of names and
+ * values is appended as it is. False: out of memory.
  */
 bool mp_config_reply(struct mp_slice reply, const struct mp_config_terms *terms,
 		     struct mp_buffer *out);

@@ -61,7 +61,7 @@ struct mp_request_meta {
 	bool blanks;      /* a transaction of which a part is the session's (redis_multi.h) */
 	bool info;        /* INFO (redis_info.h) */
 	bool scan;        /* SCAN and its kin (scan.h) */
-	bool config;      /* CONFIG GET (redis_config.h) */
+	bool config;      /* CONFIG GET, MEMORY STATS (redis_config.h) */
 	bool denyoom;     /* it may need memory (memory.h) */
 	bool settings;    /* CONFIG SET (memory.h) */
 	bool speaks;      /* subscribers may hear of it (pubsub.h) */

@@ -38,7 +38,7 @@ DIFFERENT = [
     (r"FUNCTION LOAD #!lua name=other\nerror.*", rb"-ERR Error registering functions: [^\r\n]*: boo\r\n",
      "error() is there as a library is loaded, too"),
     (r"FUNCTION DUMP", rb"\$\d+\r\n" + ANY, "libraries are not compressed"),
-    (r"MEMORY STATS", rb"[*%]\d+\r\n" + ANY, "servers of a group hold a database more"),
+    (r"MEMORY STATS", rb"[*%]\d+\r\n" + ANY, "bytes and keys are counted as they are in a server"),
 ]
 
 
@@ -138,6 +138,18 @@ def test_every_exception_is_needed(plain, row):
         return  # told apart by what the servers hold
     theirs = replies(transcript(plain.port, requests))
     assert requests and not any(re.fullmatch(row[1], reply) for reply in theirs[:len(requests)])
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+@pytest.mark.parametrize("within", ["alone", "transaction"])
+def test_memory_of_the_hidden_database_is_not_shown(debugged, resp, within):
+    """Its settings and the applied LSN are always there; a client's database is shown, as before."""
+    session = [("HELLO", resp), ("SET", "shown", 1)]
+    session += [("MEMORY", "STATS")] if within == "alone" else [("MULTI",), ("MEMORY", "STATS"), ("EXEC",)]
+    for i in debugged.ids:
+        said = replies(transcript(debugged.redis_port(i), session))[-2]
+        assert b"db.0\r\n" in said and b"dataset.bytes\r\n" in said and b"fragmentation.bytes\r\n" in said
+        assert b"db.16\r\n" not in said
 
 
 def test_health_checks(debugged):
