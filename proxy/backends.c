@@ -23,7 +23,8 @@ enum {
 	/* The command table is fetched blocking: this part of backend-timeout is enough. */
 	FETCH_TIMEOUT_PART = 5,
 	FETCH_RETRY_MS = 1000,
-	SCRIPT_PATIENCE = 6, /* times backend-timeout */
+	SCRIPT_PATIENCE = 6,   /* times backend-timeout */
+	PASS_BYTES = 64 << 10, /* of a transaction's reply, and they are passed on */
 };
 
 #define REST_NS UINT64_C(1000000000) /* without a leader, then one that rests may lead, too */
@@ -59,17 +60,54 @@ static struct mp_slice groups_reply(struct mp_target *target, const struct mp_re
 	return mp_buffer_slice(&target->rewritten);
 }
 
+/* What there is of a transaction's reply goes out. */
+static void pass_on(struct mp_target *target, struct mp_request *r)
+{
+	struct mp_assembly *assembly = &target->assembly;
+
+	if (mp_buffer_len(&assembly->out) > 0)
+		mp_answer(target->proxy, r, mp_buffer_slice(&assembly->out), false);
+	mp_transaction_passed(assembly);
+}
+
+/* Out of memory for the rest of a reply of which the client has a part. */
+static void cut(struct mp_proxy *proxy, struct mp_request *r)
+{
+	if (r->session)
+		mp_session_kill(r->session);
+	if (r->link)
+		mp_relay_in_cut(r);
+	if (r->session)
+		mp_answer(proxy, r, (struct mp_slice){0}, true);
+	else
+		mp_drop(proxy, r);
+}
+
+static void on_transaction_reply(struct mp_target *target, struct mp_request *r,
+				 struct mp_slice reply)
+{
+	struct mp_assembly *assembly = &target->assembly;
+
+	if (mp_transaction_reply(assembly, mp_bytes_slice(&r->canned), reply, target->scan_tag,
+				 &reply)) {
+		TAILQ_REMOVE(&target->running, r, place);
+		if (assembly->is_cut && assembly->is_passed)
+			cut(target->proxy, r);
+		else
+			mp_answer(target->proxy, r, reply, true);
+		mp_buffer_clear(&assembly->out);
+	} else if (mp_buffer_len(&assembly->out) >= PASS_BYTES && !r->shadow) {
+		pass_on(target, r);
+	}
+}
+
 static void on_whole_reply(struct mp_target *target, struct mp_request *r, struct mp_slice reply)
 {
 	struct mp_proxy *proxy = target->proxy;
 	char number[MP_TTL_REPLY_BYTES];
 
 	if (r->meta.transaction) {
-		if (mp_transaction_reply(&target->assembly, mp_bytes_slice(&r->canned), reply,
-					 target->scan_tag, &reply)) {
-			TAILQ_REMOVE(&target->running, r, place);
-			mp_answer(proxy, r, reply, true);
-		}
+		on_transaction_reply(target, r, reply);
 		return;
 	}
 	TAILQ_REMOVE(&target->running, r, place);
@@ -167,6 +205,12 @@ static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)
 		if (last)
 			TAILQ_REMOVE(&target->running, r, place);
 		mp_answer(target->proxy, r, piece, last);
+		return;
+	}
+	if (!last && !gathering && r->meta.transaction && !r->shadow &&
+	    mp_transaction_flows(&target->assembly, mp_bytes_slice(&r->canned))) {
+		pass_on(target, r);
+		mp_answer(target->proxy, r, piece, false);
 		return;
 	}
 	/* A backend's replies come one after the other, so one buffer serves all. */

@@ -23,6 +23,8 @@ void mp_proxy_options_init(struct mp_proxy_options *options)
 		.max_batch_bytes = 64 << 10,
 		.max_clients = 10000,
 		.client_output_bytes = UINT64_C(256) << 20,
+		.spill_directory = "/var/tmp",
+		.max_spill_bytes = UINT64_C(4) << 30,
 		.max_held_bytes = UINT64_C(512) << 20,
 		.hold_timeout_ms = 10000,
 		.unknown_timeout_ms = 10000,
@@ -74,6 +76,8 @@ static struct mp_proxy *make(struct event_base *base, struct mu *mu,
 	proxy->base = base;
 	proxy->mu = mu;
 	proxy->options = *options;
+	proxy->sessions.spills = (struct mp_spills){.directory = options->spill_directory,
+						    .most_bytes = options->max_spill_bytes};
 	proxy->databases = 16;
 	mp_router_init(&proxy->router);
 	mp_pipeline_init(&proxy->pipeline);

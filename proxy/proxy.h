@@ -49,8 +49,13 @@ struct mp_proxy_options {
 	uint64_t max_request_bytes; /* one request; its largest value is a little less */
 	uint64_t max_batch_bytes;   /* one log entry's worth of records, but for a larger request */
 	uint32_t max_clients;       /* per protocol */
-	/* A client is not read from while its unread replies are many, and cut off beyond this. */
+	/*
+	 * A client is not read from while its unread replies are many. Beyond this a subscriber or
+	 * monitor is cut off, and so are others where nothing may be spilled.
+	 */
 	uint64_t client_output_bytes;
+	const char *spill_directory; /* for what is large of unread replies (spill.h) */
+	uint64_t max_spill_bytes;    /* all of it; 0: it is held in memory */
 	/* All requests in hand, waiting or under way; beyond it nobody is read from. */
 	uint64_t max_held_bytes;
 	uint32_t hold_timeout_ms;    /* how long a request waits for a leader */

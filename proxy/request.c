@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "spill.h"
+
 enum {
 	SLAB_REQUESTS = 256,
 	REPLY_KEEP_BYTES = 4096, /* reply memory that a request keeps for its next use */
@@ -65,6 +67,7 @@ void mp_requests_put(struct mp_requests *pool, struct mp_chunks *chunks, struct 
 	mp_bytes_release(chunks, &r->raw);
 	mp_bytes_release(chunks, &r->question);
 	mp_bytes_release(chunks, &r->canned);
+	mp_spill_close(r->spill);
 	if (r->reply.cap > REPLY_KEEP_BYTES)
 		mp_buffer_free(&r->reply);
 	kept = (struct mp_buffer){

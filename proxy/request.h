@@ -22,6 +22,7 @@ struct mp_large;
 struct mp_lock;
 struct mp_patience;
 struct mp_session;
+struct mp_spill;
 struct mp_waiter;
 
 enum mp_request_state {
@@ -129,6 +130,7 @@ struct mp_request {
 		question; /* DECIDING: what to ask the backend first; blocks: a read's attempt */
 	struct mp_bytes canned; /* the reply, if it is not what the backend answers */
 	struct mp_buffer reply; /* of what cannot be passed on yet */
+	struct mp_spill *spill; /* ... what comes behind it (spill.h), or NULL */
 	uint64_t ballot;        /* DOUBT: what it was relayed, or proposed, under */
 	uint64_t lsn;           /* of the entry that executes it, 0: none known */
 	uint64_t since_ms;      /* when it came; DOUBT: since when */

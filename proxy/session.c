@@ -152,6 +152,7 @@ static void bury(struct mp_session *s)
 	mp_session_charge_input(s);
 	mp_buffer_free(&s->out);
 	mp_session_charge_output(s);
+	mp_spill_close(s->spill);
 	if (s->protocol == MP_REDIS)
 		resp_parser_free(s->parser.resp);
 	else

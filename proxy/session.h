@@ -5,9 +5,10 @@
  * Requests form a queue. Replies are sent in its order: the oldest request's
  * reply goes straight to the socket's buffer, later ones' wait in theirs. A
  * client that piles up too many requests or unread replies is not read from
- * until it is better; one that piles up replies beyond client_output_bytes is
- * disconnected. A session that ends while requests of it are under way leaves
- * them behind as orphans: they are finished, and nobody is told.
+ * until it is better; large replies that it leaves unread go to a file (spill.h), and
+ * one that piles up what it has not asked for beyond client_output_bytes is disconnected. A session
+ * that ends while requests of it are under way leaves them behind as orphans: they are finished,
+ * and nobody is told.
  */
 #ifndef MP_SESSION_H
 #define MP_SESSION_H
@@ -26,6 +27,7 @@
 #include "resp.h"
 #include "sender.h"
 #include "slice.h"
+#include "spill.h"
 
 struct mp_proxy;
 struct mp_subscriber;
@@ -69,6 +71,7 @@ struct mp_session {
 		struct mc_parser *mc;
 	} parser;
 	struct mp_buffer in, out;
+	struct mp_spill *spill;         /* what goes out behind `out`, or NULL */
 	size_t in_charged, out_charged; /* bytes of their memory that are accounted for */
 
 	struct mp_request *head, *tail; /* all that are not answered to the end */
@@ -79,6 +82,7 @@ struct mp_session {
 	uint64_t written_lsn;           /* of its last write that was answered */
 	uint32_t window;                /* so many may be under way at once */
 	size_t pending_bytes;
+	size_t pending_spilled;     /* of those, in files */
 	uint32_t doubtful;          /* of them in DOUBT */
 	uint32_t doubtful_writes;   /* of those, writes */
 	struct mp_request *barrier; /* nothing behind it may go before it is answered */
@@ -96,6 +100,7 @@ struct mp_sessions {
 	uint64_t in_bytes;     /* memory of all input buffers */
 	uint64_t taken_bytes;  /* of requests, since the last turn */
 	uint64_t next_reap_ms; /* when idle clients are looked for again */
+	struct mp_spills spills;
 	struct mp_sender sender;
 	char *scratch; /* what is read first goes here; most of it never needs a home */
 };

@@ -1,7 +1,10 @@
 /* session_output.c - see session.h: sending to clients, as far as they read. */
 #include "session.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "log.h"
@@ -30,29 +33,113 @@ static bool output_bounded(const struct mp_session *s)
 {
 	const struct mp_proxy_options *options = &s->proxy->options;
 	size_t len = mp_buffer_len(&s->out);
+	bool is_pushed_to = s->is_monitor || mp_pubsub_is_subscribed(s);
 
-	if (len > options->client_output_bytes)
+	if (len + (is_pushed_to ? mp_spill_len(s->spill) : 0) > options->client_output_bytes)
 		return false;
 	return len <= MP_SESSION_OUT_BYTES ||
 	       s->proxy->sessions.out_bytes <=
 		       options->max_held_bytes + options->client_output_bytes;
 }
 
-void mp_session_put(struct mp_session *s, struct mp_slice piece)
+/*
+ * Is it to go to a file? What a client has not asked for, as subscriber or monitor, no
+ * back-pressure bounds, so it is not to fill the disk.
+ */
+static bool is_for_file(struct mp_session *s, size_t bytes)
+{
+	const struct mp_proxy_options *options = &s->proxy->options;
+	uint64_t from = options->client_output_bytes;
+
+	if (s->spill)
+		return true;
+	if (from > MP_SPILL_FROM_BYTES)
+		from = MP_SPILL_FROM_BYTES;
+	if (mp_buffer_len(&s->out) + bytes <= from || s->is_monitor || mp_pubsub_is_subscribed(s))
+		return false;
+	s->spill = mp_spill_open(&s->proxy->sessions.spills);
+	return s->spill != NULL;
+}
+
+static void cannot_spill(struct mp_session *s)
+{
+	mp_warn("client %u: disconnected, %" PRIu64 " bytes of its replies are in a file in %s: %s",
+		s->id, mp_spill_len(s->spill), s->proxy->options.spill_directory, strerror(errno));
+	mp_session_kill(s);
+}
+
+static bool put_part(struct mp_session *s, struct mp_slice part)
 {
 	bool ok;
 
+	if (is_for_file(s, part.len)) {
+		ok = mp_spill_append(s->spill, part);
+		if (!ok)
+			cannot_spill(s);
+		return ok;
+	}
+	if (part.len >= DIRECT_BYTES && !s->congested)
+		ok = mp_buffer_send_with(&s->out, s->fd, part.data, part.len);
+	else
+		ok = mp_buffer_append(&s->out, part.data, part.len);
+	if (!ok)
+		mp_session_kill(s);
+	return ok;
+}
+
+/* There is something in `out` as long as there is a spill: what is sent makes it go on. */
+static void refill(struct mp_session *s)
+{
+	if (!s->spill || mp_buffer_len(&s->out) >= MP_SESSION_OUT_BYTES)
+		return;
+	if (!mp_spill_take(s->spill, &s->out)) {
+		cannot_spill(s);
+		return;
+	}
+	if (mp_spill_len(s->spill) > 0)
+		return;
+	mp_spill_close(s->spill);
+	s->spill = NULL;
+}
+
+void mp_session_put_spilled(struct mp_session *s, struct mp_spill **spill)
+{
+	struct mp_buffer piece = {0};
+
+	if (s->dead)
+		return;
+	STAT_ADD(s->proxy, bytes_out, mp_spill_len(*spill));
+	if (!s->spill) {
+		s->spill = *spill;
+		*spill = NULL;
+		refill(s);
+	}
+	while (mp_spill_len(*spill) > 0) {
+		if (!mp_spill_take(*spill, &piece) ||
+		    !mp_spill_append(s->spill, mp_buffer_slice(&piece))) {
+			cannot_spill(s);
+			break;
+		}
+		mp_buffer_clear(&piece);
+	}
+	mp_buffer_free(&piece);
+	mp_session_charge_output(s);
+	mp_session_mark_dirty(s);
+}
+
+void mp_session_put(struct mp_session *s, struct mp_slice piece)
+{
 	if (s->dead)
 		return;
 	STAT_ADD(s->proxy, bytes_out, piece.len);
-	if (piece.len >= DIRECT_BYTES && !s->congested)
-		ok = mp_buffer_send_with(&s->out, s->fd, piece.data, piece.len);
-	else
-		ok = mp_buffer_append(&s->out, piece.data, piece.len);
-	if (!ok) {
-		mp_session_kill(s);
-		return;
+	while (piece.len > MP_SPILL_PIECE_BYTES) {
+		if (!put_part(s, (struct mp_slice){piece.data, MP_SPILL_PIECE_BYTES}))
+			return;
+		piece.data += MP_SPILL_PIECE_BYTES;
+		piece.len -= MP_SPILL_PIECE_BYTES;
 	}
+	if (!put_part(s, piece))
+		return;
 	mp_session_charge_output(s);
 	if (!output_bounded(s)) {
 		mp_warn("client %u: disconnected, it leaves %zu bytes of replies unread", s->id,
@@ -88,8 +175,12 @@ static void on_sent(struct mp_session *s, ssize_t taken)
 		mp_session_kill(s);
 		return;
 	}
-	if (taken > 0)
+	if (taken > 0) {
 		mp_buffer_consume(&s->out, (size_t)taken);
+		refill(s);
+		if (s->dead)
+			return;
+	}
 	if (mp_buffer_len(&s->out) > 0) {
 		s->congested = true;
 		event_add(&s->writable, NULL);

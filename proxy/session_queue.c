@@ -2,6 +2,8 @@
 #include "session.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <string.h>
 
 #include "answer.h"
 #include "log.h"
@@ -159,28 +161,62 @@ struct mp_request *mp_session_replace(struct mp_session *s, struct mp_request *r
 
 /* ----------------------------------------------------------------- replies */
 
-/* A reply whose turn has not come. Together they are bounded like the output itself. */
+/* Is what comes of a reply aside to go to a file? What is to be completed has to be in memory. */
+static bool is_for_file(struct mp_session *s, struct mp_request *r, size_t bytes)
+{
+	if (!r->spill && !r->meta.blanks && mp_buffer_len(&r->reply) + bytes > MP_SPILL_FROM_BYTES)
+		r->spill = mp_spill_open(&s->proxy->sessions.spills);
+	return r->spill != NULL;
+}
+
+/* A reply whose turn has not come. In memory all of them are bounded like the output itself. */
 static void put_aside(struct mp_session *s, struct mp_request *r, struct mp_slice piece)
 {
-	size_t most = s->proxy->options.client_output_bytes;
+	const struct mp_proxy_options *options = &s->proxy->options;
+	size_t most = options->client_output_bytes + options->max_request_bytes;
+	bool ok;
 
 	if (s->dead)
 		return;
 	s->pending_bytes += piece.len;
-	if (s->pending_bytes >
-		    most + MP_SESSION_PENDING_BYTES + s->proxy->options.max_request_bytes ||
-	    !mp_buffer_append(&r->reply, piece.data, piece.len)) {
-		mp_warn("client %u: disconnected, its replies take %zu bytes", s->id,
-			s->pending_bytes);
+	if (is_for_file(s, r, piece.len)) {
+		s->pending_spilled += piece.len;
+		ok = mp_spill_append(r->spill, piece);
+	} else {
+		errno = EDQUOT;
+		ok = s->pending_bytes - s->pending_spilled <= most + MP_SESSION_PENDING_BYTES &&
+		     mp_buffer_append(&r->reply, piece.data, piece.len);
+	}
+	if (!ok) {
+		mp_warn("client %u: disconnected, its replies take %zu bytes, %zu of them in "
+			"files: %s",
+			s->id, s->pending_bytes, s->pending_spilled, strerror(errno));
 		mp_session_kill(s);
 	}
 	mp_requests_charge(&s->proxy->requests, r);
 }
 
+/* What is aside of a reply is the session's no more. */
+static void uncount_aside(struct mp_session *s, const struct mp_request *r)
+{
+	size_t spilled = mp_spill_len(r->spill), all = mp_buffer_len(&r->reply) + spilled;
+
+	assert(s->dead || (s->pending_bytes >= all && s->pending_spilled >= spilled));
+	s->pending_bytes -= all;
+	s->pending_spilled -= spilled;
+}
+
+static void drop_spill(struct mp_request *r)
+{
+	mp_spill_close(r->spill);
+	r->spill = NULL;
+}
+
 void mp_session_take_back(struct mp_session *s, struct mp_request *r)
 {
-	assert(!r->streamed && s->pending_bytes >= mp_buffer_len(&r->reply));
-	s->pending_bytes -= mp_buffer_len(&r->reply);
+	assert(!r->streamed);
+	uncount_aside(s, r);
+	drop_spill(r);
 	mp_buffer_free(&r->reply);
 	mp_requests_charge(&s->proxy->requests, r);
 }
@@ -193,19 +229,19 @@ static bool is_kept(const struct mp_session *s, const struct mp_request *r)
 	if (r->meta.blanks)
 		return r->state != MP_REQUEST_DONE;
 	return r->state == MP_REQUEST_RELAYED && !r->streamed && !mp_request_is_paced(r) &&
-	       mp_buffer_len(&r->reply) < KEEP_BYTES &&
+	       mp_buffer_len(&r->reply) + mp_spill_len(r->spill) < KEEP_BYTES &&
 	       proxy->requests.bytes <= proxy->options.max_held_bytes;
 }
 
 static void put_from_aside(struct mp_session *s, struct mp_request *r)
 {
-	size_t len = mp_buffer_len(&r->reply);
-
-	if (len == 0)
+	if (mp_buffer_len(&r->reply) == 0 && !r->spill)
 		return;
+	uncount_aside(s, r);
 	mp_session_put(s, mp_buffer_slice(&r->reply));
-	assert(s->pending_bytes >= len);
-	s->pending_bytes -= len;
+	if (r->spill)
+		mp_session_put_spilled(s, &r->spill);
+	drop_spill(r);
 	mp_buffer_clear(&r->reply);
 	mp_requests_charge(&s->proxy->requests, r);
 	r->streamed = true;
@@ -225,7 +261,8 @@ static void dequeue_done(struct mp_session *s)
 		if (!s->head)
 			s->tail = NULL;
 		s->pending--;
-		s->pending_bytes -= r->raw.len + mp_buffer_len(&r->reply);
+		uncount_aside(s, r);
+		s->pending_bytes -= r->raw.len;
 		r->session = NULL;
 		mp_drop(s->proxy, r);
 		if (s->subscriber)

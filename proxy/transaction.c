@@ -93,13 +93,14 @@ static void begin(struct mp_assembly *a, struct mp_slice recipe)
 	size_t len;
 
 	mp_buffer_clear(&a->out);
+	a->is_passed = a->is_cut = false;
 	memcpy(&elements, recipe.data, sizeof(elements));
 	len = 1 + mp_format_u64(head + 1, elements);
 	memcpy(head + len, "\r\n", 2);
-	a->is_cut = false;
 	put(a, (struct mp_slice){head, len + 2});
 	a->at = sizeof(elements);
 	a->is_open = true;
+	put_canned(a, recipe);
 }
 
 /* Asked with one server's cursor, and executed by another: it begins anew. */
@@ -144,10 +145,8 @@ bool mp_transaction_reply(struct mp_assembly *a, struct mp_slice recipe, struct 
 			  uint32_t scan_tag, struct mp_slice *out)
 {
 	assert(recipe.len >= sizeof(uint32_t));
-	if (!a->is_open) {
+	if (!a->is_open)
 		begin(a, recipe);
-		put_canned(a, recipe);
-	}
 	put_reply(a, recipe, reply, scan_tag);
 	if (!put_canned(a, recipe))
 		return false;
@@ -156,6 +155,24 @@ bool mp_transaction_reply(struct mp_assembly *a, struct mp_slice recipe, struct 
 	if (a->is_cut)
 		*out = (struct mp_slice){no_memory, sizeof(no_memory) - 1};
 	return true;
+}
+
+bool mp_transaction_flows(struct mp_assembly *a, struct mp_slice recipe)
+{
+	struct mp_slice canned;
+	struct step step;
+	size_t at;
+
+	if (!a->is_open)
+		begin(a, recipe);
+	at = a->at;
+	return !a->is_cut && next_step(recipe, &at, &step, &canned) && step.kind == STEP_REPLY;
+}
+
+void mp_transaction_passed(struct mp_assembly *a)
+{
+	a->is_passed = true;
+	mp_buffer_clear(&a->out);
 }
 
 void mp_transaction_lost(struct mp_assembly *a)
@@ -395,7 +412,6 @@ static void answer_from_recipe(struct mp_proxy *proxy, struct mp_request *r, str
 	struct mp_assembly assembly = {0};
 
 	begin(&assembly, recipe);
-	put_canned(&assembly, recipe);
 	mp_answer(proxy, r, mp_buffer_slice(&assembly.out), true);
 	mp_buffer_free(&assembly.out);
 }

@@ -31,9 +31,10 @@ struct mp_proxy;
 /* The replies to a transaction while they come in. One at a time per backend: it executes one. */
 struct mp_assembly {
 	struct mp_buffer out;
-	size_t at;    /* in the recipe */
-	bool is_open; /* something of it has come */
-	bool is_cut;  /* out of memory for it */
+	size_t at;      /* in the recipe */
+	bool is_open;   /* something of it has come */
+	bool is_passed; /* ... and has been passed on */
+	bool is_cut;    /* out of memory for it */
 };
 
 /* The leader: put the transaction into the batch being filled. It may be answered instead. */
@@ -44,6 +45,13 @@ void mp_transaction_add(struct mp_proxy *proxy, struct mp_request *r);
  */
 bool mp_transaction_reply(struct mp_assembly *assembly, struct mp_slice recipe,
 			  struct mp_slice reply, uint32_t scan_tag, struct mp_slice *out);
+/*
+ * A piece of the next of them has come that is not its last. True: it is the client's as it is,
+ * and may be passed on behind what is in `out`; its last piece goes to mp_transaction_reply().
+ */
+bool mp_transaction_flows(struct mp_assembly *assembly, struct mp_slice recipe);
+/* What was in `out` has been passed on. */
+void mp_transaction_passed(struct mp_assembly *assembly);
 /* The rest of them will not come. */
 void mp_transaction_lost(struct mp_assembly *assembly);
 

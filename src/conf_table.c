@@ -74,6 +74,8 @@ const struct conf_setting conf_settings[] = {
 	{"limits", "max-clients", CONF_COUNT, AT(proxy.max_clients), 1, 1000000, NULL},
 	{"limits", "client-output", CONF_BYTES, AT(proxy.client_output_bytes), 65536, 1ULL << 38,
 	 NULL},
+	{"limits", "spill-directory", CONF_TEXT, AT(proxy.spill_directory), 0, 0, NULL},
+	{"limits", "max-spill", CONF_BYTES, AT(proxy.max_spill_bytes), 0, 1ULL << 48, NULL},
 	{"limits", "max-held", CONF_BYTES, AT(proxy.max_held_bytes), 65536, 1ULL << 38, NULL},
 
 	{"timing", "tick", CONF_NS, AT(mu.tick_ns), 10000, NS_MS(1000), NULL},
