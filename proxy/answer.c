@@ -2,10 +2,12 @@
 #include "answer.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "log.h"
 #include "mc_binary.h"
 #include "state.h"
 
@@ -45,21 +47,78 @@ static bool put_aside(struct mp_proxy *proxy, struct mp_request *shadow, struct 
 	return true;
 }
 
+/*
+ * A shadow's reply is handed on when it is whole: the leader's may be here before. If it
+ * cannot be kept, or would not be needed, there is only the leader's.
+ */
+static void gather(struct mp_proxy *proxy, struct mp_request *shadow, struct mp_slice piece)
+{
+	struct mp_request *twin = shadow->twin;
+
+	if (!twin)
+		return;
+	if (!twin->streamed && mp_request_keep(shadow, &proxy->sessions.spills, piece)) {
+		mp_requests_charge(&proxy->requests, shadow);
+		return;
+	}
+	twin->twin = shadow->twin = NULL;
+	mp_spill_close(shadow->spill);
+	shadow->spill = NULL;
+	mp_buffer_free(&shadow->reply);
+	mp_requests_charge(&proxy->requests, shadow);
+}
+
+/* The rest of a reply, of which the beginning was handed on. */
+static void hand_on_spilled(struct mp_proxy *proxy, struct mp_request *twin, struct mp_spill *spill)
+{
+	struct mp_buffer piece = {0};
+
+	while (mp_spill_len(spill) > 0) {
+		if (!mp_spill_take(spill, &piece)) {
+			mp_warn("a reply cannot be read from its file: %s", strerror(errno));
+			if (twin->session)
+				mp_session_kill(twin->session);
+			break;
+		}
+		mp_answer(proxy, twin, mp_buffer_slice(&piece), false);
+		mp_buffer_clear(&piece);
+	}
+	mp_buffer_free(&piece);
+	mp_answer(proxy, twin, (struct mp_slice){0}, true);
+}
+
+static void answer_twin(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice piece,
+			bool last)
+{
+	struct mp_request *twin;
+
+	if (!last || mp_buffer_len(&r->reply) > 0 || r->spill) {
+		gather(proxy, r, piece);
+		piece = mp_buffer_slice(&r->reply);
+	}
+	if (!last)
+		return;
+	twin = r->twin;
+	if (twin && r->meta.tokens && put_aside(proxy, r, twin, piece))
+		return;
+	if (r->meta.blocks && mp_blocking_is_nothing(r, piece)) {
+		mp_doubt_unserved(proxy, r);
+		return;
+	}
+	if (twin)
+		twin->twin = r->twin = NULL;
+	if (twin && mp_doubt_leave(proxy, twin)) {
+		mp_answer(proxy, twin, piece, !r->spill);
+		if (r->spill)
+			hand_on_spilled(proxy, twin, r->spill);
+	}
+	mp_drop(proxy, r);
+}
+
 void mp_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice piece, bool last)
 {
 	if (r->shadow) {
-		struct mp_request *twin = r->twin;
-
-		assert(last);
-		if (twin && r->meta.tokens && put_aside(proxy, r, twin, piece))
-			return;
-		if (r->meta.blocks && mp_blocking_is_nothing(r, piece)) {
-			mp_doubt_unserved(proxy, r);
-			return;
-		}
-		mp_drop(proxy, r);
-		if (twin && mp_doubt_leave(proxy, twin))
-			mp_answer(proxy, twin, piece, true);
+		answer_twin(proxy, r, piece, last);
 		return;
 	}
 	if (last && r->meta.blocks)

@@ -10,7 +10,7 @@
 struct mp_proxy;
 
 /*
- * A piece of a request's reply (a shadow's comes whole); with last, it is answered: it is in no
+ * A piece of a request's reply; with last, it is answered: it is in no
  * list any more, and r must not be used.
  */
 void mp_answer(struct mp_proxy *proxy, struct mp_request *r, struct mp_slice piece, bool last);

@@ -96,7 +96,7 @@ static void on_transaction_reply(struct mp_target *target, struct mp_request *r,
 		else
 			mp_answer(target->proxy, r, reply, true);
 		mp_buffer_clear(&assembly->out);
-	} else if (mp_buffer_len(&assembly->out) >= PASS_BYTES && !r->shadow) {
+	} else if (mp_buffer_len(&assembly->out) >= PASS_BYTES) {
 		pass_on(target, r);
 	}
 }
@@ -146,9 +146,9 @@ static void on_whole_reply(struct mp_target *target, struct mp_request *r, struc
 static bool needs_whole(const struct mp_request *r)
 {
 	return r->state == MP_REQUEST_DECIDING || r->canned.len > 0 || r->meta.translate ||
-	       r->shadow || (r->meta.blocks && r->asked) || r->meta.ttl || r->meta.info ||
-	       r->meta.config || r->meta.listing || reshapes(r) ||
-	       r->purpose != MP_PURPOSE_CLIENT ||
+	       (r->shadow && (r->meta.tokens || r->meta.scan || r->meta.blocks)) ||
+	       (r->meta.blocks && r->asked) || r->meta.ttl || r->meta.info || r->meta.config ||
+	       r->meta.listing || reshapes(r) || r->purpose != MP_PURPOSE_CLIENT ||
 	       (r->meta.protocol == MP_MEMCACHED && mp_request_writes(r));
 }
 
@@ -207,7 +207,7 @@ static void on_reply(void *ctx, void *owner, struct mp_slice piece, bool last)
 		mp_answer(target->proxy, r, piece, last);
 		return;
 	}
-	if (!last && !gathering && r->meta.transaction && !r->shadow &&
+	if (!last && !gathering && r->meta.transaction &&
 	    mp_transaction_flows(&target->assembly, mp_bytes_slice(&r->canned))) {
 		pass_on(target, r);
 		mp_answer(target->proxy, r, piece, false);

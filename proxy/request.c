@@ -90,6 +90,17 @@ void mp_requests_charge(struct mp_requests *pool, struct mp_request *r)
 	pool->bytes += r->charged;
 }
 
+bool mp_request_keep(struct mp_request *r, struct mp_spills *spills, struct mp_slice piece)
+{
+	/* What is to be completed has to be in memory. */
+	if (!r->spill && !r->meta.blanks &&
+	    mp_buffer_len(&r->reply) + piece.len > MP_SPILL_FROM_BYTES)
+		r->spill = mp_spill_open(spills);
+	if (r->spill)
+		return mp_spill_append(r->spill, piece);
+	return mp_buffer_append(&r->reply, piece.data, piece.len);
+}
+
 void mp_requests_close(struct mp_requests *pool)
 {
 	for (uint32_t i = 0; i < pool->slab_count; i++) {

@@ -23,6 +23,7 @@ struct mp_lock;
 struct mp_patience;
 struct mp_session;
 struct mp_spill;
+struct mp_spills;
 struct mp_waiter;
 
 enum mp_request_state {
@@ -157,6 +158,11 @@ struct mp_request *mp_requests_at(const struct mp_requests *pool, uint32_t handl
 /* Account for the request's bytes (its raw, its replies that are kept here) and its own. */
 void mp_requests_charge(struct mp_requests *pool, struct mp_request *r);
 void mp_requests_close(struct mp_requests *pool);
+/*
+ * A piece of its reply stays with it: in memory, behind MP_SPILL_FROM_BYTES in a file. False:
+ * errno, the piece is not kept. It is to be charged anew.
+ */
+bool mp_request_keep(struct mp_request *r, struct mp_spills *spills, struct mp_slice piece);
 
 /* May it have been proposed, if it went to a leader? Reads may just be sent again. */
 static inline bool mp_request_writes(const struct mp_request *r)

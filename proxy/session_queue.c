@@ -161,31 +161,22 @@ struct mp_request *mp_session_replace(struct mp_session *s, struct mp_request *r
 
 /* ----------------------------------------------------------------- replies */
 
-/* Is what comes of a reply aside to go to a file? What is to be completed has to be in memory. */
-static bool is_for_file(struct mp_session *s, struct mp_request *r, size_t bytes)
-{
-	if (!r->spill && !r->meta.blanks && mp_buffer_len(&r->reply) + bytes > MP_SPILL_FROM_BYTES)
-		r->spill = mp_spill_open(&s->proxy->sessions.spills);
-	return r->spill != NULL;
-}
-
 /* A reply whose turn has not come. In memory all of them are bounded like the output itself. */
 static void put_aside(struct mp_session *s, struct mp_request *r, struct mp_slice piece)
 {
 	const struct mp_proxy_options *options = &s->proxy->options;
 	size_t most = options->client_output_bytes + options->max_request_bytes;
+	uint64_t spilled = mp_spill_len(r->spill);
 	bool ok;
 
 	if (s->dead)
 		return;
+	ok = mp_request_keep(r, &s->proxy->sessions.spills, piece);
 	s->pending_bytes += piece.len;
-	if (is_for_file(s, r, piece.len)) {
-		s->pending_spilled += piece.len;
-		ok = mp_spill_append(r->spill, piece);
-	} else {
+	s->pending_spilled += mp_spill_len(r->spill) - spilled;
+	if (ok && s->pending_bytes - s->pending_spilled > most + MP_SESSION_PENDING_BYTES) {
 		errno = EDQUOT;
-		ok = s->pending_bytes - s->pending_spilled <= most + MP_SESSION_PENDING_BYTES &&
-		     mp_buffer_append(&r->reply, piece.data, piece.len);
+		ok = false;
 	}
 	if (!ok) {
 		mp_warn("client %u: disconnected, its replies take %zu bytes, %zu of them in "

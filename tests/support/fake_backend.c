@@ -18,7 +18,10 @@
 #include "command_special.h"
 #include "proxy_fakes.h"
 
-enum { KEYS_MAX = 64 };
+enum {
+	KEYS_MAX = 64,
+	PIECE_BYTES = 1 << 20,
+};
 
 struct item {
 	char key[64];
@@ -115,7 +118,7 @@ static void reply_format(struct reply *reply, const char *format, ...)
 	va_end(args);
 }
 
-/* SET key value ..., GET, INCR, DEL: in database n the key is "n/key". */
+/* SET key value ..., GET, GETSET, INCR, DEL: in database n the key is "n/key". */
 static void run_redis(struct store *store, uint32_t database, struct mp_slice bytes,
 		      struct reply *reply)
 {
@@ -135,12 +138,14 @@ static void run_redis(struct store *store, uint32_t database, struct mp_slice by
 	if (mp_arg_is(r.argv[0], "set")) {
 		set_item(store, key, r.argv[2]);
 		reply_format(reply, "+OK\r\n");
-	} else if (mp_arg_is(r.argv[0], "get")) {
+	} else if (mp_arg_is(r.argv[0], "get") || mp_arg_is(r.argv[0], "getset")) {
 		if (!item) {
 			reply_format(reply, "$-1\r\n");
 		} else {
 			reply_format(reply, "$%zu\r\n%s\r\n", item->len, item->value);
 		}
+		if (r.argc == 3)
+			set_item(store, key, r.argv[2]);
 	} else if (mp_arg_is(r.argv[0], "incr")) {
 		int n = snprintf(number, sizeof(number), "%ld", item ? atol(item->value) + 1 : 1L);
 
@@ -218,6 +223,20 @@ static struct task *pop(struct fake *fake)
 	return task;
 }
 
+/* A large one comes in pieces, as a real backend's. */
+static void tell(struct fake *fake, void *owner, struct mp_slice reply, bool whole)
+{
+	const struct mp_backend_events *events = fake->base.events;
+
+	while (reply.len > PIECE_BYTES) {
+		events->reply(fake->base.events_ctx, owner,
+			      (struct mp_slice){reply.data, PIECE_BYTES}, false);
+		reply.data += PIECE_BYTES;
+		reply.len -= PIECE_BYTES;
+	}
+	events->reply(fake->base.events_ctx, owner, reply, whole);
+}
+
 /* A real backend tells of its replies from the event loop only; so does this one. */
 static void deliver(struct fake *fake)
 {
@@ -234,12 +253,10 @@ static void deliver(struct fake *fake)
 		if (task->kind == TASK_END)
 			fake->base.events->durable(fake->base.events_ctx, task->lsn);
 		else if (task->owner && world.halved[fake->protocol - 1][fake->id])
-			fake->base.events->reply(fake->base.events_ctx, task->owner,
-						 (struct mp_slice){reply.data, reply.len / 2},
-						 false);
+			tell(fake, task->owner, (struct mp_slice){reply.data, reply.len / 2},
+			     false);
 		else if (task->owner)
-			fake->base.events->reply(fake->base.events_ctx, task->owner,
-						 (struct mp_slice){reply.data, reply.len}, true);
+			tell(fake, task->owner, (struct mp_slice){reply.data, reply.len}, true);
 		free(reply.data);
 		free(task);
 	}

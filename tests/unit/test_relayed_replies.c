@@ -7,6 +7,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -63,6 +66,58 @@ static void a_write_is_answered_from_the_log(void **state)
 	client_close(c);
 }
 
+enum { LARGE_BYTES = 13 << 20 };
+
+/* Bytes of which none may stand elsewhere, behind head and before CR LF. */
+static char *large(const char *head)
+{
+	size_t len = strlen(head);
+	char *text = malloc(len + LARGE_BYTES + 3);
+
+	memcpy(text, head, len);
+	for (size_t i = 0; i < LARGE_BYTES; i++)
+		text[len + i] = (char)('a' + i % 23 + i / 100000 % 3);
+	memcpy(text + len + LARGE_BYTES, "\r\n", 3);
+	return text;
+}
+
+/*
+ * What there is of the leader's reply, in memory and in a file, is void; the own server's
+ * comes in pieces, and is handed on when it is whole, by way of another file.
+ */
+static void a_large_reply_to_a_write_is_the_own_servers(void **state)
+{
+	char head[64], *set, *reply;
+	int c;
+
+	(void)state;
+	snprintf(head, sizeof(head), "*3\r\n$3\r\nSET\r\n$1\r\nl\r\n$%d\r\n", LARGE_BYTES);
+	set = large(head);
+	snprintf(head, sizeof(head), "$%d\r\n", LARGE_BYTES);
+	reply = large(head);
+	world_elect(1, true);
+	c = client_connect(2, MP_REDIS);
+	client_send(c, set);
+	client_expect(c, "+OK\r\n");
+	world.stalled[0][2] = true;
+	world.halved[0][1] = true;
+	client_send(c, "GETSET l small\r\n");
+	client_expect_silence(c);
+	assert_true(world.proxy[2]->sessions.spills.bytes > 0);
+	world_kill(1);
+	world_settle();
+	assert_int_equal(world.proxy[2]->sessions.spills.bytes, 0);
+	world.stalled[0][2] = false;
+	world_elect(3, true);
+	client_expect(c, reply);
+	client_send(c, "GET l\r\n");
+	client_expect(c, "$5\r\nsmall\r\n");
+	assert_int_equal(world.proxy[2]->sessions.spills.bytes, 0);
+	client_close(c);
+	free(set);
+	free(reply);
+}
+
 /* Its turn comes when what is before it was answered from elsewhere. */
 static void later_replies_that_are_half_here_are_no_exception(void **state)
 {
@@ -80,6 +135,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, world_unmake)
 		TEST(a_read_is_asked_again),
 		TEST(a_write_is_answered_from_the_log),
+		TEST(a_large_reply_to_a_write_is_the_own_servers),
 		TEST(later_replies_that_are_half_here_are_no_exception),
 	};
 
