@@ -174,7 +174,7 @@ bool mp_buffer_send_with(struct mp_buffer *buffer, int fd, const void *data, siz
 
 		if (n < 0)
 			return false;
-		if ((size_t)n < own) {
+		if ((size_t)n <= own) {
 			mp_buffer_consume(buffer, (size_t)n);
 		} else {
 			mp_buffer_consume(buffer, own);
