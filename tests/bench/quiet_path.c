@@ -21,12 +21,13 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "../support/sanitizers.h"
 #include "bench_group.h"
 #include "clock.h"
 
 enum { EXIT_SKIPPED = 77 };
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+#if defined(UNDER_ADDRESS_SANITIZER) || defined(UNDER_THREAD_SANITIZER) || \
 	!defined(PR_SET_SYSCALL_USER_DISPATCH) || !defined(__x86_64__)
 
 int main(void)

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../support/sanitizers.h"
 #include "conformance.h"
 
 const struct conformance_fabric *fabric_under_test;
@@ -52,7 +53,7 @@ uint64_t group_op_timeout_ns(void)
 bool group_may_fork(void)
 {
 /* A sanitizer's allocator does not survive the fork of a process that has threads. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if defined(UNDER_THREAD_SANITIZER) || defined(UNDER_ADDRESS_SANITIZER)
 	return fabric_under_test->concurrent && !fabric_under_test->has_threads;
 #else
 	return fabric_under_test->concurrent;

@@ -1,6 +1,7 @@
 /* fiber.c - see fiber.h. */
 #undef _FORTIFY_SOURCE /* its longjmp() goes up one stack only */
 #include "fiber.h"
+#include "../support/sanitizers.h"
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -11,16 +12,7 @@
 #define STACK_BYTES (256 * 1024)
 
 /* AddressSanitizer wants to be told which stack runs. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define TELL_SANITIZER 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) && !defined(TELL_SANITIZER)
-#define TELL_SANITIZER 1
-#endif
-
-#ifdef TELL_SANITIZER
+#ifdef UNDER_ADDRESS_SANITIZER
 #include <sanitizer/common_interface_defs.h>
 #else
 #define __sanitizer_start_switch_fiber(save, bottom, size) ((void)(save))
@@ -53,7 +45,7 @@ struct fiber {
  */
 static void change(struct place *from, struct place *to)
 {
-#ifdef TELL_SANITIZER
+#ifdef UNDER_ADDRESS_SANITIZER
 	if (swapcontext(&from->context, &to->context) != 0)
 		abort();
 #else

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../support/sanitizers.h"
 #include "log.h"
 #include "members.h"
 #include "net.h"
@@ -130,7 +131,7 @@ static void a_successor_of_a_silent_process_is_admitted(void **state)
 	pid_t child;
 
 	(void)state;
-#ifdef __SANITIZE_THREAD__
+#ifdef UNDER_THREAD_SANITIZER
 	skip(); /* it bears no threads in forked processes */
 #endif
 	members_new_scene();
