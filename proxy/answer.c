@@ -57,15 +57,11 @@ static void gather(struct mp_proxy *proxy, struct mp_request *shadow, struct mp_
 
 	if (!twin)
 		return;
-	if (!twin->streamed && mp_request_keep(shadow, &proxy->sessions.spills, piece)) {
-		mp_requests_charge(&proxy->requests, shadow);
+	if (!twin->streamed &&
+	    mp_requests_keep(&proxy->requests, shadow, &proxy->sessions.spills, piece))
 		return;
-	}
 	twin->twin = shadow->twin = NULL;
-	mp_spill_close(shadow->spill);
-	shadow->spill = NULL;
-	mp_buffer_free(&shadow->reply);
-	mp_requests_charge(&proxy->requests, shadow);
+	mp_requests_unkeep(&proxy->requests, shadow);
 }
 
 /* The rest of a reply, of which the beginning was handed on. */

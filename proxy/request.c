@@ -90,15 +90,27 @@ void mp_requests_charge(struct mp_requests *pool, struct mp_request *r)
 	pool->bytes += r->charged;
 }
 
-bool mp_request_keep(struct mp_request *r, struct mp_spills *spills, struct mp_slice piece)
+bool mp_requests_keep(struct mp_requests *pool, struct mp_request *r, struct mp_spills *spills,
+		      struct mp_slice piece)
 {
+	bool ok;
+
 	/* What is to be completed has to be in memory. */
 	if (!r->spill && !r->meta.blanks &&
 	    mp_buffer_len(&r->reply) + piece.len > MP_SPILL_FROM_BYTES)
 		r->spill = mp_spill_open(spills);
-	if (r->spill)
-		return mp_spill_append(r->spill, piece);
-	return mp_buffer_append(&r->reply, piece.data, piece.len);
+	ok = r->spill ? mp_spill_append(r->spill, piece)
+		      : mp_buffer_append(&r->reply, piece.data, piece.len);
+	mp_requests_charge(pool, r);
+	return ok;
+}
+
+void mp_requests_unkeep(struct mp_requests *pool, struct mp_request *r)
+{
+	mp_spill_close(r->spill);
+	r->spill = NULL;
+	mp_buffer_free(&r->reply);
+	mp_requests_charge(pool, r);
 }
 
 void mp_requests_close(struct mp_requests *pool)

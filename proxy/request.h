@@ -160,9 +160,12 @@ void mp_requests_charge(struct mp_requests *pool, struct mp_request *r);
 void mp_requests_close(struct mp_requests *pool);
 /*
  * A piece of its reply stays with it: in memory, behind MP_SPILL_FROM_BYTES in a file. False:
- * errno, the piece is not kept. It is to be charged anew.
+ * errno, the piece is not kept.
  */
-bool mp_request_keep(struct mp_request *r, struct mp_spills *spills, struct mp_slice piece);
+bool mp_requests_keep(struct mp_requests *pool, struct mp_request *r, struct mp_spills *spills,
+		      struct mp_slice piece);
+/* Nothing that was kept of its reply is. */
+void mp_requests_unkeep(struct mp_requests *pool, struct mp_request *r);
 
 /* May it have been proposed, if it went to a leader? Reads may just be sent again. */
 static inline bool mp_request_writes(const struct mp_request *r)

@@ -102,20 +102,13 @@ static void refill(struct mp_session *s)
 	s->spill = NULL;
 }
 
-void mp_session_put_spilled(struct mp_session *s, struct mp_spill **spill)
+/* A file behind a file: it is moved into that one. */
+static void append_spilled(struct mp_session *s, struct mp_spill *spill)
 {
 	struct mp_buffer piece = {0};
 
-	if (s->dead)
-		return;
-	STAT_ADD(s->proxy, bytes_out, mp_spill_len(*spill));
-	if (!s->spill) {
-		s->spill = *spill;
-		*spill = NULL;
-		refill(s);
-	}
-	while (mp_spill_len(*spill) > 0) {
-		if (!mp_spill_take(*spill, &piece) ||
+	while (mp_spill_len(spill) > 0) {
+		if (!mp_spill_take(spill, &piece) ||
 		    !mp_spill_append(s->spill, mp_buffer_slice(&piece))) {
 			cannot_spill(s);
 			break;
@@ -123,6 +116,22 @@ void mp_session_put_spilled(struct mp_session *s, struct mp_spill **spill)
 		mp_buffer_clear(&piece);
 	}
 	mp_buffer_free(&piece);
+	mp_spill_close(spill);
+}
+
+void mp_session_put_spilled(struct mp_session *s, struct mp_spill *spill)
+{
+	if (s->dead) {
+		mp_spill_close(spill);
+		return;
+	}
+	STAT_ADD(s->proxy, bytes_out, mp_spill_len(spill));
+	if (s->spill) {
+		append_spilled(s, spill);
+	} else {
+		s->spill = spill;
+		refill(s);
+	}
 	mp_session_charge_output(s);
 	mp_session_mark_dirty(s);
 }

@@ -39,8 +39,8 @@ void mp_session_charge_input(struct mp_session *s);
 void mp_session_on_writable(evutil_socket_t fd, short what, void *ctx);
 /* Reply bytes whose turn it is. */
 void mp_session_put(struct mp_session *s, struct mp_slice piece);
-/* The same of what was spilled. *spill is the session's then, or empty. */
-void mp_session_put_spilled(struct mp_session *s, struct mp_spill **spill);
+/* The same of what was spilled, which is the session's from here on. */
+void mp_session_put_spilled(struct mp_session *s, struct mp_spill *spill);
 /* To be looked at at the end of the turn: output, or the end. */
 void mp_session_mark_dirty(struct mp_session *s);
 void mp_session_charge_output(struct mp_session *s);

@@ -171,7 +171,7 @@ static void put_aside(struct mp_session *s, struct mp_request *r, struct mp_slic
 
 	if (s->dead)
 		return;
-	ok = mp_request_keep(r, &s->proxy->sessions.spills, piece);
+	ok = mp_requests_keep(&s->proxy->requests, r, &s->proxy->sessions.spills, piece);
 	s->pending_bytes += piece.len;
 	s->pending_spilled += mp_spill_len(r->spill) - spilled;
 	if (ok && s->pending_bytes - s->pending_spilled > most + MP_SESSION_PENDING_BYTES) {
@@ -184,7 +184,6 @@ static void put_aside(struct mp_session *s, struct mp_request *r, struct mp_slic
 			s->id, s->pending_bytes, s->pending_spilled, strerror(errno));
 		mp_session_kill(s);
 	}
-	mp_requests_charge(&s->proxy->requests, r);
 }
 
 /* What is aside of a reply is the session's no more. */
@@ -197,19 +196,11 @@ static void uncount_aside(struct mp_session *s, const struct mp_request *r)
 	s->pending_spilled -= spilled;
 }
 
-static void drop_spill(struct mp_request *r)
-{
-	mp_spill_close(r->spill);
-	r->spill = NULL;
-}
-
 void mp_session_take_back(struct mp_session *s, struct mp_request *r)
 {
 	assert(!r->streamed);
 	uncount_aside(s, r);
-	drop_spill(r);
-	mp_buffer_free(&r->reply);
-	mp_requests_charge(&s->proxy->requests, r);
+	mp_requests_unkeep(&s->proxy->requests, r);
 }
 
 /* Could the leader be lost before the rest of this reply is here? Or is it to be completed? */
@@ -231,8 +222,8 @@ static void put_from_aside(struct mp_session *s, struct mp_request *r)
 	uncount_aside(s, r);
 	mp_session_put(s, mp_buffer_slice(&r->reply));
 	if (r->spill)
-		mp_session_put_spilled(s, &r->spill);
-	drop_spill(r);
+		mp_session_put_spilled(s, r->spill);
+	r->spill = NULL;
 	mp_buffer_clear(&r->reply);
 	mp_requests_charge(&s->proxy->requests, r);
 	r->streamed = true;
