@@ -11,6 +11,7 @@
 
 #include "log.h"
 #include "net.h"
+#include "spill.h"
 #include "state.h"
 
 enum {
@@ -85,9 +86,46 @@ void mp_link_close(struct mp_link *link, const char *why)
 	link->fd = -1;
 	mp_buffer_free(&link->in);
 	mp_buffer_free(&link->out);
+	mp_buffer_free(&link->late);
+	mp_spill_close(link->spill);
+	link->spill = NULL;
 	link->state = MP_LINK_CLOSED;
 	if (link->events)
 		link->events->closed(link, why);
+}
+
+/* ------------------------------------------------------------------ sending */
+
+/* Puts a frame at the end of a buffer. */
+static bool put_frame(struct mp_buffer *to, const struct mp_frame *frame, const void *head,
+		      size_t head_bytes, struct mp_slice tail)
+{
+	char *room = mp_buffer_reserve(to, frame->bytes);
+
+	if (!room)
+		return false;
+	memcpy(room, frame, sizeof(*frame));
+	if (head_bytes)
+		memcpy(room + sizeof(*frame), head, head_bytes);
+	if (tail.len)
+		memcpy(room + sizeof(*frame) + head_bytes, tail.data, tail.len);
+	mp_buffer_commit(to, frame->bytes);
+	return true;
+}
+
+/*
+ * The other end takes replies more slowly than servers give them, and neither servers nor those
+ * whose replies are behind can be made to wait: what is more than a few MiB goes to a file. If
+ * there can be none, or it can have no more, memory is what is left.
+ */
+static void spill_late(struct mp_link *link)
+{
+	if (!link->spill) {
+		if (link->congested && mp_buffer_len(&link->out) > MP_SPILL_FROM_BYTES)
+			link->spill = mp_spill_open(&link->proxy->sessions.spills);
+	} else if (mp_spill_append(link->spill, mp_buffer_slice(&link->late))) {
+		mp_buffer_clear(&link->late);
+	}
 }
 
 void mp_link_send(struct mp_link *link, enum mp_frame_type type, const void *head,
@@ -95,22 +133,37 @@ void mp_link_send(struct mp_link *link, enum mp_frame_type type, const void *hea
 {
 	size_t bytes = sizeof(struct mp_frame) + head_bytes + tail.len;
 	struct mp_frame frame = {.bytes = (uint32_t)bytes, .type = (uint8_t)type};
-	char *room;
 
 	if (link->state == MP_LINK_CLOSED)
 		return;
 	assert(bytes <= UINT32_MAX);
-	room = mp_buffer_reserve(&link->out, bytes);
-	if (!room) {
+	if (!put_frame(link->spill ? &link->late : &link->out, &frame, head, head_bytes, tail)) {
 		mp_link_close(link, "out of memory");
 		return;
 	}
-	memcpy(room, &frame, sizeof(frame));
-	if (head_bytes)
-		memcpy(room + sizeof(frame), head, head_bytes);
-	if (tail.len)
-		memcpy(room + sizeof(frame) + head_bytes, tail.data, tail.len);
-	mp_buffer_commit(&link->out, bytes);
+	spill_late(link);
+}
+
+uint64_t mp_link_unsent(const struct mp_link *link)
+{
+	return mp_buffer_len(&link->out) + mp_spill_len(link->spill) + mp_buffer_len(&link->late);
+}
+
+/* There is something in `out` as long as there is a spill: what is sent makes it go on. */
+static bool refill(struct mp_link *link)
+{
+	if (!link->spill || mp_buffer_len(&link->out) >= MP_SPILL_PIECE_BYTES)
+		return true;
+	if (mp_spill_len(link->spill) > 0 && !mp_spill_take(link->spill, &link->out))
+		return false;
+	if (mp_spill_len(link->spill) > 0)
+		return true;
+	mp_spill_close(link->spill);
+	link->spill = NULL;
+	if (!mp_buffer_append(&link->out, mp_buffer_data(&link->late), mp_buffer_len(&link->late)))
+		return false;
+	mp_buffer_free(&link->late);
+	return true;
 }
 
 void mp_link_flush(struct mp_link *link)
@@ -118,7 +171,7 @@ void mp_link_flush(struct mp_link *link)
 	if (link->congested || link->state == MP_LINK_CONNECTING || link->state == MP_LINK_CLOSED ||
 	    mp_buffer_len(&link->out) == 0)
 		return;
-	if (!mp_buffer_send(&link->out, link->fd)) {
+	if (!mp_buffer_send(&link->out, link->fd) || !refill(link)) {
 		mp_link_close(link, strerror(errno));
 		return;
 	}

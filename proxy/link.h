@@ -43,6 +43,8 @@ struct mp_link {
 	int fd;
 	struct event readable, writable;
 	struct mp_buffer in, out;
+	struct mp_spill *spill; /* ... what goes behind `out`, in a file (spill.h), or NULL */
+	struct mp_buffer late;  /* ... and behind that what no room was found for in it */
 	bool outbound;
 	bool paused;  /* not read from until mp_link_resume() */
 	bool adopted; /* set by frame(): it took the memory of `in`, up to the frame's end, over */
@@ -62,6 +64,8 @@ struct mp_link *mp_link_new(struct mp_proxy *proxy, int fd, unsigned peer, bool 
 /* Queue a frame: its body in two parts. It goes out with the next flush. */
 void mp_link_send(struct mp_link *link, enum mp_frame_type type, const void *head,
 		  size_t head_bytes, struct mp_slice tail);
+/* How much of what was queued the socket has not taken: bytes. */
+uint64_t mp_link_unsent(const struct mp_link *link);
 /* Send what is queued, as far as the socket takes it; waits for the rest by itself. */
 void mp_link_flush(struct mp_link *link);
 void mp_link_pause(struct mp_link *link);

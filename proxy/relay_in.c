@@ -172,7 +172,7 @@ static bool on_request(struct mp_link *link, struct mp_slice body, const char **
 		return false;
 	}
 	if (proxy->requests.bytes > proxy->options.max_held_bytes ||
-	    mp_buffer_len(&link->out) > OUT_SOFT_BYTES)
+	    mp_link_unsent(link) > OUT_SOFT_BYTES)
 		mp_link_pause(link);
 	return true;
 }
@@ -349,7 +349,7 @@ static bool may_resume(const struct mp_proxy *proxy, const struct mp_link *link)
 {
 	return link->paused && !proxy->draining &&
 	       proxy->requests.bytes <= proxy->options.max_held_bytes &&
-	       mp_buffer_len(&link->out) <= OUT_SOFT_BYTES;
+	       mp_link_unsent(link) <= OUT_SOFT_BYTES;
 }
 
 void mp_relay_in_turn(struct mp_proxy *proxy)

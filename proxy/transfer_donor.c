@@ -59,7 +59,7 @@ bool mp_donation_send(struct mp_donation *donation, struct mp_slice bytes)
 		bytes.len -= piece.len;
 	}
 	mp_link_flush(link);
-	donation->is_waiting = mp_buffer_len(&link->out) > MP_TRANSFER_SOFT_BYTES;
+	donation->is_waiting = mp_link_unsent(link) > MP_TRANSFER_SOFT_BYTES;
 	return !donation->is_waiting;
 }
 
@@ -231,7 +231,7 @@ void mp_donations_turn(struct mp_proxy *proxy)
 		    mp_now_ns(proxy) - donation->pinned_ns > PIN_MS * UINT64_C(1000000))
 			unpin(donation);
 		if (!donation->is_failed && donation->is_waiting &&
-		    mp_buffer_len(&donation->link->out) <= MP_TRANSFER_SOFT_BYTES) {
+		    mp_link_unsent(donation->link) <= MP_TRANSFER_SOFT_BYTES) {
 			donation->is_waiting = false;
 			donation->ops->room(donation);
 		}
