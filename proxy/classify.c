@@ -88,7 +88,7 @@ enum mp_verdict mp_classify_memcached(const struct mc_request *request,
 	meta->translate = mc_needs_translation(request);
 	meta->tokens = mc_has_tokens(request);
 	meta->listing = request->verb == MC_LISTING;
-	meta->part = request->verb == MC_GAT_PART || request->verb == MC_GATS_PART;
+	meta->part = mc_is_part(request);
 	switch (mc_class_of(request)) {
 	case MC_CLASS_READ:
 		meta->class = MP_REQUEST_READ;

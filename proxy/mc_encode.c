@@ -18,6 +18,7 @@ enum mc_class mc_class_of(const struct mc_request *r)
 	switch (r->verb) {
 	case MC_GET:
 	case MC_GETS:
+	case MC_GETS_PART:
 	case MC_ME:
 	case MC_LISTING:
 	case MC_STATS:
@@ -64,18 +65,28 @@ bool mc_is_blind(const struct mc_request *r)
 	return mc_class_of(r) == MC_CLASS_WRITE;
 }
 
+static bool is_gets(const struct mc_request *r)
+{
+	return r->verb == MC_GETS || r->verb == MC_GETS_PART;
+}
+
+bool mc_is_part(const struct mc_request *r)
+{
+	return r->verb == MC_GAT_PART || r->verb == MC_GATS_PART || r->verb == MC_GETS_PART;
+}
+
 bool mc_needs_translation(const struct mc_request *r)
 {
 	if (r->dialect != MC_TEXT)
 		return true;
-	return r->verb == MC_GETS || r->verb == MC_GATS || r->verb == MC_GAT_PART ||
-	       r->verb == MC_GATS_PART || r->verb == MC_VERSION || r->verb == MC_STATS;
+	return is_gets(r) || r->verb == MC_GATS || mc_is_part(r) || r->verb == MC_VERSION ||
+	       r->verb == MC_STATS;
 }
 
 bool mc_has_tokens(const struct mc_request *r)
 {
 	if (r->dialect == MC_TEXT)
-		return r->verb == MC_GETS || r->verb == MC_GATS || r->verb == MC_GATS_PART ||
+		return is_gets(r) || r->verb == MC_GATS || r->verb == MC_GATS_PART ||
 		       r->verb == MC_LISTING;
 	return r->dialect == MC_BINARY ? !r->quiet || mc_class_of(r) == MC_CLASS_READ
 				       : mc_has(r, 'c');
@@ -339,7 +350,7 @@ static void put_get(struct mc_writer *w, const struct mc_request *r)
 		mc_put_text(w, " f c v");
 		return;
 	}
-	mc_put_text(w, r->verb == MC_GETS || r->dialect == MC_BINARY ? "gets" : "get");
+	mc_put_text(w, is_gets(r) || r->dialect == MC_BINARY ? "gets" : "get");
 	for (int i = 0; i < r->key_count; i++) {
 		mc_put_text(w, " ");
 		mc_put_slice(w, r->keys[i]);
@@ -361,6 +372,7 @@ size_t mc_encode(const struct mc_request *r, int64_t now_s, struct mc_deadlines 
 		return w.bytes;
 	case MC_GET:
 	case MC_GETS:
+	case MC_GETS_PART:
 		put_get(&w, r);
 		break;
 	case MC_MG:

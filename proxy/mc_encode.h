@@ -35,6 +35,8 @@ bool mc_is_blind(const struct mc_request *);
 
 /* Is a backend's reply not the client's as it is (mc_translate.h)? */
 bool mc_needs_translation(const struct mc_request *);
+/* Is it a part of what a client asked for, so that its reply has no END? */
+bool mc_is_part(const struct mc_request *);
 /* Does the reply hold tokens? */
 bool mc_has_tokens(const struct mc_request *);
 /* Does it put (part of) a value in, whatever the decision? */

@@ -29,7 +29,8 @@ enum mc_verb {
 	MC_GATS,
 	MC_GAT_PART, /* one key of a gat of several, see mc_parser_internal() */
 	MC_GATS_PART,
-	MC_MG, /* the meta command; what it changes is among its flags */
+	MC_GETS_PART, /* some keys of a gets of many */
+	MC_MG,        /* the meta command; what it changes is among its flags */
 	MC_ME,
 	MC_SET,
 	MC_ADD,

@@ -228,7 +228,7 @@ static enum mc_result parse_get(struct mc_parser *p, const char *s, const char *
 
 	if (word.len == 0)
 		return mc_bad(p, r, "ERROR");
-	if (r->verb != MC_GET && r->verb != MC_GETS) {
+	if (r->verb != MC_GET && r->verb != MC_GETS && r->verb != MC_GETS_PART) {
 		if (!mc_read_i32(word, &exptime))
 			return mc_bad(p, r, BAD_EXPTIME);
 		r->exptime = exptime;
@@ -282,6 +282,7 @@ static const struct verb {
 	VERB("me", MC_ME, parse_meta),
 	VERB("+gat", MC_GAT_PART, NULL),
 	VERB("+gats", MC_GATS_PART, NULL),
+	VERB("+gets", MC_GETS_PART, NULL),
 	VERB("verbosity", MC_ADMIN, parse_number),
 	VERB("cache_memlimit", MC_ADMIN, parse_number),
 	VERB("slabs", MC_ADMIN, parse_slabs),

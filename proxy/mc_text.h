@@ -52,7 +52,8 @@ struct mc_parser *mc_parser_new(const struct mc_limits *limits);
 /*
  * For requests that a parser has seen already: each may be of another protocol,
  * and there are commands that clients have not: "+gat <exptime> <key>" and
- * "+gats ...", the part for one key of a gat of several, whose reply has no END.
+ * "+gats ...", the part for one key of a gat of several, and "+gets <key>+", one of a
+ * gets of many, whose replies have no END.
  * Flags are taken that the limits do not know: another replica's server does.
  */
 struct mc_parser *mc_parser_internal(const struct mc_limits *limits);

@@ -106,7 +106,7 @@ static void translate_text(const struct mc_request *r, struct mp_slice reply, ui
 		return;
 	}
 	if (r->verb != MC_VERSION) {
-		put_values(out, reply, term, r->verb == MC_GAT_PART || r->verb == MC_GATS_PART);
+		put_values(out, reply, term, mc_is_part(r));
 		return;
 	}
 	line = first_line(reply, &rest);

@@ -13,7 +13,15 @@
 #include "session.h"
 #include "state.h"
 
-enum { ANSWER_BYTES = 2048 };
+enum {
+	ANSWER_BYTES = 2048,
+	/*
+	 * A gets' reply is held whole, to put in the tokens: of more keys, it goes in parts.
+	 * Their line may be as long as any command's (mc_parser.c).
+	 */
+	GETS_KEYS = 7,
+	PART_LINE_BYTES = GETS_KEYS * (MC_MAX_KEY_BYTES + 1) + 64,
+};
 
 static void say(struct mp_session *s, const char *data, size_t len)
 {
@@ -115,24 +123,43 @@ static void say_stats(struct mp_session *s, const struct mc_request *request)
 	say(s, frames, out.bytes);
 }
 
-/* gat of several keys: a request for each. Of none there is just the end. */
-static void take_parts(struct mp_session *s, const struct mc_request *request)
+/* "+gat <exptime> <key>", "+gats <exptime> <key>", "+gets <key>+" (mc_parser_internal()). */
+static size_t part_line(const struct mc_request *part, char line[PART_LINE_BYTES])
 {
-	const char *verb = request->verb == MC_GAT ? "+gat" : "+gats";
-	char line[MC_MAX_KEY_BYTES + 64], error[MP_ERROR_BYTES];
+	struct mc_writer w = {line, PART_LINE_BYTES, 0};
+	char exptime[32];
 
-	for (int i = 0; i < request->key_count && !s->dead; i++) {
-		struct mc_request part = *request;
+	mc_put_text(&w, part->verb == MC_GETS_PART   ? "+gets"
+			: part->verb == MC_GATS_PART ? "+gats"
+						     : "+gat");
+	if (part->verb != MC_GETS_PART) {
+		snprintf(exptime, sizeof(exptime), " %" PRId64, part->exptime);
+		mc_put_text(&w, exptime);
+	}
+	for (int i = 0; i < part->key_count; i++) {
+		mc_put_text(&w, " ");
+		mc_put_slice(&w, part->keys[i]);
+	}
+	mc_put_text(&w, "\r\n");
+	return w.bytes;
+}
+
+/* A request of several keys as several, of so many at most each. Of none there is just the end. */
+static void take_parts(struct mp_session *s, const struct mc_request *request, enum mc_verb verb,
+		       int most)
+{
+	char line[PART_LINE_BYTES], error[MP_ERROR_BYTES];
+	struct mc_request part = *request;
+
+	part.verb = verb;
+	for (int i = 0; i < request->key_count && !s->dead; i += part.key_count) {
 		struct mp_request_meta meta;
-		int n = snprintf(line, sizeof(line), "%s %" PRId64 " %.*s\r\n", verb,
-				 request->exptime, (int)request->keys[i].len,
-				 request->keys[i].data);
+		int left = request->key_count - i;
 
-		part.verb = request->verb == MC_GAT ? MC_GAT_PART : MC_GATS_PART;
 		part.keys = &request->keys[i];
-		part.key_count = 1;
+		part.key_count = left < most ? left : most;
 		mp_classify_memcached(&part, &meta, error);
-		mp_session_take(s, (struct mp_slice){line, (size_t)n}, &meta);
+		mp_session_take(s, (struct mp_slice){line, part_line(&part, line)}, &meta);
 	}
 	if (!s->dead)
 		say(s, "END\r\n", 5);
@@ -154,8 +181,10 @@ static void answer(struct mp_session *s, const struct mc_request *request)
 		say_stats(s, request);
 		break;
 	case MC_GAT:
+		take_parts(s, request, MC_GAT_PART, 1);
+		break;
 	case MC_GATS:
-		take_parts(s, request);
+		take_parts(s, request, MC_GATS_PART, 1);
 		break;
 	case MC_SASL:
 		mp_memcached_sasl(s, request);
@@ -183,6 +212,10 @@ static void take(struct mp_session *s, const struct mc_request *request,
 	struct mp_bytes bytes;
 	size_t len;
 
+	if (request->verb == MC_GETS && request->key_count > GETS_KEYS) {
+		take_parts(s, request, MC_GETS_PART, GETS_KEYS);
+		return;
+	}
 	if (meta->class != MP_REQUEST_READ || meta->translate) {
 		mp_session_take(s, request->raw, meta);
 		return;
