@@ -65,7 +65,7 @@ class Text:
             f"delete {key}", f"md {key}{flags}", f"md {marked} I{flags}",
             f"md {key} C<token>{flags}", f"md {marked} I T{ttl} C<token>{flags}",
             f"incr {key} {n}", f"decr {key} {n}", f"touch {key} {ttl}",
-            f"ma {key} D{n} v{flags}", f"ma {key} N0 J{n} v MD{flags}", f"ma {key} T{ttl}{flags}",
+            f"ma {key} D{n} v{flags}", f"ma {key} N0 J{n} v MD{flags}", f"ma {key} D0 T{ttl}{flags}",
             f"ma {key} C<token>{flags}",
             f"get {key}", f"gets {key} d0 d1 none", f"gat {ttl} {key} d2", f"gats {ttl} {key}",
             f"mg {key} v f s{flags}", f"mg {key} v T{ttl}{flags}", f"mg {key} N0 v{flags}",
@@ -88,12 +88,13 @@ def frame(opcode, key=b"", extras=b"", value=b"", opaque=0, token=bytes(8), magi
 
 def frames(data):
     """[(header without its token, token, body)]"""
-    parts = []
-    while data:
-        (body_bytes,) = struct.unpack_from(">I", data, 8)
-        end = 24 + body_bytes
-        parts.append((data[:16], int.from_bytes(data[16:24], "big"), data[24:end]))
-        data = data[end:]
+    parts, at = [], 0
+    while at < len(data):
+        (body_bytes,) = struct.unpack_from(">I", data, at + 8)
+        end = at + 24 + body_bytes
+        token = int.from_bytes(data[at + 16:at + 24], "big")
+        parts.append((data[at:at + 16], token, data[at + 24:end]))
+        at = end
     return parts
 
 
