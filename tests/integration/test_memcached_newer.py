@@ -12,7 +12,7 @@ from debian_source import NotFetched
 from harness import Group
 from heal import wait_restored
 from mc_requests import NO_TOKEN
-from mc_support import exchange, items
+from mc_support import PlainMemcached, exchange, items
 from newer_servers import newer_server
 from test_heal_memcached import Memcacheds, outrun
 from test_memcached_meta import ITEMS, KEY_IN_BASE64, beside_a_plain_one, go_through
@@ -174,3 +174,38 @@ esac
         assert held[1] == held[2] and set(held[1]) == {"stored", "counted", "vivified", "tomb"}
         del held[1]["tomb"]
         assert held[0] == held[1]
+
+
+def fill_up(client):
+    """Large items, and those of the least size with as long a key, until there is no room for either."""
+    stored = [client.set(f"filler{n}", b"f" * 400_000) for n in range(40)]
+    assert b"STORED" in stored and stored[-1].startswith(b"SERVER_ERROR out of memory")
+    client.send(b"".join(b"set %0250d 0 0 0 noreply\r\n\r\n" % n for n in range(6000)))
+    assert client.set("x" * 250, b"").startswith(b"SERVER_ERROR out of memory")
+
+
+def test_a_tombstone_without_room(newer):
+    """md x makes an item; where there is no room for it the old one is gone, and stays so."""
+    full = "-m", "8", "-M"
+    key, value = "k" * 250, b"v" * 100_000
+    with PlainMemcached(*full, program=newer) as plain, Group(memcached=[newer, *full]) as group:
+        group.wait_ready()
+        leader = group.wait_leader()
+        with plain.connect(30) as theirs, group.memcached(leader, timeout=30) as ours:
+            for client in theirs, ours:
+                assert client.set(key, value) == b"STORED"
+                fill_up(client)
+            group.wait_level()
+            held = []
+            for i in group.ids:
+                with group.memcached_backend(i) as backend:
+                    held.append(items(backend, [key]))
+            assert all(held)
+            told = theirs.command(f"md {key} x")
+            assert told.startswith(b"SERVER_ERROR out of memory")
+            assert ours.command(f"md {key} x") == told
+            assert ours.get(key) is None
+        group.wait_level()
+        for i in group.ids:
+            with group.memcached_backend(i) as backend:
+                assert items(backend, [key]) == {}
