@@ -224,14 +224,22 @@ static struct mp_record record_of(const struct mp_request *r)
 }
 
 enum mp_rewriting mp_pipeline_rewrite(struct mp_proxy *proxy, const struct mp_origin *origin,
-				      uint32_t database, const struct mp_command *command,
+				      uint32_t database, uint32_t resp,
+				      const struct mp_command *command,
 				      const struct resp_request *request, struct mp_buffer *out,
 				      int *commands, char *error)
 {
 	int64_t now_ms = (int64_t)timestamp_ms(proxy);
 	struct mp_script_terms terms = {
-		now_ms,           mp_next_seed(now_ms), database, proxy->databases, origin->nonce,
-		origin->sequence, proxy->memory.is_full};
+		.now_ms = now_ms,
+		.seed = mp_next_seed(now_ms),
+		.database = database,
+		.databases = proxy->databases,
+		.nonce = origin->nonce,
+		.sequence = origin->sequence,
+		.is_full = proxy->memory.is_full,
+		.resp = resp,
+	};
 	size_t len, cap = request->raw.len + 256;
 	char *room;
 
@@ -262,8 +270,8 @@ static bool rewrite_redis(struct mp_proxy *proxy, struct mp_request *r,
 	char error[MP_ERROR_BYTES];
 
 	mp_buffer_clear(&proxy->pipeline.rewritten);
-	switch (mp_pipeline_rewrite(proxy, &r->origin, r->meta.database, command, request,
-				    &proxy->pipeline.rewritten, commands, error)) {
+	switch (mp_pipeline_rewrite(proxy, &r->origin, r->meta.database, r->meta.resp, command,
+				    request, &proxy->pipeline.rewritten, commands, error)) {
 	case MP_REWRITTEN:
 		return true;
 	case MP_REWRITE_REFUSED:

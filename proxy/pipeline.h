@@ -73,7 +73,8 @@ void mp_pipeline_add_decided(struct mp_proxy *proxy, struct mp_request *r, struc
 enum mp_rewriting { MP_REWRITTEN, MP_REWRITE_REFUSED, MP_REWRITE_NO_MEMORY };
 /* Append a write's form for the log to out. error (MP_ERROR_BYTES): what the client is told. */
 enum mp_rewriting mp_pipeline_rewrite(struct mp_proxy *proxy, const struct mp_origin *origin,
-				      uint32_t database, const struct mp_command *command,
+				      uint32_t database, uint32_t resp,
+				      const struct mp_command *command,
 				      const struct resp_request *request, struct mp_buffer *out,
 				      int *commands, char *error);
 /*

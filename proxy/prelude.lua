@@ -4,7 +4,7 @@
 
   A client's EVAL, FCALL, ... is logged as EVALSHA of this script (redis_scripts.h), with the
   client's own keys and arguments and three more behind them:
-      "<now ms> <seed> <database> <databases> <1: memory is full> <stamp>"   what the leader decided on
+      "<now ms> <seed> <database> <databases> <1: memory is full> <RESP> <stamp>"   what the leader decided on
       what it is about (a script, its sha, a function's name, a library, ...)
       what is to be done: a name in `tasks` below
 
@@ -40,7 +40,7 @@ local rawnext, setmetatable = next, setmetatable
 
 local meta, subject, task = ARGV[#ARGV - 2], ARGV[#ARGV - 1], ARGV[#ARGV]
 ARGV[#ARGV], ARGV[#ARGV - 1], ARGV[#ARGV - 2] = nil, nil, nil
-local now, seed, database, hidden, full, stamp = match(meta, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+local now, seed, database, hidden, full, resp, stamp = match(meta, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
 now, seed, hidden = tonumber(now), tonumber(seed), tonumber(hidden)
 local read_only = false -- what runs said that it writes nothing, or was called so
 local chunk = '@user_script'
@@ -684,9 +684,12 @@ local function fail(text, level)
 	error(text, level + 1)
 end
 
+local loading = false -- a library: it has no commands yet
+
 local function step()
 	left = left - 1
-	if left < 0 then fail('muproxy: it takes more than ' .. STEPS .. ' steps', 2) end
+	if left >= 0 then return end
+	fail('muproxy: ' .. (loading and 'FUNCTION LOAD timeout, ' or '') .. 'it takes more than ' .. STEPS .. ' steps', 2)
 end
 
 local seen_by = {}
@@ -781,8 +784,6 @@ local function is_failure(text)
 	return first and find(FAILURES, ' ' .. first .. ' ', 1, true) ~= nil
 end
 
-local loading = false -- a library: it has no commands yet
-
 local function no_commands(name)
 	fail("Script attempted to access nonexistent global variable '" .. name .. "'", 3)
 end
@@ -806,7 +807,13 @@ local api = {
 		end
 		return reply
 	end,
-	set_repl = function() end,
+	setresp = function(...)
+		if loading then no_commands('setresp') end
+		return redis.setresp(...)
+	end,
+	set_repl = function()
+		if loading then no_commands('set_repl') end
+	end,
 	replicate_commands = function() return true end,
 	breakpoint = function() return false end,
 	debug = function() end,
@@ -1060,7 +1067,7 @@ local function library_head(code)
 	for i = 2, #words do
 		if sub(words[i], 1, 5) ~= 'name=' then return nil, 'ERR Invalid metadata value given: ' .. words[i] end
 		if name then return nil, 'ERR Invalid metadata value, name argument was given multiple times' end
-		name = sub(words[i], 6)
+		name = match(words[i], '^name="([^"\\]*)"$') or sub(words[i], 6)
 	end
 	if not name then return nil, 'ERR Library name was not given' end
 	if not find(name, NAME) then
@@ -1203,9 +1210,6 @@ end
 
 function tasks.function_flush()
 	local how = ARGV[1] and lower(ARGV[1])
-	if #ARGV > 1 then
-		return {err = "ERR unknown subcommand or wrong number of arguments for 'FLUSH'. Try FUNCTION HELP."}
-	end
 	if how and how ~= 'sync' and how ~= 'async' then
 		return {err = 'ERR FUNCTION FLUSH only supports SYNC|ASYNC option'}
 	end
@@ -1335,9 +1339,6 @@ end
 
 function tasks.function_restore()
 	local policy, owners, flat = lower(ARGV[1] or 'append'), {}, nil
-	if #ARGV > 1 then
-		return {err = "ERR unknown subcommand or wrong number of arguments for 'RESTORE'. Try FUNCTION HELP."}
-	end
 	if policy ~= 'append' and policy ~= 'replace' and policy ~= 'flush' then
 		return {err = 'ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.'}
 	end
@@ -1372,17 +1373,45 @@ function tasks.function_restore()
 	return {ok = 'OK'}
 end
 
+-- Names and their values: in RESP2 a list in this order, as a server's; in RESP3 a map, which has none.
+local function fields(flat)
+	if resp ~= '3' then return flat end
+	local out = {}
+	for i = 1, #flat, 2 do out[flat[i]] = flat[i + 1] end
+	return {map = out}
+end
+
+local SHOWN_FLAGS = {'no-writes', 'allow-oom', 'allow-stale', 'no-cluster', 'allow-cross-slot-keys'}
+
+local function has_flag(one, flag)
+	for _, given in ipairs(one.flags) do
+		if given == flag then return true end
+	end
+	return false
+end
+
+local function shown_flags(one)
+	local list, set = {}, {}
+	for _, flag in ipairs(SHOWN_FLAGS) do
+		if has_flag(one, flag) then
+			list[#list + 1] = {ok = flag}
+			set[{ok = flag}] = true
+		end
+	end
+	return resp == '3' and {set = set} or list
+end
+
 -- A library as FUNCTION LIST shows it.
 local function shown(name, with_code)
 	local code = stored('HGET', LIBRARIES, name)
 	local _, body = library_head(code)
 	local found, out = functions_of(body) or {}, {}
 	for i, one in ipairs(found) do
-		local set = {}
-		for _, flag in ipairs(found[one].flags) do set[{ok = flag}] = true end
-		out[i] = {map = {name = one, description = found[one].description or false, flags = {set = set}}}
+		out[i] = fields({'name', one, 'description', found[one].description or false, 'flags', shown_flags(found[one])})
 	end
-	return {map = {library_name = name, engine = 'LUA', functions = out, library_code = with_code and code or nil}}
+	local flat = {'library_name', name, 'engine', 'LUA', 'functions', out}
+	if with_code then flat[7], flat[8] = 'library_code', code end
+	return fields(flat)
 end
 
 -- Redis's own glob patterns, by way of a command that knows them.
@@ -1425,15 +1454,8 @@ function tasks.function_list()
 end
 
 function tasks.function_stats()
-	return {map = {running_script = false, engines = {map = {LUA = {map = {
-		libraries_count = stored('HLEN', LIBRARIES), functions_count = stored('HLEN', FUNCTIONS)}}}}}}
-end
-
-local function has_flag(one, flag)
-	for _, given in ipairs(one.flags) do
-		if given == flag then return true end
-	end
-	return false
+	local counts = fields({'libraries_count', stored('HLEN', LIBRARIES), 'functions_count', stored('HLEN', FUNCTIONS)})
+	return fields({'running_script', false, 'engines', fields({'LUA', counts})})
 end
 
 function tasks.fcall()

@@ -29,23 +29,24 @@ static const struct task {
 	int subject; /* the argument's place; -1: the last one; 0: there is none */
 	int first;   /* of the others, which go on up to the subject or the end */
 	bool has_keys;
+	int most; /* words; 0: any number */
 } tasks[] = {
-	{"eval", "eval", 1, 3, true},
-	{"eval_ro", "eval_ro", 1, 3, true},
-	{"evalsha", "evalsha", 1, 3, true},
-	{"evalsha_ro", "evalsha_ro", 1, 3, true},
-	{"fcall", "fcall", 1, 3, true},
-	{"fcall_ro", "fcall_ro", 1, 3, true},
-	{"script|load", "script_load", 2, 3, false},
-	{"script|exists", "script_exists", 0, 2, false},
-	{"script|flush", "script_flush", 0, 2, false},
-	{"function|load", "function_load", -1, 2, false},
-	{"function|delete", "function_delete", 2, 3, false},
-	{"function|flush", "function_flush", 0, 2, false},
-	{"function|dump", "function_dump", 0, 2, false},
-	{"function|restore", "function_restore", 2, 3, false},
-	{"function|list", "function_list", 0, 2, false},
-	{"function|stats", "function_stats", 0, 2, false},
+	{"eval", "eval", 1, 3, true, 0},
+	{"eval_ro", "eval_ro", 1, 3, true, 0},
+	{"evalsha", "evalsha", 1, 3, true, 0},
+	{"evalsha_ro", "evalsha_ro", 1, 3, true, 0},
+	{"fcall", "fcall", 1, 3, true, 0},
+	{"fcall_ro", "fcall_ro", 1, 3, true, 0},
+	{"script|load", "script_load", 2, 3, false, 0},
+	{"script|exists", "script_exists", 0, 2, false, 0},
+	{"script|flush", "script_flush", 0, 2, false, 0},
+	{"function|load", "function_load", -1, 2, false, 0},
+	{"function|delete", "function_delete", 2, 3, false, 0},
+	{"function|flush", "function_flush", 0, 2, false, 3},
+	{"function|dump", "function_dump", 0, 2, false, 0},
+	{"function|restore", "function_restore", 2, 3, false, 4},
+	{"function|list", "function_list", 0, 2, false, 0},
+	{"function|stats", "function_stats", 0, 2, false, 0},
 };
 
 static const struct task *task_of(const struct mp_command *command)
@@ -89,9 +90,10 @@ static size_t encode(const struct task *task, const struct resp_request *r,
 	memcpy(&argv[HEAD_WORDS], &r->argv[task->first], (size_t)others * sizeof(*argv));
 	tail = &argv[HEAD_WORDS + others];
 	len = (size_t)snprintf(text, sizeof(text),
-			       "%" PRId64 " %" PRIu32 " %" PRIu32 " %d %d %" PRIx64 "-%" PRIx64,
+			       "%" PRId64 " %" PRIu32 " %" PRIu32 " %d %d %" PRIu32 " %" PRIx64
+			       "-%" PRIx64,
 			       terms->now_ms, terms->seed, terms->database, terms->databases,
-			       terms->is_full, terms->nonce, terms->sequence);
+			       terms->is_full, terms->resp, terms->nonce, terms->sequence);
 	tail[0] = (struct mp_slice){text, len};
 	tail[1] = task->subject == 0 ? mp_slice_of("")
 				     : r->argv[task->subject < 0 ? last : task->subject];
@@ -114,6 +116,13 @@ size_t mp_script_rewrite(const struct mp_command *command, const struct resp_req
 		fault = fault_of_keys(request, strncmp(command->name, "fcall", 5) == 0);
 	if (fault) {
 		snprintf(error, error_bytes, "%s", fault);
+		return 0;
+	}
+	if (task->most > 0 && request->argc > task->most) {
+		snprintf(error, error_bytes,
+			 "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try "
+			 "FUNCTION HELP.",
+			 (int)request->argv[1].len, request->argv[1].data);
 		return 0;
 	}
 	len = encode(task, request, terms, out, cap);

@@ -25,6 +25,7 @@ struct mp_script_terms {
 	int databases;            /* that clients see */
 	uint64_t nonce, sequence; /* of the request: what tells its log record from all others */
 	bool is_full;             /* commands that may need memory fail (memory.h) */
+	uint32_t resp;            /* the version of the protocol that the reply is to have */
 };
 
 /*

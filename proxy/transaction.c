@@ -270,8 +270,8 @@ static void make_write(struct making *m, const struct mp_command *command,
 	if (!mp_needs_rewrite(command, request)) {
 		put_wire(m, request->raw);
 	} else {
-		switch (mp_pipeline_rewrite(proxy, m->origin, m->database, command, request,
-					    m->wire, &commands, error)) {
+		switch (mp_pipeline_rewrite(proxy, m->origin, m->database, m->resp, command,
+					    request, m->wire, &commands, error)) {
 		case MP_REWRITTEN:
 			break;
 		case MP_REWRITE_REFUSED:
