@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define MP_FRAME_MAGIC 0x3158795870754d0aULL /* "\nMupXyX1" */
-#define MP_FRAME_VERSION 7
+#define MP_FRAME_VERSION 8
 
 enum mp_link_purpose {
 	MP_LINK_RELAY = 0,    /* requests to the leader, as above (relay.h) */
@@ -35,6 +35,7 @@ enum mp_frame_type {
 	MP_FRAME_ITEMS = 18,       /* follower: what its server holds under some keys */
 	MP_FRAME_ITEM_NAMES = 19,  /* follower: a list of keys (memcached_keys.h) */
 	MP_FRAME_WRONG_ITEMS = 20, /* leader: likewise; the server there is to drop them */
+	MP_FRAME_HELD = 21,        /* follower: mp_frame_held */
 	/* on links of purpose TRANSFER (transfer.h): */
 	MP_FRAME_WANT = 7,    /* the end that is to be restored, first: mp_frame_want */
 	MP_FRAME_AGREED = 8,  /* donor: no body */
@@ -110,6 +111,12 @@ struct mp_frame_memory {
 	uint8_t pad[7];
 };
 
+/* So many of its clients are held by CLIENT PAUSE (pause.h). */
+struct mp_frame_held {
+	uint32_t clients;
+	uint8_t pad[4];
+};
+
 struct mp_frame_names {
 	uint32_t database;
 	uint8_t pad[4];
@@ -138,5 +145,6 @@ static_assert(sizeof(struct mp_frame_note) == 24, "format of the link");
 static_assert(sizeof(struct mp_frame_give_up) == 24, "format of the link");
 static_assert(sizeof(struct mp_frame_taken) == 24, "format of the link");
 static_assert(sizeof(struct mp_frame_memory) == 16, "format of the link");
+static_assert(sizeof(struct mp_frame_held) == 8, "format of the link");
 
 #endif

@@ -54,6 +54,7 @@ struct mp_link {
 	uint64_t peer_nonce;
 	uint64_t ballot;   /* that the leading end has told, 0: none, or deposed */
 	uint8_t memory;    /* what that end has told last of memory: enum mp_memory_word */
+	uint32_t held;     /* clients there that are held: as told, by whoever follows */
 	uint64_t heard_ns; /* when something was received last */
 	uint32_t holds;    /* requests that still point to it, and its user */
 };

@@ -69,6 +69,12 @@ bool mp_pause_holds(struct mp_session *s, const struct resp_request *request)
 	return true;
 }
 
+uint32_t mp_pause_held(const struct mp_proxy *proxy)
+{
+	/* Others are held for a moment, to know of memory. */
+	return proxy->pause.until_ms ? proxy->sessions.held : 0;
+}
+
 uint64_t mp_pause_turn(struct mp_proxy *proxy)
 {
 	uint64_t until_ms = proxy->pause.until_ms, now_ms;

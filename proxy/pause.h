@@ -41,6 +41,8 @@ bool mp_pause_is_logged(const struct resp_request *request, struct mp_pause *pau
 void mp_pause_note(struct mp_proxy *proxy, struct mp_slice wire, uint32_t commands);
 /* Has this request to wait? Then its session is gated, and goes on with it when it need not. */
 bool mp_pause_holds(struct mp_session *s, const struct resp_request *request);
+/* How many clients of this replica it holds. */
+uint32_t mp_pause_held(const struct mp_proxy *proxy);
 /* Once a turn. Returns when it wants the next one (monotonic ns). */
 uint64_t mp_pause_turn(struct mp_proxy *proxy);
 

@@ -84,9 +84,13 @@ static bool put_own(const struct mp_proxy *proxy, struct mp_slice line, struct m
 	} else if (mp_starts_with(line, "evicted_keys:")) {
 		len = snprintf(text, sizeof(text), "evicted_keys:%" PRIu64 "\r\n", memory->evicted);
 	} else if (mp_starts_with(line, "blocked_clients:")) {
-		/* The backend's only client never waits; the group's do, all at the leader. */
+		/*
+		 * The backend's only client never waits; the group's do: for keys all at the
+		 * leader, for the end of a pause at each replica.
+		 */
 		len = snprintf(text, sizeof(text), "blocked_clients:%" PRIu32 "\r\n",
-			       proxy->blocking.blocked);
+			       proxy->blocking.blocked + mp_pause_held(proxy) +
+				       mp_relay_in_held(proxy));
 	} else {
 		return false;
 	}

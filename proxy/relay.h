@@ -86,6 +86,8 @@ void mp_relay_in_reply(struct mp_request *r, struct mp_slice piece, bool last);
 /* A frame without a head to this replica, if it has a link to here. */
 void mp_relay_in_tell(struct mp_proxy *proxy, unsigned peer, enum mp_frame_type type,
 		      struct mp_slice body);
+/* How many of the other replicas' clients are held (pause.h). */
+uint32_t mp_relay_in_held(const struct mp_proxy *proxy);
 /* The rest of it will not come. */
 void mp_relay_in_cut(const struct mp_request *r);
 

@@ -220,6 +220,13 @@ static bool on_frame(struct mp_link *link, enum mp_frame_type type, struct mp_sl
 		on_taken(link, body);
 		return true;
 	}
+	if (type == MP_FRAME_HELD && body.len == sizeof(struct mp_frame_held)) {
+		struct mp_frame_held held;
+
+		memcpy(&held, body.data, sizeof(held));
+		link->held = held.clients;
+		return true;
+	}
 	if (type == MP_FRAME_DIGEST) {
 		mp_digest_hear(link->proxy, link->peer, body);
 		return true;
@@ -343,6 +350,17 @@ void mp_relay_in_drain(struct mp_proxy *proxy)
 		mp_link_pause(link);
 		mp_blocking_link_closed(proxy, link);
 	}
+}
+
+uint32_t mp_relay_in_held(const struct mp_proxy *proxy)
+{
+	const struct mp_link *link;
+	uint32_t held = 0;
+
+	TAILQ_FOREACH(link, &proxy->relay.in.links, place)
+		if (link->state == MP_LINK_UP)
+			held += link->held;
+	return held;
 }
 
 static bool may_resume(const struct mp_proxy *proxy, const struct mp_link *link)

@@ -303,6 +303,16 @@ static uint64_t check_silence(struct mp_proxy *proxy, uint64_t now_ns)
 	return now_ns;
 }
 
+static void tell_held(const struct mp_proxy *proxy, struct mp_link *link)
+{
+	struct mp_frame_held held = {.clients = mp_pause_held(proxy)};
+
+	if (link->state != MP_LINK_UP || link->held == held.clients)
+		return;
+	mp_link_send(link, MP_FRAME_HELD, &held, sizeof(held), (struct mp_slice){0});
+	link->held = held.clients;
+}
+
 uint64_t mp_relay_out_turn(struct mp_proxy *proxy)
 {
 	struct mp_relay_out *out = &proxy->relay.out;
@@ -312,8 +322,10 @@ uint64_t mp_relay_out_turn(struct mp_proxy *proxy)
 	/* While nobody is known to lead, the last one may still answer. */
 	if (out->link && leader && leader != out->link->peer)
 		mp_link_close(out->link, "another replica leads");
-	if (out->link)
+	if (out->link) {
+		tell_held(proxy, out->link);
 		return check_silence(proxy, now_ns);
+	}
 	if (!leader || leader == self ||
 	    (!proxy->options.dial && !proxy->options.peer_address[leader]))
 		return UINT64_MAX;

@@ -148,6 +148,7 @@ static void bury(struct mp_session *s)
 {
 	leave_requests(s);
 	mp_pubsub_leave(s);
+	s->proxy->sessions.held -= s->is_held;
 	mp_buffer_free(&s->in);
 	mp_session_charge_input(s);
 	mp_buffer_free(&s->out);

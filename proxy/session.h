@@ -96,6 +96,7 @@ struct mp_sessions {
 	uint32_t count[MP_MEMCACHED + 1]; /* by protocol */
 	uint32_t last_id;
 	uint32_t lingering;    /* sessions that linger */
+	uint32_t held;         /* ... that are held */
 	uint64_t out_bytes;    /* memory of all output buffers */
 	uint64_t in_bytes;     /* memory of all input buffers */
 	uint64_t taken_bytes;  /* of requests, since the last turn */

@@ -44,6 +44,7 @@ static void halt(struct mp_session *s)
 
 void mp_session_hold(struct mp_session *s)
 {
+	s->proxy->sessions.held += !s->is_held;
 	s->is_held = s->is_gated = true;
 }
 
@@ -54,6 +55,7 @@ void mp_sessions_let_go(struct mp_proxy *proxy)
 	TAILQ_FOREACH(s, &proxy->sessions.all, all) {
 		if (!s->is_held)
 			continue;
+		proxy->sessions.held--;
 		s->is_held = s->is_gated = false;
 		mp_session_caught_up(s);
 	}

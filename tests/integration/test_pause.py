@@ -1,5 +1,6 @@
 """CLIENT PAUSE and UNPAUSE: clients of all replicas are held, and nothing that they sent is lost."""
 
+import re
 import threading
 import time
 
@@ -147,6 +148,29 @@ def test_words_are_those_of_a_plain_server(unpaused):
         theirs = transcript(plain.port, session)
     for i in unpaused.ids:
         assert replies(transcript(unpaused.redis_port(i), session)) == replies(theirs)
+
+
+def test_who_is_held_counts_as_blocked(unpaused):
+    """At whichever replica it is, whichever is asked."""
+    group = unpaused
+
+    def blocked():
+        counts = []
+        for i in group.ids:
+            with group.redis(i) as client:
+                reply = client.call("INFO", "clients")
+                counts.append(int(re.search(rb"blocked_clients:(\d+)", reply).group(1)))
+        return counts
+
+    pause(group, "WRITE")
+    clients = [group.redis(i, 30) for i in group.ids for _ in "ab"]
+    for client in clients:
+        client.send(encode("INCR", "n"))
+    wait_for(lambda: blocked() == [6, 6, 6], "all to be counted")
+    with group.redis(2) as client:
+        assert client.call("CLIENT", "UNPAUSE") == b"OK"
+    assert sorted(client.reply() for client in clients) == [1, 2, 3, 4, 5, 6]
+    wait_for(lambda: blocked() == [0, 0, 0], "nobody to be counted")
 
 
 def test_many_writers_lose_nothing(unpaused):
