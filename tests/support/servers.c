@@ -226,3 +226,12 @@ void test_server_kill(struct test_server *server, int signal)
 		die("waitpid", server->path);
 	server->pid = 0;
 }
+
+void test_server_stop(const struct test_server *server)
+{
+	int status;
+
+	kill(server->pid, SIGSTOP);
+	if (waitpid(server->pid, &status, WUNTRACED) != server->pid || !WIFSTOPPED(status))
+		die("waitpid", server->path);
+}

@@ -55,6 +55,8 @@ void test_memcached_start(struct test_server *server, const char *dir, const cha
  * Does nothing if it is not running.
  */
 void test_server_kill(struct test_server *server, int signal);
+/* SIGSTOP, and waits until all its threads stand still: what is sent to it now is not read. */
+void test_server_stop(const struct test_server *server);
 
 /* A blocking connection to it, for what test_exchange cannot do; -1: it takes none. */
 int test_connect(const struct test_server *server);

@@ -198,7 +198,7 @@ static void test_gets_are_lost(void **state)
 	char expected[READS * 8];
 	size_t len = 0;
 
-	assert_int_equal(kill(f->server.pid, SIGSTOP), 0);
+	test_server_stop(&f->server);
 	for (int i = 1; i <= READS; i++) {
 		test_read(t, "get a\r\n", i);
 		len += (size_t)snprintf(expected + len, sizeof(expected) - len, "%d:lost ", i);
@@ -242,7 +242,7 @@ static void test_server_restarts(void **state)
 
 	apply(t, 64, "set a 0 0 1\r\n1\r\n", 1);
 	test_until_answers(t, 1);
-	kill(f->server.pid, SIGSTOP);
+	test_server_stop(&f->server);
 	apply(t, 128, "set a 0 0 1\r\n2\r\n", 2);
 	test_read(t, "get a\r\n", 3);
 	t->backend->ops->flush(t->backend);

@@ -322,7 +322,7 @@ static void test_only_what_was_answered_is_stored(void **state)
 
 	test_redis_apply(t, 64, true, "SET a 1", 1);
 	test_until_answers(t, 1);
-	kill(f->server.pid, SIGSTOP);
+	test_server_stop(&f->server);
 	test_redis_apply(t, 128, true, "SET a 2", 2);
 	t->backend->ops->flush(t->backend);
 	test_until(t, base->slots.count > 1); /* the LSN has followed */
@@ -595,7 +595,7 @@ static void test_lost_replies_are_told_in_order(void **state)
 	struct test_backend_fixture *f = *state;
 	struct test_backend *t = start(f, "");
 
-	kill(f->server.pid, SIGSTOP);
+	test_server_stop(&f->server);
 	test_redis_apply(t, 10, true, "SET a 1", 1);
 	test_redis_read(t, 0, "GET a", 2);
 	test_begin(t, 20, true);
@@ -676,7 +676,7 @@ static void test_bytes_left_behind_are_not_executed(void **state)
 
 	test_redis_apply(t, 1, false, "INCR n", 1); /* once, so that it need not be waited for */
 	test_until_answers(t, 1);
-	kill(f->server.pid, SIGSTOP);
+	test_server_stop(&f->server);
 	for (i = 2; i <= 1000; i++)
 		test_redis_apply(t, i, false, "INCR n", 0);
 	t->backend->ops->flush(t->backend);

@@ -408,7 +408,7 @@ static void fetching_says_what_is_wrong(void **state)
 	mp_commands_free(commands);
 
 	/* A server that is there but does not answer. */
-	kill(secret.pid, SIGSTOP);
+	test_server_stop(&secret);
 	assert_null(mp_commands_fetch(secret.address, "sesame", 100, err, sizeof(err)));
 	kill(secret.pid, SIGCONT);
 	test_server_kill(&secret, SIGTERM);

@@ -99,8 +99,8 @@ static void test_stopped_servers(void **state)
 	(void)state;
 	test_redis_start(&redis, dir, "");
 	test_memcached_start(&memcached, dir, "");
-	kill(redis.pid, SIGSTOP);
-	kill(memcached.pid, SIGSTOP);
+	test_server_stop(&redis);
+	test_server_stop(&memcached);
 	start_ms = test_now_ms();
 	assert_false(mp_control_redis(redis.address, NULL, TIMEOUT_MS, &info, err, sizeof(err)));
 	assert_true(err[0] != '\0');
