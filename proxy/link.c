@@ -19,6 +19,7 @@ enum {
 	GREETING_BYTES = sizeof(struct mp_frame) + sizeof(struct mp_frame_hello),
 	REFUSAL_BYTES = 256,
 	KEEP_BYTES = 1 << 20,
+	SPILL_BYTES = 64 << 10, /* frames are small: so much goes to a file at once */
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *ctx);
@@ -53,7 +54,7 @@ struct mp_link *mp_link_new(struct mp_proxy *proxy, int fd, unsigned peer, bool 
 	link->outbound = outbound;
 	link->holds = 1;
 	link->heard_ns = mp_now_ns(proxy);
-	link->in.keep_bytes = link->out.keep_bytes = KEEP_BYTES;
+	link->in.keep_bytes = link->out.keep_bytes = link->late.keep_bytes = KEEP_BYTES;
 	link->state = outbound ? MP_LINK_CONNECTING : MP_LINK_GREETING;
 	event_assign(&link->readable, proxy->base, fd, EV_READ | EV_PERSIST, on_readable, link);
 	event_assign(&link->writable, proxy->base, fd, EV_WRITE, on_writable, link);
@@ -114,18 +115,15 @@ static bool put_frame(struct mp_buffer *to, const struct mp_frame *frame, const 
 }
 
 /*
- * The other end takes replies more slowly than servers give them, and neither servers nor those
- * whose replies are behind can be made to wait: what is more than a few MiB goes to a file. If
- * there can be none, or it can have no more, memory is what is left.
+ * Where the next frame goes. If the other end takes replies more slowly than servers give them,
+ * neither servers nor those whose replies are behind can be made to wait: what is more than a few
+ * MiB goes to a file. If there can be none, memory is what is left.
  */
-static void spill_late(struct mp_link *link)
+static struct mp_buffer *queue_end(struct mp_link *link)
 {
-	if (!link->spill) {
-		if (link->congested && mp_buffer_len(&link->out) > MP_SPILL_FROM_BYTES)
-			link->spill = mp_spill_open(&link->proxy->sessions.spills);
-	} else if (mp_spill_append(link->spill, mp_buffer_slice(&link->late))) {
-		mp_buffer_clear(&link->late);
-	}
+	if (!link->spill && link->congested && mp_buffer_len(&link->out) > MP_SPILL_FROM_BYTES)
+		link->spill = mp_spill_open(&link->proxy->sessions.spills);
+	return link->spill ? &link->late : &link->out;
 }
 
 void mp_link_send(struct mp_link *link, enum mp_frame_type type, const void *head,
@@ -137,11 +135,14 @@ void mp_link_send(struct mp_link *link, enum mp_frame_type type, const void *hea
 	if (link->state == MP_LINK_CLOSED)
 		return;
 	assert(bytes <= UINT32_MAX);
-	if (!put_frame(link->spill ? &link->late : &link->out, &frame, head, head_bytes, tail)) {
+	if (!put_frame(queue_end(link), &frame, head, head_bytes, tail)) {
 		mp_link_close(link, "out of memory");
 		return;
 	}
-	spill_late(link);
+	/* What the file has no room for stays in memory, and is tried again. */
+	if (mp_buffer_len(&link->late) >= SPILL_BYTES &&
+	    mp_spill_append(link->spill, mp_buffer_slice(&link->late)))
+		mp_buffer_clear(&link->late);
 }
 
 uint64_t mp_link_unsent(const struct mp_link *link)
@@ -152,14 +153,10 @@ uint64_t mp_link_unsent(const struct mp_link *link)
 /* There is something in `out` as long as there is a spill: what is sent makes it go on. */
 static bool refill(struct mp_link *link)
 {
-	if (!link->spill || mp_buffer_len(&link->out) >= MP_SPILL_PIECE_BYTES)
-		return true;
-	if (mp_spill_len(link->spill) > 0 && !mp_spill_take(link->spill, &link->out))
+	if (!mp_spill_refill(&link->spill, &link->out))
 		return false;
-	if (mp_spill_len(link->spill) > 0)
+	if (link->spill || mp_buffer_len(&link->late) == 0)
 		return true;
-	mp_spill_close(link->spill);
-	link->spill = NULL;
 	if (!mp_buffer_append(&link->out, mp_buffer_data(&link->late), mp_buffer_len(&link->late)))
 		return false;
 	mp_buffer_free(&link->late);

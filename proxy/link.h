@@ -44,7 +44,7 @@ struct mp_link {
 	struct event readable, writable;
 	struct mp_buffer in, out;
 	struct mp_spill *spill; /* ... what goes behind `out`, in a file (spill.h), or NULL */
-	struct mp_buffer late;  /* ... and behind that what no room was found for in it */
+	struct mp_buffer late;  /* ... and behind that what is not in it yet */
 	bool outbound;
 	bool paused;  /* not read from until mp_link_resume() */
 	bool adopted; /* set by frame(): it took the memory of `in`, up to the frame's end, over */
@@ -54,7 +54,7 @@ struct mp_link {
 	uint64_t peer_nonce;
 	uint64_t ballot;   /* that the leading end has told, 0: none, or deposed */
 	uint8_t memory;    /* what that end has told last of memory: enum mp_memory_word */
-	uint32_t held;     /* clients there that are held: as told, by whoever follows */
+	uint32_t held;     /* clients of the end that follows, as it has told last (pause.h) */
 	uint64_t heard_ns; /* when something was received last */
 	uint32_t holds;    /* requests that still point to it, and its user */
 };

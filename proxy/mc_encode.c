@@ -79,7 +79,7 @@ bool mc_needs_translation(const struct mc_request *r)
 {
 	if (r->dialect != MC_TEXT)
 		return true;
-	return is_gets(r) || r->verb == MC_GATS || mc_is_part(r) || r->verb == MC_VERSION ||
+	return r->verb == MC_GETS || r->verb == MC_GATS || mc_is_part(r) || r->verb == MC_VERSION ||
 	       r->verb == MC_STATS;
 }
 

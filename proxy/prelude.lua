@@ -1381,8 +1381,6 @@ local function fields(flat)
 	return {map = out}
 end
 
-local SHOWN_FLAGS = {'no-writes', 'allow-oom', 'allow-stale', 'no-cluster', 'allow-cross-slot-keys'}
-
 local function has_flag(one, flag)
 	for _, given in ipairs(one.flags) do
 		if given == flag then return true end
@@ -1391,14 +1389,13 @@ local function has_flag(one, flag)
 end
 
 local function shown_flags(one)
-	local list, set = {}, {}
-	for _, flag in ipairs(SHOWN_FLAGS) do
+	local out, is_set = {}, resp == '3'
+	for flag in string.gmatch(FLAGS, '%S+') do
 		if has_flag(one, flag) then
-			list[#list + 1] = {ok = flag}
-			set[{ok = flag}] = true
+			if is_set then out[{ok = flag}] = true else out[#out + 1] = {ok = flag} end
 		end
 	end
-	return resp == '3' and {set = set} or list
+	return is_set and {set = out} or out
 end
 
 -- A library as FUNCTION LIST shows it.

@@ -200,6 +200,14 @@ static void on_taken(struct mp_link *link, struct mp_slice body)
 		mp_paced_on_taken_there(link->proxy, link, head.sequence, head.bytes);
 }
 
+static void on_held(struct mp_link *link, struct mp_slice body)
+{
+	struct mp_frame_held held;
+
+	memcpy(&held, body.data, sizeof(held));
+	link->held = held.clients;
+}
+
 static void on_names(struct mp_link *link, struct mp_slice body)
 {
 	struct mp_frame_names head;
@@ -221,10 +229,7 @@ static bool on_frame(struct mp_link *link, enum mp_frame_type type, struct mp_sl
 		return true;
 	}
 	if (type == MP_FRAME_HELD && body.len == sizeof(struct mp_frame_held)) {
-		struct mp_frame_held held;
-
-		memcpy(&held, body.data, sizeof(held));
-		link->held = held.clients;
+		on_held(link, body);
 		return true;
 	}
 	if (type == MP_FRAME_DIGEST) {

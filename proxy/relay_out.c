@@ -181,8 +181,7 @@ struct mp_link *mp_relay_out_link(const struct mp_proxy *proxy)
 
 bool mp_relay_out_room(const struct mp_proxy *proxy)
 {
-	return mp_relay_out_open(proxy) &&
-	       mp_buffer_len(&proxy->relay.out.link->out) < OUT_SOFT_BYTES;
+	return mp_relay_out_open(proxy) && mp_link_unsent(proxy->relay.out.link) < OUT_SOFT_BYTES;
 }
 
 enum mp_memory_word mp_relay_out_memory(const struct mp_proxy *proxy)

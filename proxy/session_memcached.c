@@ -123,18 +123,15 @@ static void say_stats(struct mp_session *s, const struct mc_request *request)
 	say(s, frames, out.bytes);
 }
 
-/* "+gat <exptime> <key>", "+gats <exptime> <key>", "+gets <key>+" (mc_parser_internal()). */
-static size_t part_line(const struct mc_request *part, char line[PART_LINE_BYTES])
+/* "<verb> <exptime> <key>", or "<verb> <key>+": mc_parser_internal(). Returns its length. */
+static size_t part_line(const struct mc_request *part, const char *verb, char line[PART_LINE_BYTES])
 {
 	struct mc_writer w = {line, PART_LINE_BYTES, 0};
-	char exptime[32];
 
-	mc_put_text(&w, part->verb == MC_GETS_PART   ? "+gets"
-			: part->verb == MC_GATS_PART ? "+gats"
-						     : "+gat");
+	mc_put_text(&w, verb);
 	if (part->verb != MC_GETS_PART) {
-		snprintf(exptime, sizeof(exptime), " %" PRId64, part->exptime);
-		mc_put_text(&w, exptime);
+		mc_put_text(&w, " ");
+		mc_put_i64(&w, part->exptime);
 	}
 	for (int i = 0; i < part->key_count; i++) {
 		mc_put_text(&w, " ");
@@ -144,14 +141,17 @@ static size_t part_line(const struct mc_request *part, char line[PART_LINE_BYTES
 	return w.bytes;
 }
 
-/* A request of several keys as several, of so many at most each. Of none there is just the end. */
-static void take_parts(struct mp_session *s, const struct mc_request *request, enum mc_verb verb,
-		       int most)
+/*
+ * A request of several keys as several, of so many at most each; as: the parts' verb, and its
+ * name. Of none there is just the end.
+ */
+static void take_parts(struct mp_session *s, const struct mc_request *request, enum mc_verb as,
+		       const char *verb, int most)
 {
 	char line[PART_LINE_BYTES], error[MP_ERROR_BYTES];
 	struct mc_request part = *request;
 
-	part.verb = verb;
+	part.verb = as;
 	for (int i = 0; i < request->key_count && !s->dead; i += part.key_count) {
 		struct mp_request_meta meta;
 		int left = request->key_count - i;
@@ -159,7 +159,7 @@ static void take_parts(struct mp_session *s, const struct mc_request *request, e
 		part.keys = &request->keys[i];
 		part.key_count = left < most ? left : most;
 		mp_classify_memcached(&part, &meta, error);
-		mp_session_take(s, (struct mp_slice){line, part_line(&part, line)}, &meta);
+		mp_session_take(s, (struct mp_slice){line, part_line(&part, verb, line)}, &meta);
 	}
 	if (!s->dead)
 		say(s, "END\r\n", 5);
@@ -181,10 +181,10 @@ static void answer(struct mp_session *s, const struct mc_request *request)
 		say_stats(s, request);
 		break;
 	case MC_GAT:
-		take_parts(s, request, MC_GAT_PART, 1);
+		take_parts(s, request, MC_GAT_PART, "+gat", 1);
 		break;
 	case MC_GATS:
-		take_parts(s, request, MC_GATS_PART, 1);
+		take_parts(s, request, MC_GATS_PART, "+gats", 1);
 		break;
 	case MC_SASL:
 		mp_memcached_sasl(s, request);
@@ -213,7 +213,7 @@ static void take(struct mp_session *s, const struct mc_request *request,
 	size_t len;
 
 	if (request->verb == MC_GETS && request->key_count > GETS_KEYS) {
-		take_parts(s, request, MC_GETS_PART, GETS_KEYS);
+		take_parts(s, request, MC_GETS_PART, "+gets", GETS_KEYS);
 		return;
 	}
 	if (meta->class != MP_REQUEST_READ || meta->translate) {

@@ -90,16 +90,8 @@ static bool put_part(struct mp_session *s, struct mp_slice part)
 /* There is something in `out` as long as there is a spill: what is sent makes it go on. */
 static void refill(struct mp_session *s)
 {
-	if (!s->spill || mp_buffer_len(&s->out) >= MP_SESSION_OUT_BYTES)
-		return;
-	if (!mp_spill_take(s->spill, &s->out)) {
+	if (!mp_spill_refill(&s->spill, &s->out))
 		cannot_spill(s);
-		return;
-	}
-	if (mp_spill_len(s->spill) > 0)
-		return;
-	mp_spill_close(s->spill);
-	s->spill = NULL;
 }
 
 /* A file behind a file: it is moved into that one. */

@@ -116,3 +116,16 @@ bool mp_spill_take(struct mp_spill *spill, struct mp_buffer *to)
 	forget(spill, want);
 	return true;
 }
+
+bool mp_spill_refill(struct mp_spill **spill, struct mp_buffer *to)
+{
+	if (!*spill || mp_buffer_len(to) >= MP_SPILL_PIECE_BYTES)
+		return true;
+	if (mp_spill_len(*spill) > 0 && !mp_spill_take(*spill, to))
+		return false;
+	if (mp_spill_len(*spill) == 0) {
+		mp_spill_close(*spill);
+		*spill = NULL;
+	}
+	return true;
+}

@@ -53,5 +53,10 @@ bool mp_spill_append(struct mp_spill *spill, struct mp_slice bytes);
  * False: errno, nothing was moved.
  */
 bool mp_spill_take(struct mp_spill *spill, struct mp_buffer *to);
+/*
+ * The same where a buffer is sent that *spill, if there is one, goes on with: once it holds less
+ * than MP_SPILL_PIECE_BYTES. A file that comes to its end is given back, and *spill is NULL then.
+ */
+bool mp_spill_refill(struct mp_spill **spill, struct mp_buffer *to);
 
 #endif
