@@ -383,6 +383,17 @@ class Disconnected(Exception):
     pass
 
 
+def follower(group):
+    """The first replica that does not lead."""
+    leader = group.wait_leader()
+    return next(i for i in group.ids if i != leader)
+
+
+def where(group, which):
+    """A replica that is what `which` says: "leader" or "follower"."""
+    return group.wait_leader() if which == "leader" else follower(group)
+
+
 class RawClient:
     """One connection, for ever: that it breaks is for the test to see."""
 

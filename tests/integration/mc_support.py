@@ -58,10 +58,16 @@ class PlainMemcached:
 
 def read_until(client, end):
     """What has come up to that reply."""
+    parts = []
     while not client.buffer.endswith(end):
+        # Little of it is copied with every piece that comes.
+        if len(client.buffer) > 1 << 20:
+            parts.append(client.buffer[:-len(end)])
+            client.buffer = client.buffer[-len(end):]
         client._fill()
-    reply, client.buffer = client.buffer[:-len(end)], b""
-    return reply
+    parts.append(client.buffer[:-len(end)])
+    client.buffer = b""
+    return b"".join(parts)
 
 
 def exchange(client, request):

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from harness import Disconnected, Group, ServerError, encode, rss_bytes, wait_for
+from harness import Disconnected, Group, ServerError, encode, rss_bytes, wait_for, where
 
 MIB = 1 << 20
 STRING_BYTES = 96 * MIB
@@ -50,11 +50,6 @@ def undisturbed(test):
                     raise
         raise AssertionError("leaders change and change")
     return run
-
-
-def where(group, which):
-    leader = group.wait_leader()
-    return leader if which == "leader" else next(i for i in group.ids if i != leader)
 
 
 def proxies(group):

@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from harness import Group, encode, wait_for
+from harness import Group, encode, wait_for, where
 
 MIB = 1 << 20
 ITEMS, ITEM_BYTES = 72, MIB // 2
@@ -51,11 +51,6 @@ def fill(client, with_items=False):
     client.call("DEL", "string", "list", "behind")
     for n in range(ITEMS):
         client.call(*(("RPUSH", "list") if with_items else ("APPEND", "string")), item(n))
-
-
-def where(group, which):
-    leader = group.wait_leader()
-    return leader if which == "leader" else next(i for i in group.ids if i != leader)
 
 
 def spilled_bytes(group, i):

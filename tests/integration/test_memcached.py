@@ -11,13 +11,8 @@ import pymemcache.client.base as pymemcache
 import pytest
 
 import node_clients
-from harness import BUILD, PATIENCE, Disconnected, Group, wait_for
+from harness import BUILD, PATIENCE, Disconnected, Group, follower, wait_for
 from mc_support import contents, exchange, run_spymemcached
-
-
-def follower(group):
-    leader = group.wait_leader()
-    return next(i for i in group.ids if i != leader)
 
 
 # ------------------------------------------------------------------ clients

@@ -12,7 +12,7 @@ import shutil
 import pytest
 
 from debian_source import NotFetched
-from harness import Group, wait_for
+from harness import Group, follower, wait_for
 from mc_meta_requests import Bare, Meta, MetaSide, NewerMeta
 from mc_requests import KEYS, Binary, Text, compare
 from mc_support import PlainMemcached, exchange
@@ -59,11 +59,6 @@ def same_contents(group, plain_client, masked):
     for i in group.ids:
         with group.memcached_backend(i) as backend:
             assert remains(backend, masked) == expected, f"replica {i}'s memcached"
-
-
-def follower(group):
-    leader = group.wait_leader()
-    return next(i for i in group.ids if i != leader)
 
 
 def compare_some(choose, meta, sides, requests):

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from harness import Group, rss_bytes
+from harness import Group, rss_bytes, where
 from mc_requests import frame, frames
-from mc_support import PlainMemcached
+from mc_support import PlainMemcached, read_until
 
 MIB = 1 << 20
 KEYS, BYTES = 96, 900_000
@@ -26,9 +26,10 @@ def value(n):
     return b"%07d" % n + b"v" * (BYTES - 7)
 
 
-def sets():
+def fill(client):
     for n, name in enumerate(NAMES):
-        yield b"set %s %d 0 %d\r\n%s\r\n" % (name, n, BYTES, value(n))
+        client.send(b"set %s %d 0 %d\r\n%s\r\n" % (name, n, BYTES, value(n)))
+        assert client.line() == b"STORED"
 
 
 REQUESTS = {
@@ -45,9 +46,7 @@ REQUESTS = {
 def plain():
     with PlainMemcached("-m", "512") as server:
         with server.connect(60) as client:
-            for line in sets():
-                client.send(line)
-                assert client.line() == b"STORED"
+            fill(client)
         yield server
 
 
@@ -58,9 +57,7 @@ def group():
         for i in group.ids:
             group.restart_with(i, f"\n[timing]\nhold-timeout = {HOLD_TIMEOUT_S}s\n")
         with group.memcached(group.wait_leader(), 60) as client:
-            for line in sets():
-                client.send(line)
-                assert client.line() == b"STORED"
+            fill(client)
         group.wait_level()
         yield group
         group.print_logs()
@@ -68,15 +65,7 @@ def group():
 
 def read_all(client, form):
     """What comes up to the answer to the last request."""
-    end, parts = (NOOP_ANSWER if form == "binary" else b"MN\r\n"), []
-    while not client.buffer.endswith(end):
-        if len(client.buffer) > MIB:
-            parts.append(client.buffer[:-len(end)])
-            client.buffer = client.buffer[-len(end):]
-        client._fill()
-    parts.append(client.buffer)
-    client.buffer = b""
-    return without_tokens(form, b"".join(parts))
+    return without_tokens(form, read_until(client, NOOP_ANSWER if form == "binary" else b"MN\r\n"))
 
 
 def without_tokens(form, replies):
@@ -91,11 +80,6 @@ def without_tokens(form, replies):
 
 def sizes(group):
     return {i: rss_bytes(group.read_pid(i)) for i in group.ids}
-
-
-def where(group, which):
-    leader = group.wait_leader()
-    return leader if which == "leader" else next(i for i in group.ids if i != leader)
 
 
 @pytest.mark.parametrize("form", REQUESTS)

@@ -22,7 +22,7 @@ class Asker(threading.Thread):
     def __init__(self, group, replica):
         super().__init__(daemon=True)
         self.group, self.replica = group, replica
-        self.answered = self.refused = 0
+        self.answered = 0
         self.wrong = []
         self.stopping = False
 
@@ -46,7 +46,6 @@ class Asker(threading.Thread):
         while lines[-1].startswith((b"STAT ", b"ITEM ", b"PREFIX ")):
             lines.append(client.line())
         if lines[-1].startswith(b"SERVER_ERROR muproxy"):
-            self.refused += 1
             return
         expected = OF_EACH.get(request, b"")
         if not lines[-1].startswith(end) or \

@@ -2,14 +2,9 @@
 
 import pytest
 
-from harness import Group, ServerError, wait_for
+from harness import Group, ServerError, follower, wait_for
 
 LOCAL = "[redis]\nread-mode = local\n[timing]\nhold-timeout = 300ms\n"
-
-
-def follower(group):
-    leader = group.wait_leader()
-    return next(i for i in group.ids if i != leader)
 
 
 def relayed(group, i):
